@@ -1,0 +1,14 @@
+//! Tongban (通办): a message gateway between cities, one floor above the other.
+//!
+//! A module uses what stands on its own floor or below it, never what stands above; `tests/tidy.rs` holds the floors as
+//! data and fails on an import that looks up. Read from the bottom: each floor needs only the ones before it.
+
+// 0 WORDS: domain types whose constructors parse.
+pub mod limits;
+pub mod reason;
+pub mod time;
+pub mod id;
+pub mod party;
+
+// 1 THOUGHT: pure decisions, no clock, no disk, no chance.
+pub mod tlog;
