@@ -5,10 +5,8 @@
 
 // 0 WORDS: domain types whose constructors parse.
 pub mod limits;
-pub mod reason;
-pub mod time;
-pub mod id;
 pub mod party;
+pub mod time;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
 pub mod tlog;

@@ -1,1 +1,152 @@
-//! placeholder
+//! Decides every bound of the gateway, each with its unit. Never read from a clock or a file: a bound that operators may
+//! change has its default here and its setting in `config`.
+
+use std::ops::RangeInclusive;
+
+// Names.
+/// Digits of a division code (GB/T 2260).
+pub const DIVISION_DIGITS: RangeInclusive<usize> = 6..=12;
+/// Bytes of the name of a system, a hub or a person.
+pub const NAME_BYTES_MAX: usize = 32;
+/// Bytes of an alliance's name (the SPIFFE trust domain).
+pub const ALLIANCE_BYTES_MAX: usize = 64;
+/// Bytes of a URI name in a certificate (SPIFFE).
+pub const URI_BYTES_MAX: usize = 2048;
+
+// Time.
+/// Milliseconds since 1970 that fit six bytes.
+pub const TIME_MS_MAX: u64 = (1 << 48) - 1;
+/// Milliseconds that a sender's clock may run ahead of ours.
+pub const CLOCK_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
+/// Milliseconds after `created_at` for which a message id is remembered: 400 days.
+pub const ID_WINDOW_MS: u64 = 400 * DAY_MS;
+/// Milliseconds from acceptance to expiry when the sender names no `expires_at`: 7 days.
+pub const TIME_TO_LIVE_MS: u64 = 7 * DAY_MS;
+/// Milliseconds of a day.
+pub const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+// An envelope.
+/// Bytes of an item code; the national codes have 31 or 33.
+pub const ITEM_CODE_BYTES_MAX: usize = 40;
+/// Bytes of a case number; the national column has 50.
+pub const CASE_NO_BYTES_MAX: usize = 64;
+/// Bytes of a step's name.
+pub const STEP_BYTES_MAX: usize = 24;
+/// Parts of one message.
+pub const PARTS_MAX: usize = 64;
+/// Bytes of all inline parts of one message together: 1 MiB.
+pub const INLINE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a part's name.
+pub const PART_NAME_BYTES_MAX: usize = 255;
+/// Bytes of a part's media type.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 127;
+/// Bytes of a part's salt.
+pub const SALT_BYTES: usize = 16;
+/// Attributes of one message.
+pub const ATTRIBUTES_MAX: usize = 32;
+/// Bytes of an attribute's key.
+pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 64;
+/// Bytes of an attribute's value.
+pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 1024;
+/// Bytes of a W3C `traceparent`.
+pub const TRACEPARENT_BYTES_MAX: usize = 128;
+/// Bytes of the free text that may stand beside a negative outcome.
+pub const DETAIL_BYTES_MAX: usize = 1024;
+
+// Evidence.
+/// Bytes of one leaf.
+pub const LEAF_BYTES_MAX: usize = 640;
+/// Reason codes in one leaf.
+pub const REASONS_MAX: usize = 2;
+/// Bytes of a reason code or of the one free token beside it.
+pub const REASON_BYTES_MAX: usize = 32;
+/// Bytes of an agreement's id in a leaf.
+pub const AGREEMENT_BYTES_MAX: usize = 24;
+/// Milliseconds by which our own clock may be wrong, as stated in each leaf unless configured.
+pub const CLOCK_UNCERTAINTY_MS: u32 = 1000;
+/// Rejection leaves written for one identity in one second; further rejections are answered without one.
+pub const REJECTION_LEAVES_PER_S: u32 = 10;
+
+// Connections.
+/// Milliseconds for a TLS handshake.
+pub const HANDSHAKE_MS: u64 = 5_000;
+/// Milliseconds from the handshake's end to a complete HTTP/2 preface.
+pub const PREFACE_MS: u64 = 5_000;
+/// Milliseconds for one HTTP/2 frame, and for one header block, from first byte to last.
+pub const FRAME_MS: u64 = 10_000;
+/// Handshakes under way at once.
+pub const HANDSHAKES_MAX: usize = 256;
+/// Handshakes under way at once from one address.
+pub const HANDSHAKES_PER_SOURCE_MAX: usize = 32;
+/// Connections open at once.
+pub const CONNECTIONS_MAX: usize = 10_240;
+/// File descriptors kept free for the store and for dialling.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// Milliseconds of the shortest and the longest pause after a failed accept.
+pub const ACCEPT_BACKOFF_MS: RangeInclusive<u64> = 50..=1_000;
+/// Streams open at once on one connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Streams that one connection may make us reset before it is closed (RUSTSEC-2024-0003).
+pub const LOCAL_RESETS_MAX: usize = 128;
+/// Bytes of a decoded header list.
+pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// Metadata entries of one request.
+pub const METADATA_MAX: usize = 64;
+/// Seconds between HTTP/2 keepalive pings, and for their answer.
+pub const KEEPALIVE_S: (u64, u64) = (30, 10);
+/// Milliseconds after which a connection is asked to close (GOAWAY), give or take a tenth; cut `CONNECTION_GRACE_MS` later.
+pub const CONNECTION_AGE_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds between a GOAWAY and the cut.
+pub const CONNECTION_GRACE_MS: u64 = 30_000;
+/// Milliseconds that a stopping server waits for its calls.
+pub const DRAIN_MS: u64 = 25_000;
+/// Certificates in a chain, the leaf and the root counted.
+pub const CHAIN_MAX: usize = 3;
+/// Days that a certificate may be valid.
+pub const CERTIFICATE_DAYS_MAX: u32 = 398;
+
+// Calls.
+/// Bytes of one decoded exchange request: the inline parts and their envelope.
+pub const EXCHANGE_DECODE_BYTES_MAX: usize = INLINE_BYTES_MAX + (256 << 10);
+/// Bytes of one decoded request of any other service.
+pub const DECODE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one encoded answer.
+pub const ENCODE_BYTES_MAX: usize = 4 << 20;
+/// Milliseconds that a unary call may take when the caller names no deadline, and at most.
+pub const CALL_MS_MAX: u64 = 30_000;
+/// Submissions of one stream that wait for their answer.
+pub const STREAM_OPEN_MAX: usize = 1_024;
+/// Receipts in one batch on their way back.
+pub const RECEIPT_BATCH_MAX: usize = 256;
+
+// The ledger.
+/// Entries that wait for the ledger.
+pub const LEDGER_QUEUE_MAX: usize = 4_096;
+/// Entries in one commit.
+pub const COMMIT_ENTRIES_MAX: usize = 1_024;
+/// Body bytes in one commit: 16 MiB.
+pub const COMMIT_BYTES_MAX: usize = 16 << 20;
+/// Store readers open beside the one writer.
+pub const READERS: usize = 4;
+
+// Lanes.
+/// Messages of one lane that are out at once towards a partner we dial.
+pub const WINDOW: usize = 64;
+/// Messages of one lane that are held in memory at once.
+pub const LANE_LOADED_MAX: usize = 1_024;
+/// Milliseconds for one attempt's answer.
+pub const ATTEMPT_MS: u64 = 15_000;
+/// Milliseconds of the shortest and the longest pause of a lane whose partner does not answer.
+pub const BACKOFF_MS: RangeInclusive<u64> = 1_000..=60 * 60 * 1000;
+/// Milliseconds of a delivery's lease.
+pub const LEASE_MS: u64 = 60_000;
+/// Milliseconds to which a lease can be prolonged in all.
+pub const LEASE_TOTAL_MS_MAX: u64 = 15 * 60 * 1000;
+/// Deliveries of one message before it ends as a dead letter.
+pub const DELIVERIES_MAX: u32 = 10;
+/// Milliseconds by which "retry later" may postpone a case, at most: one day.
+pub const RETRY_LATER_MS_MAX: u64 = DAY_MS;
+/// Credits that one receiving stream may hold.
+pub const CREDITS_MAX: u32 = 1_024;
+/// Receiving streams of one system.
+pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
