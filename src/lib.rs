@@ -6,7 +6,15 @@
 // 0 WORDS: domain types whose constructors parse.
 pub mod limits;
 pub mod party;
+pub mod reason;
 pub mod time;
+pub mod id;
+pub mod message;
+pub mod evidence;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
 pub mod tlog;
+
+// 2 SENSES: the outside, one owner each.
+pub mod clock;
+pub mod wire;

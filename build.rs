@@ -1,0 +1,22 @@
+//! Decides how the protos become code: compiled by protox, so that nobody needs protoc. Writes the descriptor set beside
+//! the code; `proto/descriptor.binpb` is the committed base against which changes are judged.
+
+use std::path::PathBuf;
+
+const PROTOS: [&str; 3] = [
+    "tongban/exchange/v1/exchange.proto",
+    "tongban/evidence/v1/evidence.proto",
+    "tongban/directory/v1/directory.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    std::fs::write(out.join("descriptor.binpb"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure()
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
+        .bytes(".tongban.exchange.v1.Part.inline")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Decides the one catalogue of reasons: stable code, gRPC status, what happened and the way out, in Chinese and English.
+//! Never decides when a reason applies.
+
+/// The gRPC status that a reason is answered with (gRPC status codes, numbers as published).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+/// What a caller may do with the same request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Not without changing it.
+    Never,
+    /// Later, unchanged: same message id, same content.
+    Later,
+}
+
+macro_rules! catalogue {
+    ($($variant:ident, $code:literal, $answer:ident, $retry:ident, $en:literal, $zh:literal, $hint_en:literal, $hint_zh:literal;)*) => {
+        /// A reason from the catalogue. Its code is a public contract: it never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $en] $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the catalogue.
+            pub const ALL: &[Reason] = &[$(Reason::$variant,)*];
+
+            /// The stable code: upper case, at most 32 bytes.
+            pub const fn code(self) -> &'static str {
+                match self { $(Reason::$variant => $code,)* }
+            }
+
+            /// The gRPC status of the answer.
+            pub const fn answer(self) -> Answer {
+                match self { $(Reason::$variant => Answer::$answer,)* }
+            }
+
+            /// Whether the unchanged request may be sent again.
+            pub const fn retry(self) -> Retry {
+                match self { $(Reason::$variant => Retry::$retry,)* }
+            }
+
+            /// What happened, in English.
+            pub const fn en(self) -> &'static str {
+                match self { $(Reason::$variant => $en,)* }
+            }
+
+            /// What happened, in Chinese.
+            pub const fn zh(self) -> &'static str {
+                match self { $(Reason::$variant => $zh,)* }
+            }
+
+            /// The way out, in English.
+            pub const fn hint_en(self) -> &'static str {
+                match self { $(Reason::$variant => $hint_en,)* }
+            }
+
+            /// The way out, in Chinese.
+            pub const fn hint_zh(self) -> &'static str {
+                match self { $(Reason::$variant => $hint_zh,)* }
+            }
+
+            /// The reason with this code.
+            pub fn from_code(code: &str) -> Option<Reason> {
+                Reason::ALL.iter().copied().find(|reason| reason.code() == code)
+            }
+        }
+    };
+}
+
+catalogue! {
+    InvalidEnvelope, "INVALID_ENVELOPE", InvalidArgument, Never,
+        "the envelope has faults; each faulty field is named", "信封有误，逐项列出有误的字段",
+        "correct the named fields and submit again", "更正所列字段后重新提交";
+    MessageTooLarge, "MESSAGE_TOO_LARGE", ResourceExhausted, Never,
+        "the request is larger than the limit", "请求超过大小上限",
+        "send at most 1 MiB of inline parts", "内联附件总量不超过 1 MiB";
+    ClockAhead, "CLOCK_AHEAD", InvalidArgument, Never,
+        "created_at lies more than ten minutes ahead of the gateway's clock", "created_at 比网关时钟超前十分钟以上",
+        "set the sender's clock", "校准发送方时钟";
+    IdTooOld, "ID_TOO_OLD", FailedPrecondition, Never,
+        "created_at lies outside the window for which message ids are remembered", "created_at 早于消息编号的保留窗口",
+        "submit as a new message", "以新消息重新提交";
+    MessageExpired, "MESSAGE_EXPIRED", FailedPrecondition, Never,
+        "expires_at has passed", "已过截止时间",
+        "submit as a new message with a later expires_at", "以更晚的截止时间作为新消息提交";
+    IdempotencyConflict, "IDEMPOTENCY_CONFLICT", AlreadyExists, Never,
+        "this message id was used before with another content", "该消息编号已用于内容不同的消息",
+        "use a new message id; the first message is untouched", "请使用新的消息编号，原消息不受影响";
+    NoMatchingItem, "NO_MATCHING_ITEM", FailedPrecondition, Never,
+        "no matching item was found: no table takes this message", "未找到匹配事项",
+        "check the item code and the recipient", "核对事项编码与接收方";
+    NoRoute, "NO_ROUTE", FailedPrecondition, Never,
+        "the recipient city is not a member that this gateway can reach", "接收城市不是本网关可到达的成员",
+        "check the division code and the directory", "核对区划代码与成员目录";
+    NoSuchSystem, "NO_SUCH_SYSTEM", FailedPrecondition, Never,
+        "the recipient city has no system of this name", "接收城市没有该名称的系统",
+        "check to.system, or leave it open", "核对 to.system，或留空由对方分派";
+    NotPermitted, "NOT_PERMITTED", PermissionDenied, Never,
+        "this identity may not do this", "该身份无权进行此操作",
+        "check the certificate in use, envelope.from and the grants", "核对所用证书、envelope.from 与授权";
+    OriginReceiptMissing, "ORIGIN_RECEIPT_MISSING", InvalidArgument, Never,
+        "a message from a gateway must carry the receipt of its origin", "网关间消息必须携带始发城市的回执",
+        "relay the origin receipt with the message", "随消息一并转发始发回执";
+    OriginReceiptInvalid, "ORIGIN_RECEIPT_INVALID", InvalidArgument, Never,
+        "the origin receipt does not verify", "始发回执验证不通过",
+        "see the detail for the part that fails", "详情中注明了不通过的部分";
+    OriginReceiptForeign, "ORIGIN_RECEIPT_FOREIGN", InvalidArgument, Never,
+        "the origin receipt speaks of another message", "始发回执属于另一消息",
+        "relay each message with its own origin receipt", "每条消息应携带其自身的始发回执";
+    MessageNotFound, "MESSAGE_NOT_FOUND", NotFound, Never,
+        "there is no such message for this identity", "该身份名下没有此消息",
+        "check the message id and the sending city", "核对消息编号与发送城市";
+    DeliveryNotFound, "DELIVERY_NOT_FOUND", NotFound, Never,
+        "this stream holds no such delivery; its lease may have ended", "本流没有该投递，租约可能已结束",
+        "extend the lease in time; the message will be delivered again", "请及时续租，消息将再次投递";
+    StreamProtocol, "STREAM_PROTOCOL", InvalidArgument, Never,
+        "the stream's messages came in an order that has no meaning", "流内消息顺序不合规定",
+        "see the service's description", "参见服务说明";
+    Busy, "BUSY", ResourceExhausted, Later,
+        "the gateway has as much work as it can hold", "网关当前负载已满",
+        "wait as RetryInfo says and send the same request again", "按 RetryInfo 等待后重发同一请求";
+    StoreFull, "STORE_FULL", ResourceExhausted, Later,
+        "the gateway's disk is full", "网关磁盘已满",
+        "retry later; the operators must free space", "稍后重试，运维人员须释放磁盘空间";
+    StoreUnavailable, "STORE_UNAVAILABLE", Unavailable, Later,
+        "the gateway cannot write its store", "网关无法写入存储",
+        "retry later with the same message id", "稍后以相同消息编号重试";
+    ShuttingDown, "SHUTTING_DOWN", Unavailable, Later,
+        "the gateway is stopping", "网关正在停止",
+        "retry with the same message id", "以相同消息编号重试";
+    DeadlineExceeded, "DEADLINE_EXCEEDED", DeadlineExceeded, Later,
+        "the call's deadline passed; the message may have been accepted", "调用超时，消息可能已被接收",
+        "send the same request again: it is accepted once", "重发同一请求，只会接收一次";
+    RecipientRefused, "RECIPIENT_REFUSED", FailedPrecondition, Never,
+        "the recipient system refused the message", "接收系统拒收该消息",
+        "see the token and the text beside the receipt", "参见回执旁的代码与说明";
+    DeliveriesExhausted, "DELIVERIES_EXHAUSTED", FailedPrecondition, Never,
+        "the message was delivered as often as allowed without an outcome", "投递次数已达上限仍无结果",
+        "the recipient's operators must look at the dead letter", "接收方运维人员须处理该死信";
+    Internal, "INTERNAL", Internal, Later,
+        "the gateway met a fault of its own", "网关内部错误",
+        "retry with the same message id and tell the operators", "以相同消息编号重试，并告知运维人员";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::REASON_BYTES_MAX;
+
+    #[test]
+    fn every_code_is_unique_short_and_reads_back() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+            assert!(reason.code().len() <= REASON_BYTES_MAX);
+            assert!(reason.code().bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+        }
+    }
+
+    #[test]
+    fn every_text_exists_in_both_languages() {
+        for reason in Reason::ALL {
+            assert!(!reason.en().is_empty() && !reason.hint_en().is_empty());
+            assert!(reason.zh().chars().any(|c| c > '\u{3000}') && reason.hint_zh().chars().any(|c| c > '\u{3000}'));
+        }
+    }
+}

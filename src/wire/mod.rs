@@ -1,0 +1,4 @@
+//! Decides how generated types become words and words become generated types; the only way in and out for both. Never
+//! decides what a message means.
+
+pub mod pb;

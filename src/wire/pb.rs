@@ -1,0 +1,28 @@
+//! The generated types, as the protos nest them. Named only in `wire`, `grpc` and `courier::dial`.
+
+#![allow(missing_docs, clippy::all, clippy::pedantic)]
+
+pub mod tongban {
+    pub mod exchange {
+        pub mod v1 {
+            tonic::include_proto!("tongban.exchange.v1");
+        }
+    }
+    pub mod evidence {
+        pub mod v1 {
+            tonic::include_proto!("tongban.evidence.v1");
+        }
+    }
+    pub mod directory {
+        pub mod v1 {
+            tonic::include_proto!("tongban.directory.v1");
+        }
+    }
+}
+
+pub use tongban::directory::v1 as directory;
+pub use tongban::evidence::v1 as evidence;
+pub use tongban::exchange::v1 as exchange;
+
+/// The descriptor set of all services, as the build compiled it.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.binpb"));
