@@ -14,7 +14,13 @@ pub mod evidence;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
 pub mod tlog;
+pub mod receipt;
 
 // 2 SENSES: the outside, one owner each.
 pub mod clock;
+pub mod chance;
+pub mod store;
 pub mod wire;
+
+// 3 WORK: the only loops.
+pub mod ledger;
