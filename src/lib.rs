@@ -9,4 +9,11 @@ pub mod party;
 pub mod time;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
+pub mod directory;
 pub mod tlog;
+
+// 2 SENSES: what touches disk, network and chance.
+pub mod keys;
+
+// 5 ROOF: the command line and the server around everything.
+pub mod cli;
