@@ -150,3 +150,31 @@ pub const RETRY_LATER_MS_MAX: u64 = DAY_MS;
 pub const CREDITS_MAX: u32 = 1_024;
 /// Receiving streams of one system.
 pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
+
+// The member directory.
+/// Largest version number of a record or a directory: the whole numbers that JSON carries exactly (RFC 7493 §2.2).
+pub const VERSION_MAX: u64 = (1 << 53) - 1;
+/// Bytes of a member's name in one language.
+pub const MEMBER_NAME_BYTES_MAX: usize = 128;
+/// Endpoints of one member.
+pub const ENDPOINTS_MAX: usize = 16;
+/// Bytes of a host name (RFC 1035 §2.3.4, written out).
+pub const HOST_BYTES_MAX: usize = 253;
+/// Root certificates of one member.
+pub const ROOTS_MAX: usize = 8;
+/// Log keys of one member: its instances, and the generations whose receipts must still verify.
+pub const LOG_KEYS_MAX: usize = 64;
+/// Members that one record lets relay.
+pub const RELAYS_MAX: usize = 16;
+/// Bytes of a sealing key as written.
+pub const SEALING_KEY_BYTES_MAX: usize = 1024;
+/// Days that a member record may allow its certificates, at most: ten years and a little.
+pub const RECORD_DAYS_MAX: u32 = 3_660;
+/// Members of one alliance.
+pub const MEMBERS_MAX: usize = 4_096;
+
+// Files.
+/// Bytes of a file with a private key.
+pub const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a file with certificates, revocations, a record or a directory: 16 MiB.
+pub const PUBLIC_FILE_BYTES_MAX: u64 = 16 << 20;

@@ -2,3 +2,6 @@
 //! decides what a message means.
 
 pub mod pb;
+pub mod envelope;
+pub mod receipt;
+pub mod status;
