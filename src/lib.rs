@@ -9,4 +9,5 @@ pub mod party;
 pub mod time;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
+pub mod lanes;
 pub mod tlog;
