@@ -13,6 +13,7 @@ pub mod message;
 pub mod evidence;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
+pub mod lanes;
 pub mod tlog;
 pub mod receipt;
 pub mod directory;
