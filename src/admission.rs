@@ -29,7 +29,11 @@ impl std::str::FromStr for DivisionPattern {
     fn from_str(text: &str) -> Result<DivisionPattern, &'static str> {
         let digits = text.strip_suffix('*').unwrap_or(text);
         let good = (!text.is_empty()) && digits.len() <= 12 && digits.bytes().all(|b| b.is_ascii_digit());
-        if good { Ok(DivisionPattern(text.to_owned())) } else { Err("must be a division code, its beginning followed by '*', or '*'") }
+        if good {
+            Ok(DivisionPattern(text.to_owned()))
+        } else {
+            Err("must be a division code, its beginning followed by '*', or '*'")
+        }
     }
 }
 
@@ -132,7 +136,8 @@ mod tests {
     fn identities_never_match_by_pattern() {
         let party = |uri: &str| uri.parse::<Party>().unwrap();
         let one = party("spiffe://a.example/city/450200/system/win");
-        let grant = Grant { who: Who::One(one.clone()), items: vec![ItemPattern::Any], divisions: vec!["*".parse().unwrap()] };
+        let grant =
+            Grant { who: Who::One(one.clone()), items: vec![ItemPattern::Any], divisions: vec!["*".parse().unwrap()] };
         let grants = Grants(vec![grant]);
         let item = "1".parse().unwrap();
         assert!(grants.allow(&one, &item, None));
@@ -144,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_division_pattern_covers_what_lies_under_it() {
-        let covers = |pattern: &str, code: &str| pattern.parse::<DivisionPattern>().unwrap().covers(&code.parse().unwrap());
+        let covers =
+            |pattern: &str, code: &str| pattern.parse::<DivisionPattern>().unwrap().covers(&code.parse().unwrap());
         assert!(covers("*", "450200") && covers("45*", "450200") && covers("450200", "450200"));
         assert!(!covers("44*", "450200") && !covers("450201", "450200"));
         assert!("".parse::<DivisionPattern>().is_err() && "45x*".parse::<DivisionPattern>().is_err());

@@ -41,7 +41,7 @@ pub struct Intake {
 /// The keys of all logs in the directory.
 pub fn log_keys(directory: &Directory) -> Vec<LogKey> {
     let keys = directory.entries().flat_map(|entry| {
-        entry.record().log_keys.iter().map(|key| LogKey { member: entry.record().member.clone(), key: key.clone() })
+        entry.record.log_keys.iter().map(|key| LogKey { member: entry.record.member.clone(), key: key.clone() })
     });
     keys.collect()
 }
@@ -55,7 +55,9 @@ impl Intake {
     /// it is kept. The same message again gets the same receipt.
     pub async fn submit(&self, party: &Party, envelope: Envelope, origin: Option<Receipt>) -> Result<Receipt, Refused> {
         if !admission::speaks_for(party, &envelope) {
-            return Err(Refused::new(Reason::NotPermitted).with_detail("envelope.from is not the certificate's identity"));
+            return Err(
+                Refused::new(Reason::NotPermitted).with_detail("envelope.from is not the certificate's identity")
+            );
         }
         let header_digest = envelope.header_digest();
         let origin = match party.role {

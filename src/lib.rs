@@ -19,7 +19,6 @@ pub mod receipt;
 pub mod directory;
 pub mod routing;
 pub mod admission;
-pub mod lanes;
 
 // 2 SENSES: the outside, one owner each.
 pub mod clock;

@@ -186,7 +186,9 @@ impl World {
     fn answer_delivery(&mut self, x: u32) {
         let made = &self.told.made;
         let recent = if x.is_multiple_of(5) { made.len() } else { made.len().min(6) };
-        let Some(&(seq, mut session, mut attempt)) = made.iter().rev().nth(x as usize / 8 % recent.max(1)) else { return };
+        let Some(&(seq, mut session, mut attempt)) = made.iter().rev().nth(x as usize / 8 % recent.max(1)) else {
+            return;
+        };
         match x % 23 {
             0 => session += 1,
             1 => attempt = attempt.saturating_sub(1),
@@ -280,7 +282,10 @@ impl World {
             }
             Effect::Wake { at } => {
                 assert!(at > self.now);
-                assert!(self.timer.is_none_or(|set| at < set || set <= self.now), "no later timer replaces a sooner one");
+                assert!(
+                    self.timer.is_none_or(|set| at < set || set <= self.now),
+                    "no later timer replaces a sooner one"
+                );
             }
         }
     }

@@ -81,8 +81,7 @@ impl Scan {
 
     /// The row to read from; marks the read as under way.
     pub fn ask(&mut self) -> Seq {
-        self.asked =
-            Some(Asked { from: self.next, heard: Behind::Nothing, gone: HashSet::new(), usable: Usable::Yes });
+        self.asked = Some(Asked { from: self.next, heard: Behind::Nothing, gone: HashSet::new(), usable: Usable::Yes });
         self.next
     }
 

@@ -193,6 +193,10 @@ mod tests {
         assert_eq!(resolve(None, Entered::Here), Reason::NoMatchingItem);
         assert_eq!(resolve(Some(("440600", Some("nobody"))), Entered::Here), Reason::NoSuchSystem);
         assert_eq!(resolve(Some(("350200", None)), Entered::Here), Reason::NoRoute);
-        assert_eq!(resolve(Some(("450200", None)), Entered::Relayed), Reason::NoRoute, "a gateway that is no hub relays nothing");
+        assert_eq!(
+            resolve(Some(("450200", None)), Entered::Relayed),
+            Reason::NoRoute,
+            "a gateway that is no hub relays nothing"
+        );
     }
 }
