@@ -1,7 +1,7 @@
 //! Decides how what is committed is read back, a receipt byte for byte as it was shown. Never sees what is not
 //! committed and never writes.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -27,6 +27,16 @@ pub struct Readers {
 impl Readers {
     pub(super) fn new(connections: Vec<Connection>) -> Readers {
         Readers { connections: connections.into_iter().map(Mutex::new).collect(), next: AtomicUsize::new(0) }
+    }
+
+    /// Runs `look` on what is committed now, where blocking is allowed.
+    pub async fn seek<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl FnOnce(&Snapshot<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let readers = Arc::clone(self);
+        let sought = tokio::task::spawn_blocking(move || readers.look(look)).await;
+        sought.unwrap_or_else(|error| Err(Error::Failed(error.to_string())))
     }
 
     /// Runs `look` on what is committed now. It reads the disk: call it where blocking is allowed.
@@ -60,12 +70,12 @@ impl Snapshot<'_> {
         names.iter().map(|name| name.parse()).collect()
     }
 
-    /// At most `count` rows of a lane behind `after`, in order.
-    pub fn queue(&self, lane: &LaneName, after: Seq, count: usize) -> Result<Vec<QueueRow>, Error> {
+    /// At most `count` rows of a lane from the place `from` on, in order.
+    pub fn queue(&self, lane: &LaneName, from: Seq, count: usize) -> Result<Vec<QueueRow>, Error> {
         let Some(lane) = lane_id(self.sql, lane)? else { return Ok(vec![]) };
         let mut statement = self.sql.prepare_cached(
             "SELECT q.seq, m.order_key, q.deliveries, q.parked_until, m.expires_at FROM queue q JOIN message m USING (seq) \
-             WHERE q.lane = ? AND q.seq > ? ORDER BY q.seq LIMIT ?",
+             WHERE q.lane = ? AND q.seq >= ? ORDER BY q.seq LIMIT ?",
         )?;
         let row = |row: &Row<'_>| {
             Ok(QueueRow {
@@ -76,7 +86,7 @@ impl Snapshot<'_> {
                 expires_at: Time::from_ms(row.get(4)?),
             })
         };
-        Ok(statement.query_map(params![lane, after, count as u64], row)?.collect::<Result<_, _>>()?)
+        Ok(statement.query_map(params![lane, from, count as u64], row)?.collect::<Result<_, _>>()?)
     }
 
     /// The message in this place, with its body.

@@ -3,5 +3,6 @@
 
 pub mod pb;
 pub mod envelope;
+pub mod exchange;
 pub mod receipt;
 pub mod status;
