@@ -10,3 +10,9 @@ pub mod time;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
 pub mod tlog;
+
+// 2 SENSES: disk, keys, wires.
+pub mod tls;
+
+// 4 DOORS: what callers reach.
+pub mod grpc;
