@@ -33,6 +33,9 @@ pub struct Ask {
 /// One row of a table: a claim that must hold, and the reason when it does not.
 type Rule = (fn(&X509Certificate<'_>, &Ask) -> bool, Refusal);
 
+/// When a certificate is valid, both ends included (RFC 5280 4.1.2.5).
+const DATES: &[Rule] = &[(has_begun, Refusal::NotYetValid), (has_not_ended, Refusal::Expired)];
+
 /// The party's own certificate. The order is the order of reasons: the first that fails is told.
 const LEAF: &[Rule] = &[
     (is_version_3, Refusal::Malformed),
@@ -61,6 +64,11 @@ const ANCHOR: &[Rule] = &[
     (|c, ask| has_begun(c, ask) && has_not_ended(c, ask), Refusal::IssuerDates),
     (|c, _| is_strong(c.public_key()), Refusal::WeakKey),
 ];
+
+/// Judges the certificate's dates alone.
+pub fn dates(certificate: &X509Certificate<'_>, ask: &Ask) -> Result<(), Refusal> {
+    judge(DATES, certificate, ask)
+}
 
 /// Judges the party's own certificate.
 pub fn leaf(certificate: &X509Certificate<'_>, ask: &Ask) -> Result<(), Refusal> {
@@ -154,4 +162,62 @@ pub fn is_strong(key: &SubjectPublicKeyInfo<'_>) -> bool {
 fn bits(number: &[u8]) -> usize {
     let trimmed = &number[number.iter().take_while(|byte| **byte == 0).count()..];
     trimmed.first().map_or(0, |first| trimmed.len() * 8 - first.leading_zeros() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use x509_parser::prelude::FromDer;
+
+    fn ec(curve: &[u8]) -> Vec<u8> {
+        let mut oids = vec![6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, curve.len() as u8];
+        oids.extend(curve);
+        key(&oids, &[4, 1, 2])
+    }
+
+    fn rsa(bits: usize) -> Vec<u8> {
+        let bytes = bits.div_ceil(8);
+        let top = 1u8 << ((bits - 1) % 8);
+        let mut modulus = vec![0; if top == 0x80 { 1 } else { 0 }];
+        modulus.push(top);
+        modulus.resize(modulus.len() + bytes - 1, 1);
+        let mut inner = vec![2, 0x82, (modulus.len() >> 8) as u8, modulus.len() as u8];
+        inner.extend(&modulus);
+        inner.extend([2, 3, 1, 0, 1]);
+        let mut numbers = vec![0x30, 0x82, (inner.len() >> 8) as u8, inner.len() as u8];
+        numbers.extend(inner);
+        key(&[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0], &numbers)
+    }
+
+    fn key(algorithm: &[u8], bits: &[u8]) -> Vec<u8> {
+        let mut inner = vec![0x30, algorithm.len() as u8];
+        inner.extend(algorithm);
+        inner.extend([3, 0x82, ((bits.len() + 1) >> 8) as u8, (bits.len() + 1) as u8, 0]);
+        inner.extend(bits);
+        let mut der = vec![0x30, 0x82, (inner.len() >> 8) as u8, inner.len() as u8];
+        der.extend(inner);
+        der
+    }
+
+    #[test]
+    fn a_key_is_strong_by_its_kind_and_size() {
+        let rows: [(&str, Vec<u8>, bool); 11] = [
+            ("P-256", ec(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7]), true),
+            ("P-384", ec(&[0x2b, 0x81, 4, 0, 34]), true),
+            ("P-521", ec(&[0x2b, 0x81, 4, 0, 35]), false),
+            ("P-192", ec(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 1]), false),
+            ("secp256k1", ec(&[0x2b, 0x81, 4, 0, 10]), false),
+            ("Ed25519", key(&[6, 3, 0x2b, 0x65, 0x70], &[7; 32]), true),
+            ("Ed448", key(&[6, 3, 0x2b, 0x65, 0x71], &[7; 57]), false),
+            ("RSA 2048", rsa(2048), true),
+            ("RSA 4096", rsa(4096), true),
+            ("RSA 2047", rsa(2047), false),
+            ("RSA 1024", rsa(1024), false),
+        ];
+        for (name, der, strong) in rows {
+            let (rest, parsed) = SubjectPublicKeyInfo::from_der(&der).unwrap();
+            assert!(rest.is_empty(), "{name}");
+            assert_eq!(is_strong(&parsed), strong, "{name}");
+        }
+    }
 }

@@ -153,6 +153,10 @@ impl Trust {
         let ask = ask(usage, vouching.days_max, now);
         vouching.verify(chain, &ask, now).map_err(|why| match why {
             Refusal::UnknownCa if self.another_vouches(&party.member, chain, usage, now) => Refusal::IssuerNotForName,
+            // webpki does not say whose dates they are.
+            Refusal::Expired | Refusal::NotYetValid if profile::dates(certificate, &ask).is_ok() => {
+                Refusal::IssuerDates
+            }
             why => why,
         })?;
         profile::leaf(certificate, &ask)?;
@@ -228,9 +232,12 @@ impl Vouching {
         let between: Vec<CertificateDer<'_>> = presented.iter().chain(&self.issuers).cloned().collect();
         let anchors: Vec<TrustAnchor<'static>> = self.roots.iter().map(|(anchor, _)| anchor.clone()).collect();
         let lists: Vec<&CertRevocationList<'static>> = self.crls.iter().collect();
-        let revocation = self.revocation(&lists)?;
+        let revocation = self.revocation(&lists);
         let (algorithms, purpose) = (webpki::ALL_VERIFICATION_ALGS, purpose(ask.usage));
         let path = leaf.verify_for_usage(algorithms, &anchors, &between, now, purpose, revocation, None)?;
+        if self.crl == CrlPolicy::Required && lists.is_empty() {
+            return Err(Refusal::CrlMissing);
+        }
         if path.intermediate_certificates().count() + 2 > CHAIN_MAX {
             return Err(Refusal::ChainTooLong);
         }
@@ -245,19 +252,14 @@ impl Vouching {
         profile::anchor(&identity::parse(root)?, ask)
     }
 
-    fn revocation<'a>(
-        &self,
-        lists: &'a [&'a CertRevocationList<'a>],
-    ) -> Result<Option<RevocationOptions<'a>>, Refusal> {
+    /// How webpki uses the lists; nothing without one, which `verify` then judges by the policy.
+    fn revocation<'a>(&self, lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
         let (unknown, expiry) = match self.crl {
-            CrlPolicy::Required if lists.is_empty() => return Err(Refusal::CrlMissing),
-            CrlPolicy::None if lists.is_empty() => return Ok(None),
             CrlPolicy::Required => (UnknownStatusPolicy::Deny, ExpirationPolicy::Enforce),
             CrlPolicy::None => (UnknownStatusPolicy::Allow, ExpirationPolicy::Ignore),
         };
-        let options = RevocationOptionsBuilder::new(lists).map_err(|_| Refusal::CrlMissing)?;
-        let whole_chain = options.with_depth(RevocationCheckDepth::Chain);
-        Ok(Some(whole_chain.with_status_policy(unknown).with_expiration_policy(expiry).build()))
+        let whole_chain = RevocationOptionsBuilder::new(lists).ok()?.with_depth(RevocationCheckDepth::Chain);
+        Some(whole_chain.with_status_policy(unknown).with_expiration_policy(expiry).build())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Makes the authorities, certificates and revocation lists that the tests of TLS need, as of one fixed day.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use std::sync::Arc;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ED25519, RevokedCertParams, SanType,
@@ -74,25 +76,29 @@ impl Ca {
     }
 
     pub fn issue_with(&self, uris: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
-        let key = key();
+        self.issue_key(Arc::new(key()), uris, change)
+    }
+
+    pub fn issue_key(&self, key: Arc<KeyPair>, uris: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let mut params = leaf(uris);
         change(&mut params);
-        let certificate = params.signed_by(&key, &*self.issuer).unwrap();
+        let certificate = params.signed_by(&*key, &*self.issuer).unwrap();
         Issued { chain: vec![certificate.der().clone()], key }
     }
 
     /// A certificate for a public key whose private half nobody here has.
     pub fn issue_for(&self, uri: &str, public: &impl rcgen::PublicKeyData) -> Issued {
         let certificate = leaf(&[uri]).signed_by(public, &*self.issuer).unwrap();
-        Issued { chain: vec![certificate.der().clone()], key: key() }
+        Issued { chain: vec![certificate.der().clone()], key: Arc::new(key()) }
     }
 
     /// A list valid today, with these serial numbers.
     pub fn crl(&self, revoked: &[u64]) -> CertificateRevocationListDer<'static> {
-        self.crl_until(revoked, 2026, 12)
+        self.crl_between(revoked, 3, 12)
     }
 
-    pub fn crl_until(&self, revoked: &[u64], year: i32, month: u8) -> CertificateRevocationListDer<'static> {
+    /// A list of 2026 that is issued in one month and expires in another.
+    pub fn crl_between(&self, revoked: &[u64], from: u8, until: u8) -> CertificateRevocationListDer<'static> {
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2026, 3, 1),
@@ -100,8 +106,8 @@ impl Ca {
             invalidity_date: None,
         });
         let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2026, 3, 1),
-            next_update: date_time_ymd(year, month, 1),
+            this_update: date_time_ymd(2026, from, 1),
+            next_update: date_time_ymd(2026, until, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
@@ -112,9 +118,10 @@ impl Ca {
 }
 
 /// A certificate with its chain and key.
+#[derive(Clone)]
 pub struct Issued {
     pub chain: Vec<CertificateDer<'static>>,
-    pub key: KeyPair,
+    pub key: Arc<KeyPair>,
 }
 
 impl Issued {
