@@ -39,7 +39,7 @@ pub enum DialError {
 
 impl DialError {
     /// The dial error somewhere among the causes of `error` (a transport error or a Status of tonic), if there is one.
-    pub fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a DialError> {
+    pub fn among<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a DialError> {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(dial) = error.downcast_ref() {
@@ -71,6 +71,11 @@ impl Dialler {
     /// A dialler with the TLS of [`crate::tls::config::client_config`]; each stage may take `DIAL_MS`.
     pub fn new(config: Arc<ClientConfig>) -> Dialler {
         Dialler { config, stage_max: Duration::from_millis(DIAL_MS) }
+    }
+
+    /// The same with another bound for each stage.
+    pub fn within(self, stage_max: Duration) -> Dialler {
+        Dialler { stage_max, ..self }
     }
 
     /// A channel to `endpoint` (`https://host:port`) that connects when first used, and again after a break.
