@@ -104,6 +104,31 @@ pub const DRAIN_MS: u64 = 25_000;
 pub const CHAIN_MAX: usize = 3;
 /// Days that a certificate may be valid.
 pub const CERTIFICATE_DAYS_MAX: u32 = 398;
+/// Bytes of a certificate's serial number (RFC 5280 4.1.2.2).
+pub const SERIAL_BYTES_MAX: usize = 20;
+/// Bits of the modulus of an RSA key.
+pub const RSA_BITS_MIN: usize = 2048;
+/// Characters of an unconfirmed name in a log line.
+pub const LOGGED_NAME_CHARS_MAX: usize = 160;
+/// Connections open at once for one party.
+pub const CONNECTIONS_PER_PARTY_MAX: usize = 512;
+/// Milliseconds for a TCP connection to a partner, and for the TLS handshake over it.
+pub const DIAL_MS: u64 = 5_000;
+/// Seconds between HTTP/2 pings to a partner we dial, and for their answer.
+pub const DIAL_KEEPALIVE_S: (u64, u64) = (60, 20);
+/// Bytes that one stream, and one connection, may send ahead of us (HTTP/2 flow control).
+pub const WINDOW_BYTES: (u32, u32) = (1 << 20, 4 << 20);
+/// Bytes of one HTTP/2 frame.
+pub const HTTP2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes that one stream holds for a peer that does not read.
+pub const SEND_BUFFER_BYTES_MAX: usize = 256 << 10;
+/// HTTP/2 frames without content (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, RST_STREAM …) that a connection may send in a
+/// minute, and may have saved up, beyond those its own traffic explains.
+pub const CHEAP_FRAMES_PER_MINUTE: u64 = 10_000;
+/// Bytes of content, in either direction, that explain one frame without content.
+pub const BYTES_PER_CHEAP_FRAME: u64 = 512;
+/// Frames without content that one block of headers explains.
+pub const CHEAP_FRAMES_PER_HEADERS: u64 = 4;
 
 // Calls.
 /// Bytes of one decoded exchange request: the inline parts and their envelope.
