@@ -10,7 +10,7 @@ use tongban::tlog::checkpoint::Checkpoint;
 use tongban::tlog::leaf_hash;
 use tongban::tlog::note::{SigningKey, VerifyingKey};
 use tongban::tlog::receipt_file::{
-    CHECKPOINTS_CACHED_MAX, TlogProof, Verified, Verifier, VerifyError, verify,
+    CHECKPOINTS_CACHED_MAX, PROOF_BYTES_MAX, TlogProof, Verified, Verifier, VerifyError, verify,
 };
 use tongban::tlog::tree::Tree;
 
@@ -312,6 +312,39 @@ fn one_log_does_not_vouch_for_another() {
         verify(text.as_bytes(), &leaf(1), &both),
         Ok(Verified { size: 3, .. })
     ));
+}
+
+#[test]
+fn a_failing_cosignature_of_a_trusted_key_is_blamed_on_the_signature() {
+    let other = SigningKey::from_seed("suzhou.gateway.example/log/a/1", &[8; 32]).unwrap();
+    let both = [other.verifying_key().clone(), TRUSTED[0].clone()];
+    let mut receipt = receipts(3).swap_remove(1);
+    let cosigned = other.sign_note("another text\n").unwrap();
+    receipt.checkpoint_note += &format!("{}\n", cosigned.lines().last().unwrap());
+    for leaf in [leaf(1), b"another leaf".to_vec()] {
+        assert_eq!(
+            verify(receipt.to_text().as_bytes(), &leaf, &both)
+                .unwrap_err()
+                .part(),
+            "signature"
+        );
+    }
+    assert!(verify(receipt.to_text().as_bytes(), &leaf(1), &TRUSTED).is_ok());
+}
+
+#[test]
+fn a_file_above_the_ceiling_is_refused() {
+    let mut receipt = receipts(3).swap_remove(1);
+    let text = |receipt: &TlogProof| receipt.to_text().into_bytes();
+    let spare = PROOF_BYTES_MAX - text(&receipt).len() - "extra \n".len();
+    receipt.extra = Some(vec![0; spare / 4 * 3]);
+    assert!(verify(&text(&receipt), &leaf(1), &TRUSTED).is_ok());
+    receipt.extra = Some(vec![0; spare / 4 * 3 + 3]);
+    assert!(text(&receipt).len() > PROOF_BYTES_MAX);
+    assert_eq!(
+        verify(&text(&receipt), &leaf(1), &TRUSTED),
+        Err(VerifyError::Format { line: 1 })
+    );
 }
 
 /// Runs the verifier in Go on a directory; `None` where Go or its package is missing.
