@@ -96,7 +96,7 @@ impl World {
         let first = self.next_seq;
         for i in 0..1 + x % 5 {
             let y = x.wrapping_mul(2_654_435_761).wrapping_add(i * 97) >> 8;
-            let case = (y % 4 > 0).then(|| CaseKey::from(format!("330100/310100/{}", y % 6)));
+            let case = (!y.is_multiple_of(4)).then(|| CaseKey::from(format!("330100/310100/{}", y % 6)));
             let seq = self.next_seq;
             self.next_seq += 1 + u64::from(y.is_multiple_of(9)) * 3;
             self.store.insert(seq, Queued { seq, case, deliveries: 0, parked_until: Time::ZERO });
@@ -384,10 +384,8 @@ impl Told {
                 self.credits.remove(&session);
                 self.out.retain(|_, out| out.0 != session);
             }
-            Event::Attempted { seq, attempt, session, outcome } => {
-                if self.out.get(&seq) == Some(&(session, attempt)) {
-                    self.answered(seq, attempt, outcome, now);
-                }
+            Event::Attempted { seq, attempt, session, outcome } if self.out.get(&seq) == Some(&(session, attempt)) => {
+                self.answered(seq, attempt, outcome, now);
             }
             Event::Loaded { .. } | Event::LoadFailed => self.loads = 0,
             Event::Settled { seq } => {
