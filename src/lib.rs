@@ -14,7 +14,27 @@ pub mod evidence;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
 pub mod tlog;
+pub mod receipt;
+pub mod directory;
+pub mod routing;
+pub mod admission;
+pub mod lanes;
 
 // 2 SENSES: the outside, one owner each.
 pub mod clock;
+pub mod chance;
+pub mod keys;
+pub mod store;
 pub mod wire;
+pub mod tls;
+
+// 3 WORK: the only loops.
+pub mod ledger;
+pub mod intake;
+pub mod courier;
+
+// 4 DOORS: what callers reach.
+pub mod grpc;
+
+// 5 ROOF: what puts it all together, and the person at the terminal.
+pub mod cli;

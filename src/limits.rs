@@ -106,6 +106,31 @@ pub const DRAIN_MS: u64 = 25_000;
 pub const CHAIN_MAX: usize = 3;
 /// Days that a certificate may be valid.
 pub const CERTIFICATE_DAYS_MAX: u32 = 398;
+/// Bytes of a certificate's serial number (RFC 5280 4.1.2.2).
+pub const SERIAL_BYTES_MAX: usize = 20;
+/// Bits of the modulus of an RSA key.
+pub const RSA_BITS_MIN: usize = 2048;
+/// Characters of an unconfirmed name in a log line.
+pub const LOGGED_NAME_CHARS_MAX: usize = 160;
+/// Connections open at once for one party.
+pub const CONNECTIONS_PER_PARTY_MAX: usize = 512;
+/// Milliseconds for a TCP connection to a partner, and for the TLS handshake over it.
+pub const DIAL_MS: u64 = 5_000;
+/// Seconds between HTTP/2 pings to a partner we dial, and for their answer.
+pub const DIAL_KEEPALIVE_S: (u64, u64) = (60, 20);
+/// Bytes that one stream, and one connection, may send ahead of us (HTTP/2 flow control).
+pub const WINDOW_BYTES: (u32, u32) = (1 << 20, 4 << 20);
+/// Bytes of one HTTP/2 frame.
+pub const HTTP2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes that one stream holds for a peer that does not read.
+pub const SEND_BUFFER_BYTES_MAX: usize = 256 << 10;
+/// HTTP/2 frames without content (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, RST_STREAM …) that a connection may send in a
+/// minute, and may have saved up, beyond those its own traffic explains.
+pub const CHEAP_FRAMES_PER_MINUTE: u64 = 10_000;
+/// Bytes of content, in either direction, that explain one frame without content.
+pub const BYTES_PER_CHEAP_FRAME: u64 = 512;
+/// Frames without content that one block of headers explains.
+pub const CHEAP_FRAMES_PER_HEADERS: u64 = 4;
 
 // Calls.
 /// Bytes of one decoded exchange request: the inline parts and their envelope.
@@ -152,3 +177,31 @@ pub const RETRY_LATER_MS_MAX: u64 = DAY_MS;
 pub const CREDITS_MAX: u32 = 1_024;
 /// Receiving streams of one system.
 pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
+
+// The member directory.
+/// Largest version number of a record or a directory: the whole numbers that JSON carries exactly (RFC 7493 §2.2).
+pub const VERSION_MAX: u64 = (1 << 53) - 1;
+/// Bytes of a member's name in one language.
+pub const MEMBER_NAME_BYTES_MAX: usize = 128;
+/// Endpoints of one member.
+pub const ENDPOINTS_MAX: usize = 16;
+/// Bytes of a host name (RFC 1035 §2.3.4, written out).
+pub const HOST_BYTES_MAX: usize = 253;
+/// Root certificates of one member.
+pub const ROOTS_MAX: usize = 8;
+/// Log keys of one member: its instances, and the generations whose receipts must still verify.
+pub const LOG_KEYS_MAX: usize = 64;
+/// Members that one record lets relay.
+pub const RELAYS_MAX: usize = 16;
+/// Bytes of a sealing key as written.
+pub const SEALING_KEY_BYTES_MAX: usize = 1024;
+/// Days that a member record may allow its certificates, at most: ten years and a little.
+pub const RECORD_DAYS_MAX: u32 = 3_660;
+/// Members of one alliance.
+pub const MEMBERS_MAX: usize = 4_096;
+
+// Files.
+/// Bytes of a file with a private key.
+pub const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of a file with certificates, revocations, a record or a directory: 16 MiB.
+pub const PUBLIC_FILE_BYTES_MAX: u64 = 16 << 20;

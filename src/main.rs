@@ -1,3 +1,7 @@
 //! The `tongban` command: hands its arguments to the command line floor and exits with its answer.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tongban::cli::run()
+}

@@ -2,15 +2,14 @@
 //! published example of the Go implementation, and against every change of a byte.
 
 use tongban::tlog::checkpoint::{Checkpoint, CheckpointError};
-use tongban::tlog::note::{
-    KeyError, NOTE_BYTES_MAX, NoteError, SIGNATURES_MAX, SigningKey, VerifyingKey, open,
-};
+use tongban::tlog::note::{KeyError, NOTE_BYTES_MAX, NoteError, SIGNATURES_MAX, SigningKey, VerifyingKey, open};
 use tongban::tlog::{EMPTY_ROOT, leaf_hash};
 
 /// The example key and note of the Go package golang.org/x/mod/sumdb/note, and the seed it publishes for them.
 const VKEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
 const SEED_HEX: &str = "810a1402d5146c8d84f2443330f54080ebf98ee17d9c74f6252fc5d5c7283173";
-const TEXT: &str = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+const TEXT: &str =
+    "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
 const SIGNATURE: &str = "— PeterNeumann \
     x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
 /// Another signer of the same text, from the same package.
@@ -30,10 +29,7 @@ fn log_key() -> SigningKey {
 #[test]
 fn the_published_key_reads_and_prints_itself() {
     let [key] = peter();
-    assert_eq!(
-        (key.name(), key.id(), key.to_string().as_str()),
-        ("PeterNeumann", 0xc74f_20a3, VKEY)
-    );
+    assert_eq!((key.name(), key.id(), key.to_string().as_str()), ("PeterNeumann", 0xc74f_20a3, VKEY));
 }
 
 #[test]
@@ -50,56 +46,26 @@ fn the_published_note_opens_and_signing_gives_it_again() {
 #[test]
 fn a_signing_key_prints_no_secret() {
     let key = SigningKey::from_seed("PeterNeumann", &[7; 32]).unwrap();
-    assert_eq!(
-        format!("{key:?}"),
-        format!("SigningKey({})", key.verifying_key())
-    );
+    assert_eq!(format!("{key:?}"), format!("SigningKey({})", key.verifying_key()));
 }
 
 #[test]
 fn a_vkey_line_has_one_spelling() {
-    let id = KeyError::Id {
-        expected: 0xc74f_20a3,
-        found: 0xc74f_20a4,
-    };
+    let id = KeyError::Id { expected: 0xc74f_20a3, found: 0xc74f_20a4 };
     let rows = [
-        (
-            "upper-case id",
-            VKEY.replace("c74f", "C74F"),
-            KeyError::Format,
-        ),
-        (
-            "short id",
-            VKEY.replace("+c74f20a3", "+74f20a3"),
-            KeyError::Format,
-        ),
-        (
-            "signed id",
-            VKEY.replace("+c74f20a3", "++c74f20a"),
-            KeyError::Format,
-        ),
+        ("upper-case id", VKEY.replace("c74f", "C74F"), KeyError::Format),
+        ("short id", VKEY.replace("+c74f20a3", "+74f20a3"), KeyError::Format),
+        ("signed id", VKEY.replace("+c74f20a3", "++c74f20a"), KeyError::Format),
         ("another id", VKEY.replace("c74f20a3", "c74f20a4"), id),
         ("no name", VKEY.replace("PeterNeumann", ""), KeyError::Name),
-        (
-            "space in name",
-            VKEY.replace("PeterNeumann", "Peter Neumann"),
-            KeyError::Name,
-        ),
-        (
-            "ideographic space",
-            VKEY.replace("PeterNeumann", "Peter\u{3000}Neumann"),
-            KeyError::Name,
-        ),
+        ("space in name", VKEY.replace("PeterNeumann", "Peter Neumann"), KeyError::Name),
+        ("ideographic space", VKEY.replace("PeterNeumann", "Peter\u{3000}Neumann"), KeyError::Name),
         ("newline", format!("{VKEY}\n"), KeyError::Format),
         ("padding", format!("{VKEY}="), KeyError::Format),
         ("short key", "a+00000000+AQAA".to_owned(), KeyError::Format),
         ("no key", "a+00000000+".to_owned(), KeyError::Format),
         ("one part", "a".to_owned(), KeyError::Format),
-        (
-            "cosignature type",
-            VKEY.replace("+ARpc", "+BBpc"),
-            KeyError::Type(4),
-        ),
+        ("cosignature type", VKEY.replace("+ARpc", "+BBpc"), KeyError::Type(4)),
     ];
     for (what, vkey, expected) in rows {
         assert_eq!(VerifyingKey::parse(&vkey), Err(expected), "{what}");
@@ -115,11 +81,7 @@ fn keys_of_small_order_or_odd_spelling_are_refused() {
     let mut four_plus_p = [0xff; 32];
     (four_plus_p[0], four_plus_p[31]) = (0xf1, 0x7f);
     for bytes in [[0; 32], identity, identity_plus_p, four_plus_p] {
-        assert_eq!(
-            VerifyingKey::new("a", &bytes),
-            Err(KeyError::Point),
-            "{bytes:02x?}"
-        );
+        assert_eq!(VerifyingKey::new("a", &bytes), Err(KeyError::Point), "{bytes:02x?}");
     }
 }
 
@@ -130,10 +92,7 @@ fn unknown_signatures_are_ignored_and_known_ones_must_hold() {
     let other = format!("{TEXT}\n{OTHER_SIGNATURE}");
     assert_eq!(open(&other, &peter()), Err(NoteError::Unsigned));
     let failing = format!("{}\n{SIGNATURE}", TEXT.replace("answer", "Answer"));
-    let named = NoteError::Signature {
-        name: "PeterNeumann".to_owned(),
-        id: 0xc74f_20a3,
-    };
+    let named = NoteError::Signature { name: "PeterNeumann".to_owned(), id: 0xc74f_20a3 };
     assert_eq!(open(&failing, &peter()), Err(named.clone()));
     // One good signature does not save a note that carries a bad one.
     let second = SigningKey::from_seed("Second", &[9; 32]).unwrap();
@@ -146,83 +105,24 @@ fn unknown_signatures_are_ignored_and_known_ones_must_hold() {
 #[test]
 fn a_note_has_one_spelling() {
     let note = format!("{TEXT}\n{SIGNATURE}");
-    let twice = NoteError::Duplicate {
-        name: "PeterNeumann".to_owned(),
-        id: 0xc74f_20a3,
-    };
+    let twice = NoteError::Duplicate { name: "PeterNeumann".to_owned(), id: 0xc74f_20a3 };
     let rows = [
         ("nothing", String::new(), NoteError::Format { line: 1 }),
-        (
-            "no final newline",
-            note.trim_end().to_owned(),
-            NoteError::Format { line: 4 },
-        ),
-        (
-            "two final newlines",
-            format!("{note}\n"),
-            NoteError::Format { line: 5 },
-        ),
-        (
-            "carriage returns",
-            note.replace('\n', "\r\n"),
-            NoteError::Format { line: 1 },
-        ),
-        (
-            "tab",
-            note.replace("then you", "then\tyou"),
-            NoteError::Format { line: 2 },
-        ),
-        (
-            "escape",
-            note.replace("then you", "then\u{1b}you"),
-            NoteError::Format { line: 2 },
-        ),
-        (
-            "next line",
-            note.replace("then you", "then\u{85}you"),
-            NoteError::Format { line: 2 },
-        ),
-        (
-            "hyphen for dash",
-            note.replace('—', "-"),
-            NoteError::Format { line: 4 },
-        ),
-        (
-            "two spaces",
-            note.replace("— P", "—  P"),
-            NoteError::Format { line: 4 },
-        ),
-        (
-            "trailing space",
-            note.replace("nAM=\n", "nAM= \n"),
-            NoteError::Format { line: 4 },
-        ),
-        (
-            "trailing bits",
-            note.replace("nAM=", "nAN="),
-            NoteError::Format { line: 4 },
-        ),
-        (
-            "no padding",
-            note.replace("nAM=", "nAM"),
-            NoteError::Format { line: 4 },
-        ),
-        (
-            "plus in name",
-            note.replace("PeterN", "Peter+N"),
-            NoteError::Format { line: 4 },
-        ),
-        (
-            "id without signature",
-            format!("{TEXT}\n— PeterNeumann x08gow==\n"),
-            NoteError::Format { line: 4 },
-        ),
+        ("no final newline", note.trim_end().to_owned(), NoteError::Format { line: 4 }),
+        ("two final newlines", format!("{note}\n"), NoteError::Format { line: 5 }),
+        ("carriage returns", note.replace('\n', "\r\n"), NoteError::Format { line: 1 }),
+        ("tab", note.replace("then you", "then\tyou"), NoteError::Format { line: 2 }),
+        ("escape", note.replace("then you", "then\u{1b}you"), NoteError::Format { line: 2 }),
+        ("next line", note.replace("then you", "then\u{85}you"), NoteError::Format { line: 2 }),
+        ("hyphen for dash", note.replace('—', "-"), NoteError::Format { line: 4 }),
+        ("two spaces", note.replace("— P", "—  P"), NoteError::Format { line: 4 }),
+        ("trailing space", note.replace("nAM=\n", "nAM= \n"), NoteError::Format { line: 4 }),
+        ("trailing bits", note.replace("nAM=", "nAN="), NoteError::Format { line: 4 }),
+        ("no padding", note.replace("nAM=", "nAM"), NoteError::Format { line: 4 }),
+        ("plus in name", note.replace("PeterN", "Peter+N"), NoteError::Format { line: 4 }),
+        ("id without signature", format!("{TEXT}\n— PeterNeumann x08gow==\n"), NoteError::Format { line: 4 }),
         ("signed twice", format!("{note}{SIGNATURE}"), twice),
-        (
-            "too large",
-            format!("{}{note}", "a".repeat(NOTE_BYTES_MAX)),
-            NoteError::Size,
-        ),
+        ("too large", format!("{}{note}", "a".repeat(NOTE_BYTES_MAX)), NoteError::Size),
     ];
     for (what, note, expected) in rows {
         assert_eq!(open(&note, &peter()), Err(expected), "{what}");
@@ -232,25 +132,16 @@ fn a_note_has_one_spelling() {
 #[test]
 fn a_text_that_could_not_be_opened_is_not_signed() {
     let key = log_key();
-    assert_eq!(
-        key.sign_note("no newline"),
-        Err(NoteError::Format { line: 1 })
-    );
+    assert_eq!(key.sign_note("no newline"), Err(NoteError::Format { line: 1 }));
     assert_eq!(key.sign_note("a\r\n"), Err(NoteError::Format { line: 1 }));
-    assert_eq!(
-        key.sign_note(&"a\n".repeat(NOTE_BYTES_MAX)),
-        Err(NoteError::Size)
-    );
+    assert_eq!(key.sign_note(&"a\n".repeat(NOTE_BYTES_MAX)), Err(NoteError::Size));
 }
 
 #[test]
 fn a_text_with_empty_lines_is_parted_at_the_last() {
     let key = log_key();
     let note = key.sign_note("one\n\ntwo\n\n").unwrap();
-    assert_eq!(
-        open(&note, &[key.verifying_key().clone()]).unwrap().text,
-        "one\n\ntwo\n\n"
-    );
+    assert_eq!(open(&note, &[key.verifying_key().clone()]).unwrap().text, "one\n\ntwo\n\n");
 }
 
 #[test]
@@ -266,60 +157,30 @@ fn thirty_two_signatures_are_read_and_one_more_is_not() {
 
 #[test]
 fn a_checkpoint_opens_only_with_the_key_named_like_its_origin() {
-    let checkpoint = Checkpoint {
-        origin: ORIGIN.to_owned(),
-        size: 3,
-        root: leaf_hash(b"root"),
-    };
+    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: 3, root: leaf_hash(b"root") };
     let key = log_key();
     let note = checkpoint.sign(&key).unwrap();
     let trusted = key.verifying_key().clone();
-    assert_eq!(
-        Checkpoint::open(&note, std::slice::from_ref(&trusted)),
-        Ok(checkpoint.clone())
-    );
+    assert_eq!(Checkpoint::open(&note, std::slice::from_ref(&trusted)), Ok(checkpoint.clone()));
     assert_eq!(Checkpoint::claimed(&note), Ok(checkpoint.clone()));
-    assert_eq!(
-        Checkpoint::open(&note, &peter()),
-        Err(CheckpointError::UnknownLog(ORIGIN.to_owned()))
-    );
+    assert_eq!(Checkpoint::open(&note, &peter()), Err(CheckpointError::UnknownLog(ORIGIN.to_owned())));
 
     let stranger = SigningKey::from_seed("stranger", &[8; 32]).unwrap();
-    assert_eq!(
-        checkpoint.sign(&stranger),
-        Err(CheckpointError::Unsigned(ORIGIN.to_owned()))
-    );
+    assert_eq!(checkpoint.sign(&stranger), Err(CheckpointError::Unsigned(ORIGIN.to_owned())));
     let foreign = stranger.sign_note(&checkpoint.to_text()).unwrap();
     let keys = [trusted, stranger.verifying_key().clone()];
-    assert_eq!(
-        Checkpoint::open(&foreign, &keys),
-        Err(CheckpointError::Unsigned(ORIGIN.to_owned()))
-    );
-    assert_eq!(
-        Checkpoint::open(&foreign, &keys[..1]),
-        Err(CheckpointError::Note(NoteError::Unsigned))
-    );
+    assert_eq!(Checkpoint::open(&foreign, &keys), Err(CheckpointError::Unsigned(ORIGIN.to_owned())));
+    assert_eq!(Checkpoint::open(&foreign, &keys[..1]), Err(CheckpointError::Note(NoteError::Unsigned)));
 
     let impostor = SigningKey::from_seed(ORIGIN, &[8; 32]).unwrap();
     let forged = checkpoint.sign(&impostor).unwrap();
-    assert_eq!(
-        Checkpoint::open(&forged, &keys[..1]),
-        Err(CheckpointError::Note(NoteError::Unsigned))
-    );
+    assert_eq!(Checkpoint::open(&forged, &keys[..1]), Err(CheckpointError::Note(NoteError::Unsigned)));
 }
 
 #[test]
 fn a_checkpoint_text_has_one_spelling() {
-    let text = Checkpoint {
-        origin: ORIGIN.to_owned(),
-        size: 10,
-        root: EMPTY_ROOT,
-    }
-    .to_text();
-    assert_eq!(
-        text,
-        format!("{ORIGIN}\n10\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n")
-    );
+    let text = Checkpoint { origin: ORIGIN.to_owned(), size: 10, root: EMPTY_ROOT }.to_text();
+    assert_eq!(text, format!("{ORIGIN}\n10\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"));
     assert_eq!(Checkpoint::parse(&text).unwrap().to_text(), text);
     let largest = text.replace("\n10\n", "\n9223372036854775807\n");
     assert_eq!(Checkpoint::parse(&largest).unwrap().to_text(), largest);
@@ -331,32 +192,12 @@ fn a_checkpoint_text_has_one_spelling() {
         ("no digits", size(""), CheckpointError::Size),
         ("other digits", size("1０"), CheckpointError::Size),
         ("2^63", size("9223372036854775808"), CheckpointError::Size),
-        (
-            "trailing bits",
-            text.replace("FU=", "FV="),
-            CheckpointError::Root,
-        ),
-        (
-            "no origin",
-            text.replace(ORIGIN, ""),
-            CheckpointError::Origin,
-        ),
-        (
-            "space in origin",
-            text.replace("gateway", "gate way"),
-            CheckpointError::Origin,
-        ),
-        (
-            "extension line",
-            format!("{text}more\n"),
-            CheckpointError::Lines,
-        ),
+        ("trailing bits", text.replace("FU=", "FV="), CheckpointError::Root),
+        ("no origin", text.replace(ORIGIN, ""), CheckpointError::Origin),
+        ("space in origin", text.replace("gateway", "gate way"), CheckpointError::Origin),
+        ("extension line", format!("{text}more\n"), CheckpointError::Lines),
         ("empty line", format!("{text}\n"), CheckpointError::Lines),
-        (
-            "no final newline",
-            text.trim_end().to_owned(),
-            CheckpointError::Lines,
-        ),
+        ("no final newline", text.trim_end().to_owned(), CheckpointError::Lines),
     ];
     for (what, text, expected) in rows {
         assert_eq!(Checkpoint::parse(&text), Err(expected), "{what}");
@@ -365,10 +206,6 @@ fn a_checkpoint_text_has_one_spelling() {
 
 #[test]
 fn a_size_that_could_not_be_read_is_not_signed() {
-    let checkpoint = Checkpoint {
-        origin: ORIGIN.to_owned(),
-        size: 1 << 63,
-        root: EMPTY_ROOT,
-    };
+    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: 1 << 63, root: EMPTY_ROOT };
     assert_eq!(checkpoint.sign(&log_key()), Err(CheckpointError::Size));
 }

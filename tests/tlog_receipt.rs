@@ -9,9 +9,7 @@ use std::sync::LazyLock;
 use tongban::tlog::checkpoint::Checkpoint;
 use tongban::tlog::leaf_hash;
 use tongban::tlog::note::{SigningKey, VerifyingKey};
-use tongban::tlog::receipt_file::{
-    CHECKPOINTS_CACHED_MAX, TlogProof, Verified, Verifier, VerifyError, verify,
-};
+use tongban::tlog::receipt_file::{CHECKPOINTS_CACHED_MAX, TlogProof, Verified, Verifier, VerifyError, verify};
 use tongban::tlog::tree::Tree;
 
 const ORIGIN: &str = "hangzhou.gateway.example/log/a/1";
@@ -24,8 +22,7 @@ fn log_key() -> SigningKey {
 }
 
 /// The one key that these tests trust, derived once because some tests verify tens of thousands of times.
-static TRUSTED: LazyLock<Vec<VerifyingKey>> =
-    LazyLock::new(|| vec![log_key().verifying_key().clone()]);
+static TRUSTED: LazyLock<Vec<VerifyingKey>> = LazyLock::new(|| vec![log_key().verifying_key().clone()]);
 
 fn leaf(index: u64) -> Vec<u8> {
     format!("evidence number {index}: 办件已接收").into_bytes()
@@ -36,29 +33,15 @@ fn receipts(size: u64) -> Vec<TlogProof> {
     let mut tree = Tree::empty();
     let leaves: Vec<_> = (0..size).map(|index| leaf_hash(&leaf(index))).collect();
     let paths = tree.append(&leaves).paths;
-    let checkpoint = Checkpoint {
-        origin: ORIGIN.to_owned(),
-        size,
-        root: tree.root(),
-    };
+    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size, root: tree.root() };
     let checkpoint_note = checkpoint.sign(&log_key()).unwrap();
-    let receipt = |(index, path)| TlogProof {
-        extra: None,
-        index,
-        path,
-        checkpoint_note: checkpoint_note.clone(),
-    };
+    let receipt = |(index, path)| TlogProof { extra: None, index, path, checkpoint_note: checkpoint_note.clone() };
     (0..).zip(paths).map(receipt).collect()
 }
 
 /// Twenty receipts from logs of several sizes.
 fn samples() -> Vec<TlogProof> {
-    let pick = |size: u64| {
-        receipts(size)
-            .into_iter()
-            .step_by((size as usize / 7).max(1))
-            .take(8)
-    };
+    let pick = |size: u64| receipts(size).into_iter().step_by((size as usize / 7).max(1)).take(8);
     let samples: Vec<_> = SIZES.into_iter().flat_map(pick).collect();
     assert!(samples.len() >= 20, "{}", samples.len());
     samples
@@ -76,15 +59,9 @@ fn every_receipt_verifies_and_reads_back_as_written() {
             let (text, leaf) = (receipt.to_text(), leaf(receipt.index));
             assert_eq!(TlogProof::parse(text.as_bytes()).as_ref(), Ok(&receipt));
             let verified = verify(text.as_bytes(), &leaf, &TRUSTED).unwrap();
-            assert_eq!(
-                (verified.origin.as_str(), verified.size, verified.index),
-                (ORIGIN, size, receipt.index)
-            );
+            assert_eq!((verified.origin.as_str(), verified.size, verified.index), (ORIGIN, size, receipt.index));
             assert_eq!(verified.leaf, leaf_hash(&leaf));
-            assert_eq!(
-                verifier.verify(text.as_bytes(), &leaf).as_ref(),
-                Ok(&verified)
-            );
+            assert_eq!(verifier.verify(text.as_bytes(), &leaf).as_ref(), Ok(&verified));
             assert_eq!(verifier.verify_proof(&receipt, &leaf), Ok(verified));
         }
     }
@@ -94,10 +71,7 @@ fn every_receipt_verifies_and_reads_back_as_written() {
 fn the_published_receipt_is_what_we_write_and_verifies() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tlog");
     let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
-    let trust: Vec<_> = read("trust")
-        .lines()
-        .map(|line| VerifyingKey::parse(line).unwrap())
-        .collect();
+    let trust: Vec<_> = read("trust").lines().map(|line| VerifyingKey::parse(line).unwrap()).collect();
     assert_eq!(trust, *TRUSTED);
     assert_eq!(read("100-42.leaf").into_bytes(), leaf(42));
     assert_eq!(read("100-42.tlog-proof"), receipts(100)[42].to_text());
@@ -125,19 +99,8 @@ fn every_changed_byte_is_refused() {
         }
     }
     println!("{changes} changed bytes refused; in the proof files by part: {parts:?}");
-    let named = [
-        "format",
-        "leaf or proof",
-        "origin",
-        "proof",
-        "root",
-        "signature",
-        "size",
-    ];
-    assert!(
-        named.iter().all(|part| parts.contains_key(part)),
-        "{parts:?}"
-    );
+    let named = ["format", "leaf or proof", "origin", "proof", "root", "signature", "size"];
+    assert!(named.iter().all(|part| parts.contains_key(part)), "{parts:?}");
 }
 
 #[test]
@@ -162,93 +125,33 @@ fn a_refusal_names_the_part_that_was_changed() {
     let (text, leaf) = (receipt.to_text(), leaf(42));
     let first_hash = receipt.path[0].to_base64();
     let other_hash = leaf_hash(b"other").to_base64();
-    let root = Checkpoint::claimed(&receipt.checkpoint_note)
-        .unwrap()
-        .root
-        .to_base64();
+    let root = Checkpoint::claimed(&receipt.checkpoint_note).unwrap().root.to_base64();
     let signature = receipt.checkpoint_note.lines().last().unwrap();
     let (signer, signed) = signature.rsplit_once(' ').unwrap();
-    let other_signed = receipts(99)[0]
-        .checkpoint_note
-        .lines()
-        .last()
-        .unwrap()
-        .rsplit_once(' ')
-        .unwrap()
-        .1
-        .to_owned();
+    let other_signed = receipts(99)[0].checkpoint_note.lines().last().unwrap().rsplit_once(' ').unwrap().1.to_owned();
     let rows = [
-        (
-            "header",
-            "c2sp.org/tlog-proof@v1",
-            "c2sp.org/tlog-proof@v2",
-            "format",
-        ),
-        (
-            "index with a zero in front",
-            "index 42",
-            "index 042",
-            "format",
-        ),
+        ("header", "c2sp.org/tlog-proof@v1", "c2sp.org/tlog-proof@v2", "format"),
+        ("index with a zero in front", "index 42", "index 042", "format"),
         ("index in the log", "index 42", "index 41", "leaf or proof"),
         ("index beyond the log", "index 42", "index 100", "index"),
-        (
-            "index of another path length",
-            "index 42",
-            "index 99",
-            "proof",
-        ),
+        ("index of another path length", "index 42", "index 99", "proof"),
         ("proof hash", &first_hash, &other_hash, "leaf or proof"),
-        (
-            "proof hash dropped",
-            &format!("{first_hash}\n"),
-            "",
-            "proof",
-        ),
-        (
-            "proof hash added",
-            &first_hash,
-            &format!("{other_hash}\n{first_hash}"),
-            "proof",
-        ),
-        (
-            "origin",
-            &format!("\n\n{ORIGIN}"),
-            "\n\nsuzhou.gateway.example/log/a/1",
-            "origin",
-        ),
+        ("proof hash dropped", &format!("{first_hash}\n"), "", "proof"),
+        ("proof hash added", &first_hash, &format!("{other_hash}\n{first_hash}"), "proof"),
+        ("origin", &format!("\n\n{ORIGIN}"), "\n\nsuzhou.gateway.example/log/a/1", "origin"),
         ("size with a zero in front", "\n100\n", "\n0100\n", "size"),
         ("size", "\n100\n", "\n200\n", "size"),
         ("size below the index", "\n100\n", "\n40\n", "size"),
         ("root", &root, &other_hash, "root"),
-        (
-            "signer",
-            signer,
-            "— suzhou.gateway.example/log/a/1",
-            "signature",
-        ),
-        (
-            "signature of another checkpoint",
-            signed,
-            &other_signed,
-            "signature",
-        ),
-        (
-            "extension line",
-            &format!("{root}\n"),
-            &format!("{root}\nmore\n"),
-            "format",
-        ),
+        ("signer", signer, "— suzhou.gateway.example/log/a/1", "signature"),
+        ("signature of another checkpoint", signed, &other_signed, "signature"),
+        ("extension line", &format!("{root}\n"), &format!("{root}\nmore\n"), "format"),
         ("carriage returns", "\n", "\r\n", "format"),
         ("empty extra data", "index 42", "extra \nindex 42", "format"),
     ];
     for (what, from, to, expected) in rows {
         assert!(text.contains(from), "{what}");
-        assert_eq!(
-            part(text.replace(from, to).as_bytes(), &leaf),
-            expected,
-            "{what}"
-        );
+        assert_eq!(part(text.replace(from, to).as_bytes(), &leaf), expected, "{what}");
     }
     assert_eq!(part(text.as_bytes(), b"another leaf"), "leaf or proof");
 }
@@ -261,10 +164,7 @@ fn a_format_fault_names_its_line() {
     for (line, byte) in text.match_indices('\n').map(|(byte, _)| byte).enumerate() {
         if ![4, 6, 8].contains(&line) {
             let changed = [&text[..byte], "\u{1}", &text[byte..]].concat();
-            assert_eq!(
-                verify(changed.as_bytes(), &leaf(1), &TRUSTED),
-                Err(VerifyError::Format { line: line + 1 })
-            );
+            assert_eq!(verify(changed.as_bytes(), &leaf(1), &TRUSTED), Err(VerifyError::Format { line: line + 1 }));
         }
     }
 }
@@ -287,17 +187,11 @@ fn a_verifier_forgets_old_checkpoints_and_remembers_no_refused_one() {
         let receipt = receipts(size).remove(0);
         assert!(verifier.verify_proof(&receipt, &leaf(0)).is_ok());
     }
-    assert_eq!(
-        format!("{verifier:?}").matches("Checkpoint {").count(),
-        CHECKPOINTS_CACHED_MAX
-    );
+    assert_eq!(format!("{verifier:?}").matches("Checkpoint {").count(), CHECKPOINTS_CACHED_MAX);
     assert!(verifier.verify_proof(&first, &leaf(0)).is_ok());
     first.checkpoint_note = first.checkpoint_note.replace("\n1\n", "\n2\n");
     for _ in 0..2 {
-        assert_eq!(
-            verifier.verify_proof(&first, &leaf(0)),
-            Err(VerifyError::Size)
-        );
+        assert_eq!(verifier.verify_proof(&first, &leaf(0)), Err(VerifyError::Size));
     }
 }
 
@@ -308,21 +202,13 @@ fn one_log_does_not_vouch_for_another() {
     let refused = verify(text.as_bytes(), &leaf(1), &[other.verifying_key().clone()]);
     assert_eq!(refused, Err(VerifyError::Origin(ORIGIN.to_owned())));
     let both = [other.verifying_key().clone(), TRUSTED[0].clone()];
-    assert!(matches!(
-        verify(text.as_bytes(), &leaf(1), &both),
-        Ok(Verified { size: 3, .. })
-    ));
+    assert!(matches!(verify(text.as_bytes(), &leaf(1), &both), Ok(Verified { size: 3, .. })));
 }
 
 /// Runs the verifier in Go on a directory; `None` where Go or its package is missing.
 fn verdict_in_go(dir: &Path) -> Option<(i32, String)> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/run.sh");
-    let output = Command::new("sh")
-        .arg(script)
-        .arg(dir)
-        .arg(dir.join("trust"))
-        .output()
-        .unwrap();
+    let output = Command::new("sh").arg(script).arg(dir).arg(dir.join("trust")).output().unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     println!("{said}");
     let code = output.status.code().unwrap();
@@ -334,11 +220,7 @@ fn a_verifier_in_go_agrees() {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("receipts-for-go");
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).unwrap();
-    fs::write(
-        dir.join("trust"),
-        format!("{}\n", log_key().verifying_key()),
-    )
-    .unwrap();
+    fs::write(dir.join("trust"), format!("{}\n", log_key().verifying_key())).unwrap();
     for size in SIZES {
         for receipt in receipts(size) {
             let name = format!("{size}-{}", receipt.index);

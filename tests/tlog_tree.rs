@@ -7,23 +7,13 @@ use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
-use tongban::tlog::proof::{
-    HashSource, ProofError, RebuildError, edge_at, inclusion_path, root_at, verify_inclusion,
-};
+use tongban::tlog::proof::{HashSource, ProofError, RebuildError, edge_at, inclusion_path, root_at, verify_inclusion};
 use tongban::tlog::tree::{EdgeError, LEAVES_MAX, TileRoot, Tree, root_of};
 use tongban::tlog::{EMPTY_ROOT, Hash, leaf_hash, node_hash};
 
 /// Leaves of the Certificate Transparency reference tests.
-const CT_LEAVES: [&str; 8] = [
-    "",
-    "00",
-    "10",
-    "2021",
-    "3031",
-    "40414243",
-    "5051525354555657",
-    "606162636465666768696a6b6c6d6e6f",
-];
+const CT_LEAVES: [&str; 8] =
+    ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
 
 /// Their roots, for 1 to 8 leaves.
 const CT_ROOTS: [&str; 8] = [
@@ -58,11 +48,7 @@ const CT_PATHS: [(u64, u64, &[&str]); 5] = [
             "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
         ],
     ),
-    (
-        2,
-        3,
-        &["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"],
-    ),
+    (2, 3, &["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"]),
     (
         1,
         5,
@@ -79,10 +65,7 @@ fn from_hex(text: &str) -> Hash {
 }
 
 fn ct_leaves() -> Vec<Hash> {
-    CT_LEAVES
-        .iter()
-        .map(|leaf| leaf_hash(&hex::decode(leaf).unwrap()))
-        .collect()
+    CT_LEAVES.iter().map(|leaf| leaf_hash(&hex::decode(leaf).unwrap())).collect()
 }
 
 /// The leaf bytes number `index` of every made-up log in these tests.
@@ -127,11 +110,7 @@ fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
 
 /// The largest power of two smaller than `count`.
 fn naive_split(count: usize) -> usize {
-    (0..)
-        .map(|bit| 1 << bit)
-        .take_while(|power| *power < count)
-        .last()
-        .unwrap()
+    (0..).map(|bit| 1 << bit).take_while(|power| *power < count).last().unwrap()
 }
 
 /// Stored hashes as a gateway would keep them, filled by appends alone; it refuses calls that break the contract.
@@ -147,11 +126,7 @@ impl Stored {
         assert_eq!(appended.first_index, self.levels[0].len() as u64);
         self.levels[0].extend(batch);
         for TileRoot { level, index, hash } in appended.tiles {
-            assert_eq!(
-                index,
-                self.levels[usize::from(level)].len() as u64,
-                "tile roots come in order and once"
-            );
+            assert_eq!(index, self.levels[usize::from(level)].len() as u64, "tile roots come in order and once");
             self.levels[usize::from(level)].push(hash);
         }
         appended.paths
@@ -165,14 +140,8 @@ impl HashSource for At<'_> {
     type Error = Infallible;
 
     fn hashes(&self, level: u8, first: u64, count: u64) -> Result<Vec<Hash>, Infallible> {
-        assert!(
-            (1..=256).contains(&count),
-            "1 to 256 hashes are read at once"
-        );
-        assert!(
-            first + count <= self.1 >> (8 * u32::from(level)),
-            "only complete hashes are read"
-        );
+        assert!((1..=256).contains(&count), "1 to 256 hashes are read at once");
+        assert!(first + count <= self.1 >> (8 * u32::from(level)), "only complete hashes are read");
         Ok(self.0.levels[usize::from(level)][first as usize..(first + count) as usize].to_vec())
     }
 }
@@ -180,10 +149,7 @@ impl HashSource for At<'_> {
 #[test]
 fn roots_equal_the_certificate_transparency_vectors() {
     let mut tree = Tree::empty();
-    assert_eq!(
-        tree.root(),
-        from_hex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-    );
+    assert_eq!(tree.root(), from_hex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
     for (leaf, root) in ct_leaves().iter().zip(CT_ROOTS) {
         tree.append(&[*leaf]);
         assert_eq!(format!("{:?}", tree.root()), root);
@@ -197,10 +163,7 @@ fn paths_equal_the_certificate_transparency_vectors() {
         let leaves = &ct_leaves()[..size as usize];
         assert_eq!(Tree::empty().append(leaves).paths[index as usize], expected);
         let root = from_hex(CT_ROOTS[size as usize - 1]);
-        assert_eq!(
-            verify_inclusion(&leaves[index as usize], index, size, &expected, &root),
-            Ok(())
-        );
+        assert_eq!(verify_inclusion(&leaves[index as usize], index, size, &expected, &root), Ok(()));
     }
 }
 
@@ -214,11 +177,7 @@ fn every_path_of_every_small_log_equals_the_definition() {
             let appended = tree.append(&leaves[cut..]);
             assert_eq!(tree.root(), naive_root(&leaves), "size {size}, cut {cut}");
             for (index, path) in (cut..).zip(&appended.paths) {
-                assert_eq!(
-                    *path,
-                    naive_path(index, &leaves),
-                    "size {size}, cut {cut}, index {index}"
-                );
+                assert_eq!(*path, naive_path(index, &leaves), "size {size}, cut {cut}, index {index}");
             }
         }
     }
@@ -231,20 +190,10 @@ fn an_independent_implementation_agrees_on_roots_and_paths() {
     for size in 1..=600_u64 {
         theirs.push(leaf_bytes(size - 1));
         stored.append(&mut ours, &leaves(size - 1..size));
-        assert_eq!(
-            theirs.root().as_bytes().as_slice(),
-            ours.root().as_ref(),
-            "size {size}"
-        );
+        assert_eq!(theirs.root().as_bytes().as_slice(), ours.root().as_ref(), "size {size}");
         for index in (0..size).step_by(7) {
-            let path = inclusion_path(index, size, &At(&stored, size))
-                .unwrap()
-                .concat_bytes();
-            assert_eq!(
-                theirs.prove_inclusion(index as usize).as_bytes(),
-                path,
-                "index {index}, size {size}"
-            );
+            let path = inclusion_path(index, size, &At(&stored, size)).unwrap().concat_bytes();
+            assert_eq!(theirs.prove_inclusion(index as usize).as_bytes(), path, "index {index}, size {size}");
         }
     }
 }
@@ -267,45 +216,18 @@ fn a_log_of_two_tile_levels_rebuilds_roots_edges_and_paths_of_every_age() {
     for batch in all.chunks(997) {
         stored.append(&mut tree, batch);
     }
-    assert_eq!(
-        stored.levels.iter().map(Vec::len).collect::<Vec<_>>(),
-        [66_000, 257, 1, 0, 0, 0, 0, 0, 0]
-    );
+    assert_eq!(stored.levels.iter().map(Vec::len).collect::<Vec<_>>(), [66_000, 257, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(stored.levels[1][256], naive_root(&all[65_536..65_792]));
     assert_eq!(stored.levels[2][0], naive_root(&all[..65_536]));
-    for size in [
-        1, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 65_791, 65_792, 65_999, 66_000,
-    ] {
+    for size in [1, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 65_791, 65_792, 65_999, 66_000] {
         let source = At(&stored, size);
         let root = naive_root(&all[..size as usize]);
         assert_eq!(root_at(size, &source).unwrap(), root);
-        assert_eq!(
-            Tree::from_edge(size, edge_at(size, &source).unwrap())
-                .unwrap()
-                .root(),
-            root
-        );
-        for index in [
-            0,
-            1,
-            255,
-            256,
-            300,
-            511,
-            65_535,
-            65_536,
-            65_791,
-            65_792,
-            65_999,
-            size / 2,
-            size - 1,
-        ] {
+        assert_eq!(Tree::from_edge(size, edge_at(size, &source).unwrap()).unwrap().root(), root);
+        for index in [0, 1, 255, 256, 300, 511, 65_535, 65_536, 65_791, 65_792, 65_999, size / 2, size - 1] {
             if index < size {
                 let path = inclusion_path(index, size, &source).unwrap();
-                assert_eq!(
-                    verify_inclusion(&all[index as usize], index, size, &path, &root),
-                    Ok(())
-                );
+                assert_eq!(verify_inclusion(&all[index as usize], index, size, &path, &root), Ok(()));
             }
         }
     }
@@ -335,40 +257,16 @@ fn appending_nothing_changes_nothing() {
     tree.append(&leaves(0..5));
     let before = tree.clone();
     let appended = tree.append(&[]);
-    assert_eq!(
-        (
-            appended.first_index,
-            appended.paths.len(),
-            appended.tiles.len()
-        ),
-        (5, 0, 0)
-    );
+    assert_eq!((appended.first_index, appended.paths.len(), appended.tiles.len()), (5, 0, 0));
     assert_eq!(tree, before);
 }
 
 #[test]
 fn an_edge_of_another_length_or_size_is_refused() {
     let edge = Tree::empty().edge().to_vec();
-    assert_eq!(
-        Tree::from_edge(1, edge),
-        Err(EdgeError::Length {
-            size: 1,
-            expected: 1,
-            found: 0
-        })
-    );
-    assert_eq!(
-        Tree::from_edge(2, leaves(0..2)),
-        Err(EdgeError::Length {
-            size: 2,
-            expected: 1,
-            found: 2
-        })
-    );
-    assert_eq!(
-        Tree::from_edge(LEAVES_MAX + 1, leaves(0..1)),
-        Err(EdgeError::Size(LEAVES_MAX + 1))
-    );
+    assert_eq!(Tree::from_edge(1, edge), Err(EdgeError::Length { size: 1, expected: 1, found: 0 }));
+    assert_eq!(Tree::from_edge(2, leaves(0..2)), Err(EdgeError::Length { size: 2, expected: 1, found: 2 }));
+    assert_eq!(Tree::from_edge(LEAVES_MAX + 1, leaves(0..1)), Err(EdgeError::Size(LEAVES_MAX + 1)));
     assert!(Tree::from_edge(LEAVES_MAX, leaves(0..63)).is_ok());
 }
 
@@ -378,10 +276,7 @@ fn the_tallest_tree_still_grows_by_one() {
     let leaf = leaves(99..100);
     let path = tree.append(&leaf).paths.remove(0);
     assert_eq!((path.len(), tree.edge().len()), (62, 63));
-    assert_eq!(
-        verify_inclusion(&leaf[0], LEAVES_MAX - 1, LEAVES_MAX, &path, &tree.root()),
-        Ok(())
-    );
+    assert_eq!(verify_inclusion(&leaf[0], LEAVES_MAX - 1, LEAVES_MAX, &path, &tree.root()), Ok(()));
 }
 
 #[test]
@@ -393,24 +288,10 @@ fn a_store_with_a_gap_is_named_and_not_believed() {
             Ok(leaves(0..count - 1))
         }
     }
-    let missing = RebuildError::Missing {
-        level: 0,
-        first: 256,
-        expected: 44,
-        found: 43,
-    };
+    let missing = RebuildError::Missing { level: 0, first: 256, expected: 44, found: 43 };
     assert_eq!(inclusion_path(7, 300, &Gap), Err(missing));
-    assert_eq!(
-        inclusion_path(300, 300, &Gap),
-        Err(RebuildError::Index {
-            index: 300,
-            size: 300
-        })
-    );
-    assert_eq!(
-        root_at(LEAVES_MAX + 1, &Gap),
-        Err(RebuildError::Size(LEAVES_MAX + 1))
-    );
+    assert_eq!(inclusion_path(300, 300, &Gap), Err(RebuildError::Index { index: 300, size: 300 }));
+    assert_eq!(root_at(LEAVES_MAX + 1, &Gap), Err(RebuildError::Size(LEAVES_MAX + 1)));
     assert_eq!(root_at(0, &Gap), Ok(EMPTY_ROOT));
 }
 
@@ -422,48 +303,18 @@ fn verification_tells_index_length_and_root_apart() {
     let root = tree.root();
     let check = |index, size, path: &[Hash]| verify_inclusion(&all[4], index, size, path, &root);
     assert_eq!(check(4, 11, &path), Ok(()));
-    assert_eq!(
-        check(11, 11, &path),
-        Err(ProofError::Index {
-            index: 11,
-            size: 11
-        })
-    );
-    assert_eq!(
-        check(4, 0, &path),
-        Err(ProofError::Index { index: 4, size: 0 })
-    );
-    assert_eq!(
-        check(4, 11, &path[1..]),
-        Err(ProofError::PathLength {
-            expected: 4,
-            found: 3
-        })
-    );
-    assert_eq!(
-        check(4, 17, &path),
-        Err(ProofError::PathLength {
-            expected: 5,
-            found: 4
-        })
-    );
+    assert_eq!(check(11, 11, &path), Err(ProofError::Index { index: 11, size: 11 }));
+    assert_eq!(check(4, 0, &path), Err(ProofError::Index { index: 4, size: 0 }));
+    assert_eq!(check(4, 11, &path[1..]), Err(ProofError::PathLength { expected: 4, found: 3 }));
+    assert_eq!(check(4, 17, &path), Err(ProofError::PathLength { expected: 5, found: 4 }));
     assert_eq!(check(5, 11, &path), Err(ProofError::Root));
-    assert_eq!(
-        check(4, u64::MAX, &path),
-        Err(ProofError::PathLength {
-            expected: 64,
-            found: 4
-        })
-    );
+    assert_eq!(check(4, u64::MAX, &path), Err(ProofError::PathLength { expected: 64, found: 4 }));
 }
 
 #[test]
 fn leaves_and_nodes_never_hash_alike() {
     let (left, right) = (leaf_hash(b"a"), leaf_hash(b"b"));
-    assert_ne!(
-        leaf_hash(&[*left.as_bytes(), *right.as_bytes()].concat()),
-        node_hash(&left, &right)
-    );
+    assert_ne!(leaf_hash(&[*left.as_bytes(), *right.as_bytes()].concat()), node_hash(&left, &right));
 }
 
 #[test]

@@ -2,3 +2,7 @@
 //! decides what a message means.
 
 pub mod pb;
+pub mod envelope;
+pub mod exchange;
+pub mod receipt;
+pub mod status;

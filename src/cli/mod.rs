@@ -1,0 +1,189 @@
+//! Decides which command runs and with which exit code it ends. Never does a command's work: each family has its file.
+
+mod directory;
+mod out;
+mod pki;
+mod text;
+mod version;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use out::Out;
+pub use text::Lang;
+
+use crate::directory::{DirectoryError, RecordError};
+use crate::keys::KeyFileError;
+use crate::time::Time;
+
+/// Tongban (通办): a message gateway between cities, with a signed receipt for every outcome.
+#[derive(Parser)]
+#[command(name = "tongban", version, propagate_version = true)]
+struct Cli {
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Language of the words (default: from LANG)
+    #[arg(long, global = true, value_enum)]
+    lang: Option<Lang>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make keys and certificates of a development alliance
+    #[command(subcommand)]
+    Pki(pki::Command),
+    /// Make, sign, show and verify member records and the directory
+    #[command(subcommand)]
+    Directory(directory::Command),
+    /// Print the version
+    Version,
+}
+
+/// How a command ends: 0 and 1 are answers, the others say who can mend it (BSD `sysexits.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// The answer is no.
+    No = 1,
+    /// The command line is wrong.
+    Usage = 64,
+    /// What was read is wrong.
+    Data = 65,
+    /// A file to read is missing.
+    NoInput = 66,
+    /// A service does not answer.
+    Unavailable = 69,
+    /// A fault of this program.
+    Software = 70,
+    /// A file cannot be made.
+    CantCreate = 73,
+    /// Reading or writing failed.
+    Io = 74,
+    /// It may work later.
+    TempFail = 75,
+    /// Rights or modes are wrong.
+    NoPermission = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A command that did not come to its end: what to tell, in both languages, and how to exit.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    words: Option<(anyhow::Error, String)>,
+    hint: Option<(String, String)>,
+}
+
+impl Failure {
+    /// A failure told in English and in Chinese.
+    pub fn new(exit: Exit, en: impl std::fmt::Display, zh: impl Into<String>) -> Failure {
+        Failure { exit, words: Some((anyhow::Error::msg(en.to_string()), zh.into())), hint: None }
+    }
+
+    /// The way out, in English and in Chinese.
+    pub fn hint(self, en: impl Into<String>, zh: impl Into<String>) -> Failure {
+        Failure { hint: Some((en.into(), zh.into())), ..self }
+    }
+
+    /// What the command was at when it failed, put before what failed.
+    pub fn at(self, object: impl std::fmt::Display) -> Failure {
+        let words = self.words.map(|(en, zh)| (anyhow::anyhow!("{object}: {en}"), format!("{object}：{zh}")));
+        Failure { words, ..self }
+    }
+}
+
+impl From<KeyFileError> for Failure {
+    fn from(fault: KeyFileError) -> Failure {
+        let exit = match &fault {
+            KeyFileError::Missing { .. } => Exit::NoInput,
+            KeyFileError::Exists { .. } => Exit::CantCreate,
+            KeyFileError::Mode { .. } | KeyFileError::Owner { .. } => Exit::NoPermission,
+            KeyFileError::NotAFile { .. } | KeyFileError::TooLarge { .. } => Exit::Data,
+            KeyFileError::Malformed { .. } | KeyFileError::Empty { .. } => Exit::Data,
+            KeyFileError::Chance(_) | KeyFileError::Io { .. } => Exit::Io,
+        };
+        let hint = match &fault {
+            KeyFileError::Mode { path, .. } => {
+                Some((format!("chmod 600 {}", path.display()), format!("chmod 600 {}", path.display())))
+            }
+            _ => None,
+        };
+        Failure { hint, ..Failure::new(exit, &fault, text::key_file_zh(&fault)) }
+    }
+}
+
+impl From<DirectoryError> for Failure {
+    fn from(fault: DirectoryError) -> Failure {
+        Failure::new(Exit::Data, &fault, text::directory_zh(&fault))
+    }
+}
+
+impl From<RecordError> for Failure {
+    fn from(fault: RecordError) -> Failure {
+        Failure::new(Exit::Data, &fault, text::record_zh(&fault))
+    }
+}
+
+/// Output that failed. A reader that has seen enough and closed the pipe is no failure.
+impl From<io::Error> for Failure {
+    fn from(fault: io::Error) -> Failure {
+        if fault.kind() == io::ErrorKind::BrokenPipe {
+            return Failure { exit: Exit::Done, words: None, hint: None };
+        }
+        let zh = format!("读写失败：{fault}");
+        Failure::new(Exit::Io, fault, zh)
+    }
+}
+
+/// How a command answers.
+pub type Answer = Result<Exit, Failure>;
+
+/// Reads the command line, runs the command and says how it ended.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(fault) => return misread(&fault).into(),
+    };
+    let out = Out::new(cli.json, cli.lang.unwrap_or_else(Lang::of_environment));
+    let answer = match cli.command {
+        Command::Pki(command) => pki::run(command, &out),
+        Command::Directory(command) => directory::run(command, &out),
+        Command::Version => version::run(&out),
+    };
+    answer.unwrap_or_else(|failure| tell(failure, &out)).into()
+}
+
+/// The present moment, for what a command dates.
+pub fn now() -> Time {
+    Time::from_ms(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default())
+}
+
+/// Help and version go to stdout and are no fault; what is one exits with 64 instead of clap's 2.
+fn misread(fault: &clap::Error) -> Exit {
+    // There is nobody left to tell when this fails.
+    let _ = fault.print();
+    if fault.use_stderr() { Exit::Usage } else { Exit::Done }
+}
+
+fn tell(failure: Failure, out: &Out) -> Exit {
+    if let Some((en, zh)) = failure.words {
+        out.say(&out.lang.tr(format!("error: {en:#}"), format!("错误：{zh}")));
+    }
+    if let Some((en, zh)) = failure.hint {
+        out.hint(&en, &zh);
+    }
+    failure.exit
+}

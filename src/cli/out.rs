@@ -1,0 +1,65 @@
+//! Decides how a command speaks: data to stdout, as a table for people or as JSON, and talk to stderr. Never colours, and
+//! never mixes the two streams.
+
+use std::io::{self, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::text::Lang;
+
+/// Where a command's words and data go.
+pub struct Out {
+    /// The language of the words.
+    pub lang: Lang,
+    json: bool,
+}
+
+impl Out {
+    /// Data as JSON or as tables; words in `lang`.
+    pub fn new(json: bool, lang: Lang) -> Out {
+        Out { lang, json }
+    }
+
+    /// Whether data is asked for as JSON.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Shows data: `value` when JSON is asked for, else what `human` makes of it.
+    ///
+    /// # Errors
+    /// What stdout says; a closed pipe too, so that a command with more to say can stop.
+    pub fn show<T: Serialize>(&self, value: &T, human: impl FnOnce() -> String) -> io::Result<()> {
+        let text = if self.json { serde_json::to_string_pretty(value)? } else { human() };
+        self.print(&format!("{}\n", text.trim_end()))
+    }
+
+    /// Writes text to stdout as it is.
+    ///
+    /// # Errors
+    /// As [`Out::show`].
+    pub fn print(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// Says a line to the person at the terminal. Nobody listening is no fault.
+    pub fn say(&self, line: &str) {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
+    /// Says the way out, on its own line.
+    pub fn hint(&self, en: &str, zh: &str) {
+        self.say(&self.lang.tr(format!("hint: {en}"), format!("提示：{zh}")));
+    }
+}
+
+/// A table of text: a head and rows. On a terminal it fits the width, elsewhere every cell stays whole on its lines.
+pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(head.to_vec()).add_rows(rows);
+    table.trim_fmt()
+}

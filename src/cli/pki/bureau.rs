@@ -1,0 +1,259 @@
+//! Decides how the files of a development alliance lie in its directory, and in which order they come to be. Never leaves
+//! a city half made under its own name: it is made beside and moved into place.
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::issue::Authority;
+use super::issued::Issued;
+use crate::cli::{Exit, Failure, now};
+use crate::directory::{CrlPolicy, Directory, Endpoint, Entry, MemberRecord};
+use crate::directory::{alliance_key_name, log_origin_prefix, member_key_name};
+use crate::keys::{self, KeyFileError, Seed};
+use crate::limits::CERTIFICATE_DAYS_MAX;
+use crate::party::{Alliance, Member, Name, Party, Role};
+use crate::tlog::note::{SigningKey, VerifyingKey};
+
+/// Names under which every development gateway answers ordinary gRPC clients on its own machine.
+const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+/// Instance and generation of a new city's first log.
+const FIRST_LOG: &str = "a/1";
+
+/// A development alliance on disk, with its key in hand. Holds a lock, so that two commands do not sign two directories
+/// of one version.
+pub struct Bureau {
+    dir: PathBuf,
+    key: SigningKey,
+    directory: Directory,
+    _lock: File,
+}
+
+/// What a new city is to be.
+pub struct Plan {
+    pub member: Member,
+    pub name_zh: String,
+    pub name_en: String,
+    pub endpoints: Vec<Endpoint>,
+    pub systems: Vec<Name>,
+}
+
+impl Bureau {
+    /// Makes the alliance's key and its first, empty directory.
+    pub fn found(dir: &Path, alliance: &Alliance) -> Result<Bureau, Failure> {
+        make_dir(dir)?;
+        let lock = lock(dir)?;
+        let seed = Seed::generate()?;
+        let key = SigningKey::from_seed(&alliance_key_name(alliance), seed.bytes()).map_err(unnamed)?;
+        let directory = Directory::empty(alliance, now())?;
+        let note = directory.sign(&key)?;
+        // First of all what keeps everything that follows out of a repository.
+        keys::replace_public(&dir.join(".gitignore"), b"*\n")?;
+        keys::write_seed(&dir.join("alliance.key"), &seed)?;
+        keys::replace_public(&dir.join("alliance.vkey"), line(key.verifying_key()).as_bytes())?;
+        keys::replace_public(&dir.join("directory.note"), note.as_bytes())?;
+        Ok(Bureau { dir: dir.to_owned(), key, directory, _lock: lock })
+    }
+
+    /// Opens the alliance that lies in `dir`.
+    pub fn open(dir: &Path) -> Result<Bureau, Failure> {
+        let vkey_path = dir.join("alliance.vkey");
+        let vkey = read_vkey(&vkey_path).map_err(|failure| begin_with_new(failure, dir))?;
+        let lock = lock(dir)?;
+        let key_path = dir.join("alliance.key");
+        let seed = keys::read_seed(&key_path)?;
+        let key = SigningKey::from_seed(vkey.name(), seed.bytes()).map_err(unnamed)?;
+        if *key.verifying_key() != vkey {
+            let (a, b) = (key_path.display(), vkey_path.display());
+            return Err(Failure::new(Exit::Data, format!("{a} is not the key of {b}"), format!("{a} 不是 {b} 的密钥")));
+        }
+        let note = dir.join("directory.note");
+        let directory = Directory::open(&keys::read_text(&note)?, &vkey);
+        let directory = directory.map_err(|fault| Failure::from(fault).at(note.display()))?;
+        Ok(Bureau { dir: dir.to_owned(), key, directory, _lock: lock })
+    }
+
+    /// The alliance's public key.
+    pub fn key(&self) -> &VerifyingKey {
+        self.key.verifying_key()
+    }
+
+    /// The directory as it now stands.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Where the files of `member` lie.
+    pub fn place(&self, member: &Member) -> PathBuf {
+        self.dir.join(member.to_string())
+    }
+
+    /// Makes a city with all its keys and certificates and signs the directory that lists it.
+    pub fn add(&mut self, plan: &Plan) -> Result<PathBuf, Failure> {
+        let place = self.place(&plan.member);
+        if place.exists() {
+            return Err(KeyFileError::Exists { path: place }.into());
+        }
+        // Left behind by a command that was cut off; nothing in it was ever in the directory.
+        let unfinished = self.dir.join(format!(".{}.new", plan.member));
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        make_dir(&unfinished)?;
+        let entry = self.fill(&unfinished, plan)?;
+        fs::rename(&unfinished, &place)?;
+        File::open(&self.dir)?.sync_all()?;
+        // Cut off here, the city is whole but not listed; `directory add` lists it.
+        self.directory = self.directory.with(entry, now())?;
+        let note = self.directory.sign(&self.key)?;
+        keys::replace_public(&self.dir.join("directory.note"), note.as_bytes())?;
+        Ok(place)
+    }
+
+    /// Makes a key and a certificate for one more party of a city; returns the two paths.
+    pub fn enrol(&self, member: &Member, role: Role) -> Result<[PathBuf; 2], Failure> {
+        let place = self.place(member);
+        let authority = Authority::open(&place).map_err(|failure| add_city_first(failure, member))?;
+        issue(
+            &authority,
+            &place,
+            &Party { alliance: self.directory.alliance().clone(), member: member.clone(), role },
+            &[],
+        )
+    }
+
+    /// Revokes the certificates of a party (`system/NAME`, `ops/NAME`, `auditor/NAME`, `gateway`) and signs the next
+    /// revocation list: how many were revoked now, or `None` if the party never had one.
+    pub fn revoke(&self, member: &Member, party: &str) -> Result<Option<usize>, Failure> {
+        let place = self.place(member);
+        let authority = Authority::open(&place).map_err(|failure| add_city_first(failure, member))?;
+        let mut issued = Issued::read(&place)?;
+        let count = issued.revoke(party, now());
+        if count.is_some_and(|count| count > 0) {
+            issued.crl_number += 1;
+            // The list of issued certificates first: cut off here, the next revocation carries this one along.
+            issued.write(&place)?;
+            let list = authority.revocation_list(&issued, now())?;
+            keys::replace_public(&place.join("crl.pem"), list.as_bytes())?;
+        }
+        Ok(count)
+    }
+
+    fn fill(&self, place: &Path, plan: &Plan) -> Result<Entry, Failure> {
+        let (alliance, member) = (self.directory.alliance(), &plan.member);
+        let (authority, authority_key) = Authority::new(alliance, member, now())?;
+        keys::write_secret(&place.join("ca.key"), authority_key.as_bytes())?;
+        keys::replace_public(&place.join("ca.pem"), authority.pem().as_bytes())?;
+        let issued = Issued { crl_number: 1, ..Issued::default() };
+        issued.write(place)?;
+        let list = authority.revocation_list(&issued, now())?;
+        keys::replace_public(&place.join("crl.pem"), list.as_bytes())?;
+        let hosts = LOCAL_HOSTS.into_iter().chain(plan.endpoints.iter().map(Endpoint::host));
+        let hosts: Vec<String> = hosts.map(str::to_owned).collect();
+        issue(&authority, place, &Party::gateway(alliance.clone(), member.clone()), &hosts)?;
+        for name in &plan.systems {
+            let role = Role::System(name.clone());
+            issue(&authority, place, &Party { alliance: alliance.clone(), member: member.clone(), role }, &[])?;
+        }
+        let log_key = write_key(place, "log", &format!("{}{FIRST_LOG}", log_origin_prefix(alliance, member)))?;
+        let member_key = write_key(place, "member", &member_key_name(alliance, member))?;
+        let note = record(alliance, plan, &authority, log_key.verifying_key()).sign(&member_key)?;
+        keys::replace_public(&place.join("record.note"), note.as_bytes())?;
+        Ok(Entry::open(member_key.verifying_key().clone(), note)?)
+    }
+}
+
+/// Reads the one vkey line of a file.
+pub fn read_vkey(path: &Path) -> Result<VerifyingKey, Failure> {
+    let text = keys::read_text(path)?;
+    let key = VerifyingKey::parse(text.strip_suffix('\n').unwrap_or(&text));
+    key.map_err(|fault| unnamed(fault).at(path.display()))
+}
+
+/// A key as its file holds it.
+fn line(key: &VerifyingKey) -> String {
+    format!("{key}\n")
+}
+
+fn record(alliance: &Alliance, plan: &Plan, authority: &Authority, log_key: &VerifyingKey) -> MemberRecord {
+    MemberRecord {
+        alliance: alliance.clone(),
+        member: plan.member.clone(),
+        version: 1,
+        issued_at: now(),
+        name_zh: plan.name_zh.clone(),
+        name_en: plan.name_en.clone(),
+        key_pin: None,
+        days_max: CERTIFICATE_DAYS_MAX,
+        endpoints: plan.endpoints.clone(),
+        roots: vec![authority.certificate().clone()],
+        log_keys: vec![log_key.clone()],
+        relays: Vec::new(),
+        crl: CrlPolicy::Required,
+        sealing_key: None,
+    }
+}
+
+/// Issues, lists and writes: listed before the files, so that what was handed out can always be revoked.
+fn issue(authority: &Authority, place: &Path, party: &Party, hosts: &[String]) -> Result<[PathBuf; 2], Failure> {
+    let (listed, key, chain) = match &party.role {
+        Role::Gateway => ("gateway".to_owned(), place.join("gateway.key"), place.join("gateway.pem")),
+        Role::System(name) => filed(place, "system", "systems", name)?,
+        Role::Ops(name) => filed(place, "ops", "ops", name)?,
+        Role::Auditor(name) => filed(place, "auditor", "auditors", name)?,
+    };
+    if key.exists() {
+        return Err(KeyFileError::Exists { path: key }.into());
+    }
+    let issuance = authority.issue(party, hosts, now())?;
+    let mut issued = Issued::read(place)?;
+    issued.add(&listed, issuance.serial, now());
+    issued.write(place)?;
+    keys::write_secret(&key, issuance.key.as_bytes())?;
+    keys::replace_public(&chain, issuance.chain.as_bytes())?;
+    Ok([key, chain])
+}
+
+fn filed(place: &Path, role: &str, folder: &str, name: &Name) -> Result<(String, PathBuf, PathBuf), Failure> {
+    let folder = place.join(folder);
+    make_dir(&folder)?;
+    let name = name.as_str();
+    Ok((format!("{role}/{name}"), folder.join(format!("{name}.key")), folder.join(format!("{name}.pem"))))
+}
+
+fn write_key(place: &Path, stem: &str, name: &str) -> Result<SigningKey, Failure> {
+    let seed = Seed::generate()?;
+    let key = SigningKey::from_seed(name, seed.bytes()).map_err(unnamed)?;
+    keys::write_seed(&place.join(format!("{stem}.key")), &seed)?;
+    keys::replace_public(&place.join(format!("{stem}.vkey")), line(key.verifying_key()).as_bytes())?;
+    Ok(key)
+}
+
+fn make_dir(dir: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
+    made.map_err(|fault| {
+        let dir = dir.display();
+        Failure::new(Exit::CantCreate, format!("{dir}: {fault}"), format!("{dir}：无法建立目录：{fault}"))
+    })
+}
+
+fn lock(dir: &Path) -> Result<File, Failure> {
+    let file = File::create(dir.join(".lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn unnamed(fault: crate::tlog::note::KeyError) -> Failure {
+    let zh = crate::cli::text::key_zh(&fault);
+    Failure::new(Exit::Data, fault, zh)
+}
+
+fn begin_with_new(failure: Failure, dir: &Path) -> Failure {
+    let new = format!("tongban pki new --dir {}", dir.display());
+    failure.hint(format!("begin with: {new}"), format!("请先执行：{new}"))
+}
+
+fn add_city_first(failure: Failure, member: &Member) -> Failure {
+    let add = format!("tongban pki add-city {member} …");
+    failure.hint(format!("make the city first: {add}"), format!("请先建立该城市：{add}"))
+}

@@ -1,0 +1,81 @@
+//! Decides what every courier and keeper stands on: the store's readers, the ledger, the clock and the checker of
+//! receipts. Holds no state of its own.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::lanes::{Queued, Seq};
+use crate::ledger::{Answer, Entry, Ledger, Settle};
+use crate::party::Member;
+use crate::receipt::{Checked, Checker, Receipt, ReceiptError};
+use crate::store::{self, LaneName, Readers, Stored};
+use crate::time::Time;
+
+/// The ground under the couriers.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    pub own: Member,
+    pub readers: Arc<Readers>,
+    pub ledger: Ledger,
+    pub clock: Clock,
+    pub checker: Arc<Mutex<Checker>>,
+}
+
+impl Ground {
+    /// Checks a receipt of another log.
+    pub fn check(&self, receipt: Receipt) -> Result<Checked, ReceiptError> {
+        self.checker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).check(receipt)
+    }
+
+    /// Reads the rows of a lane from `from` on, and whether the store holds none behind them.
+    pub async fn queue(&self, lane: LaneName, from: Seq, count: usize) -> Result<(Vec<Queued>, bool), store::Error> {
+        let rows = self.readers.seek(move |look| look.queue(&lane, from, count)).await?;
+        let end = rows.len() < count;
+        let row = |row: store::QueueRow| Queued {
+            seq: row.seq,
+            case: row.order_key.map(Into::into),
+            deliveries: row.deliveries,
+            parked_until: row.parked_until,
+        };
+        Ok((rows.into_iter().map(row).collect(), end))
+    }
+
+    /// Reads a message and the receipt of its origin.
+    pub async fn message(&self, seq: Seq) -> Result<(Stored, Receipt), store::Error> {
+        self.readers
+            .seek(move |look| {
+                let missing = || store::Error::Damaged(format!("message {seq} is missing"));
+                let mut stored = look.message(seq)?.ok_or_else(missing)?;
+                let origin = match stored.origin_receipt.take() {
+                    Some(receipt) => receipt,
+                    None => look.receipt(stored.first_leaf)?,
+                };
+                Ok((stored, origin))
+            })
+            .await
+    }
+
+    /// Settles a lane's message; whether that was written.
+    pub async fn settle(&self, settle: Settle) -> Option<Option<Receipt>> {
+        match self.ledger.enter(Entry::Settle(Box::new(settle))).await {
+            Ok(Answer::Settled(receipt)) => Some(receipt),
+            _ => None,
+        }
+    }
+
+    /// Writes that a lane's message waits.
+    pub async fn park(&self, lane: LaneName, seq: Seq, deliveries: u32, until: Time) {
+        if let Err(error) = self.ledger.enter(Entry::Park { lane, seq, deliveries, until }).await {
+            tracing::warn!(%error, seq, "a postponement was not written; it is tried sooner after a restart");
+        }
+    }
+
+    /// Waits until `at`; for ever when there is nothing to wait for.
+    pub async fn until(&self, at: Option<Time>) {
+        match at {
+            Some(at) => tokio::time::sleep(Duration::from_millis(at.since_ms(self.clock.now()))).await,
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Decides whether a message is taken into custody: who speaks, for whom, with which proof, and where it would go. Asks
+//! the pure rules, hands the verdict to the ledger, and answers with a receipt or a typed refusal.
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+
+use crate::admission::{self, Bucket, Grants};
+use crate::clock::Clock;
+use crate::directory::book::Directory;
+use crate::evidence::{Event, Evidence};
+use crate::ledger::{Answer, Entry, Ledger, Route, Take, Trouble};
+use crate::limits::{REJECTION_LEAVES_PER_S, TIME_TO_LIVE_MS};
+use crate::message::{Digest, Envelope};
+use crate::party::{Member, Party, Role};
+use crate::reason::Reason;
+use crate::receipt::{Checked, Checker, LogKey, Receipt};
+use crate::routing::{Destination, Entered, Tables};
+use crate::store::LaneName;
+use crate::wire::envelope::split;
+use crate::wire::status::Refused;
+
+/// The rules in force, replaced whole when configuration or directory change.
+#[derive(Debug)]
+pub struct Rules {
+    pub tables: Tables,
+    pub grants: Grants,
+}
+
+/// The one way in for messages, whichever door they come through.
+#[derive(Debug)]
+pub struct Intake {
+    rules: Arc<ArcSwap<Rules>>,
+    checker: Arc<Mutex<Checker>>,
+    ledger: Ledger,
+    clock: Clock,
+    rejections: DashMap<Party, Bucket>,
+}
+
+/// The keys of all logs in the directory.
+pub fn log_keys(directory: &Directory) -> Vec<LogKey> {
+    let keys = directory.entries().flat_map(|entry| {
+        entry.record.log_keys.iter().map(|key| LogKey { member: entry.record.member.clone(), key: key.clone() })
+    });
+    keys.collect()
+}
+
+impl Intake {
+    pub fn new(rules: Arc<ArcSwap<Rules>>, checker: Arc<Mutex<Checker>>, ledger: Ledger, clock: Clock) -> Intake {
+        Intake { rules, checker, ledger, clock, rejections: DashMap::new() }
+    }
+
+    /// Takes a message into custody. On return it is durable, and the receipt says so; or it is refused and nothing of
+    /// it is kept. The same message again gets the same receipt.
+    pub async fn submit(&self, party: &Party, envelope: Envelope, origin: Option<Receipt>) -> Result<Receipt, Refused> {
+        if !admission::speaks_for(party, &envelope) {
+            return Err(
+                Refused::new(Reason::NotPermitted).with_detail("envelope.from is not the certificate's identity")
+            );
+        }
+        let header_digest = envelope.header_digest();
+        let origin = match party.role {
+            Role::Gateway => Some(self.origin(origin, &envelope, header_digest)?),
+            _ => None,
+        };
+        let now = self.clock.now();
+        admission::in_window(&envelope, now).map_err(Refused::new)?;
+        let rules = self.rules.load();
+        let other = match party.role {
+            Role::Gateway => Some(&envelope.from.city),
+            _ => envelope.to.as_ref().map(|to| &to.city),
+        };
+        if !rules.grants.allow(party, &envelope.item_code, other) {
+            return Err(Refused::new(Reason::NotPermitted).with_detail("no grant covers this item and city"));
+        }
+        let verdict = verdict(&rules.tables, &envelope, origin.as_ref().map(|origin| &origin.evidence), now);
+        let leaf_for_refusal = verdict.is_ok() || self.may_leave_a_leaf(party, now);
+        let (header, body) = split(&envelope);
+        let take = Take { envelope, header_digest, header, body, origin, verdict, leaf_for_refusal };
+        match self.ledger.try_enter(Entry::Take(Box::new(take))).await {
+            Ok(Answer::Taken(Ok(receipt))) => Ok(receipt),
+            Ok(Answer::Taken(Err(refusal))) => {
+                tracing::info!(party = %party, reason = refusal.reason.code(), "message refused");
+                Err(Refused { receipt: refusal.receipt, ..Refused::new(refusal.reason) })
+            }
+            Ok(_) => Err(Refused::new(Reason::Internal)),
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    /// Checks the origin's receipt against its log and against this message: before custody, so that nobody can carry a
+    /// message that its city never accepted.
+    fn origin(&self, origin: Option<Receipt>, envelope: &Envelope, digest: Digest) -> Result<Checked, Refused> {
+        let origin = origin.ok_or_else(|| Refused::new(Reason::OriginReceiptMissing))?;
+        let checked = self.checker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).check(origin);
+        let checked =
+            checked.map_err(|error| Refused::new(Reason::OriginReceiptInvalid).with_detail(error.to_string()))?;
+        match foreign(&checked.evidence, envelope, digest) {
+            None => Ok(checked),
+            Some(part) => Err(Refused::new(Reason::OriginReceiptForeign).with_detail(part)),
+        }
+    }
+
+    fn may_leave_a_leaf(&self, party: &Party, now: crate::time::Time) -> bool {
+        self.rejections.entry(party.clone()).or_default().take(now, REJECTION_LEAVES_PER_S)
+    }
+}
+
+impl From<Trouble> for Refused {
+    fn from(trouble: Trouble) -> Refused {
+        Refused::new(match trouble {
+            Trouble::Busy => Reason::Busy,
+            Trouble::Full => Reason::StoreFull,
+            Trouble::Stopped => Reason::StoreUnavailable,
+        })
+    }
+}
+
+/// The part in which an origin receipt speaks of something else than this message.
+fn foreign(evidence: &Evidence, envelope: &Envelope, digest: Digest) -> Option<&'static str> {
+    let to_city = envelope.to.as_ref().map(|to| &to.city);
+    let parts = [
+        (evidence.event == Event::SubmissionAccepted, "event"),
+        (evidence.issuer == Member::City(envelope.from.city.clone()), "issuer"),
+        (evidence.message_id == envelope.id, "message id"),
+        (evidence.from == envelope.from, "sender"),
+        (evidence.header_digest == digest, "header digest"),
+        (to_city.is_none() || evidence.to.as_ref().map(|to| &to.city) == to_city, "recipient"),
+    ];
+    parts.iter().find(|(same, _)| !same).map(|(_, part)| *part)
+}
+
+/// Where the rules send the message, or why they refuse it. For a relayed message the origin's word on expiry stands.
+fn verdict(
+    tables: &Tables,
+    envelope: &Envelope,
+    origin: Option<&Evidence>,
+    now: crate::time::Time,
+) -> Result<Route, Reason> {
+    let expires_at = match origin.and_then(|origin| origin.expires_at) {
+        Some(expires_at) => expires_at,
+        None => envelope.expires_at.map_or(now.plus_ms(TIME_TO_LIVE_MS), |expires_at| expires_at.time()),
+    };
+    if expires_at <= now {
+        return Err(Reason::MessageExpired);
+    }
+    let entered = if origin.is_some() { Entered::Relayed } else { Entered::Here };
+    let resolved = tables.resolve(envelope, entered)?;
+    let lane = match resolved.destination {
+        Destination::System(name) => LaneName::System(name),
+        Destination::Gateway(member) => LaneName::Gateway(member),
+    };
+    Ok(Route { recipient: resolved.recipient, lane, table_version: tables.version, expires_at })
+}

@@ -1,0 +1,343 @@
+//! Decides the next step of one lane from what has happened so far. Never acts: whoever holds the lane carries it out.
+
+use super::backoff::Backoff;
+use super::queue::{Out, Queue, Stage};
+use super::scan::{End, Scan};
+use super::sessions::{Answered, Sessions};
+use super::{Attempt, Effect, Event, Fate, Outcome, Policy, Queued, Reach, Seq, SessionId, Stats};
+use crate::time::Time;
+
+/// One lane: what goes to one partner or one mailbox. See the module for its rules.
+pub struct Lane {
+    policy: Policy,
+    queue: Queue,
+    scan: Scan,
+    sessions: Sessions,
+    backoff: Backoff,
+    dial: Dial,
+    /// Deliveries made so far in the life of this lane; the last attempt's number.
+    attempts: Attempt,
+    /// The last attempt when the partner last failed: what was under way then and fails later is the same trouble.
+    trouble: Attempt,
+    throttled_until: Time,
+    gate: Gate,
+    timer: Option<Time>,
+    ignored: u64,
+    effects: Vec<Effect>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Dial {
+    Idle,
+    UnderWay,
+}
+
+#[derive(PartialEq, Eq)]
+enum Gate {
+    Open,
+    Held,
+}
+
+impl Lane {
+    /// A lane that knows nothing yet; [`Event::Enqueued`] starts it. The seed spreads the pauses of lanes that fail
+    /// together, and should differ from lane to lane.
+    pub fn new(policy: Policy, seed: u64) -> Lane {
+        Lane {
+            queue: Queue::new(policy.deliveries_max),
+            scan: Scan::default(),
+            sessions: Sessions::default(),
+            backoff: Backoff::new(policy.backoff_ms.clone(), seed),
+            dial: Dial::Idle,
+            attempts: 0,
+            trouble: 0,
+            throttled_until: Time::ZERO,
+            gate: Gate::Open,
+            timer: None,
+            ignored: 0,
+            effects: Vec::new(),
+            policy,
+        }
+    }
+
+    /// Takes in what happened and returns what to do about it, in this order.
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        self.take_in(now, event);
+        self.end_waits(now);
+        self.deliver(now);
+        self.reach_out(now);
+        self.arm(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    fn take_in(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Enqueued { seq } => self.enqueued(seq),
+            Event::Loaded { rows, end } => self.loaded(now, rows, if end { End::Reached } else { End::Ahead }),
+            Event::LoadFailed => self.scan.failed(now.plus_ms(*self.policy.backoff_ms.start())),
+            Event::Opened { session } => self.opened(session),
+            Event::Credits { session, count } => self.sessions.grant(session, count),
+            Event::Closed { session } => self.closed(now, session),
+            Event::DialFailed => self.dial_failed(now),
+            Event::Attempted { seq, attempt, session, outcome } => self.attempted(now, seq, attempt, session, outcome),
+            Event::Extended { seq, attempt, session, ms } => self.extended(now, seq, attempt, session, ms),
+            Event::Settled { seq } => self.settled(now, seq),
+            Event::SettleFailed { seq } => {
+                self.queue.retry_settling(seq, now.plus_ms(*self.policy.backoff_ms.start()));
+            }
+            Event::Tick => self.timer = None,
+            Event::Held => self.gate = Gate::Held,
+            Event::Resumed => self.resumed(),
+        }
+    }
+
+    /// How the lane stands.
+    pub fn stats(&self, now: Time) -> Stats {
+        let to_come = |moment: Time| (moment > now).then_some(moment);
+        Stats {
+            loaded: self.queue.len(),
+            ready: self.queue.ready_count(),
+            in_flight: self.queue.out_count(),
+            settling: self.queue.settling_count(),
+            parked: self.queue.parked_count(),
+            sessions: self.sessions.count(),
+            credits: self.sessions.credits(),
+            failures: self.backoff.failures(),
+            backoff_until: to_come(self.backoff.until()),
+            throttled_until: to_come(self.throttled_until),
+            held: self.gate == Gate::Held,
+            ignored: self.ignored,
+        }
+    }
+}
+
+/// What happened in the store.
+impl Lane {
+    fn enqueued(&mut self, seq: Seq) {
+        if self.queue.stage(seq).is_none() {
+            self.scan.heard(seq);
+        }
+    }
+
+    fn loaded(&mut self, now: Time, rows: Vec<Queued>, end: End) {
+        let Some(answer) = self.scan.answered() else { return };
+        let postponed_max = now.plus_ms(crate::limits::RETRY_LATER_MS_MAX);
+        let mut next = 0;
+        for mut row in rows {
+            if self.free() == 0 {
+                return self.scan.advance(&answer, next.max(row.seq), End::Ahead);
+            }
+            next = row.seq.saturating_add(1);
+            if !answer.is_gone(row.seq) {
+                row.parked_until = row.parked_until.min(postponed_max);
+                self.queue.insert(row, now);
+            }
+        }
+        self.scan.advance(&answer, next, end);
+    }
+
+    fn settled(&mut self, now: Time, seq: Seq) {
+        self.scan.gone(seq, self.policy.loaded_max);
+        if let Some(Stage::Out(out)) = self.queue.stage(seq) {
+            self.effects.push(Effect::Withdraw { session: out.session, seq, attempt: out.attempt });
+        }
+        if let Some(from) = self.queue.remove(seq, now) {
+            self.scan.rewind(from);
+        }
+    }
+
+    /// Rows that memory has room for.
+    fn free(&self) -> usize {
+        let (loaded_max, parked_max) = (self.policy.loaded_max.max(1), self.policy.parked_max);
+        let (rows, parked) = (self.queue.len(), self.queue.parked_count());
+        loaded_max.saturating_sub(rows - parked).min((loaded_max + parked_max).saturating_sub(rows))
+    }
+}
+
+/// What happened in the sessions.
+impl Lane {
+    fn opened(&mut self, session: SessionId) {
+        self.dial = Dial::Idle;
+        self.sessions.open(session);
+    }
+
+    fn closed(&mut self, now: Time, session: SessionId) {
+        let Some(answered) = self.sessions.close(session) else { return };
+        let held = self.queue.held_by(session);
+        let newest = held.iter().map(|(_, attempt)| *attempt).max();
+        for (seq, _) in held {
+            match self.policy.reach {
+                Reach::Dial => self.queue.put_back(seq),
+                Reach::Wait => self.count_and_requeue(now, seq),
+            }
+        }
+        match newest {
+            Some(attempt) => self.failed(now, attempt),
+            None if answered == Answered::Never => self.failed(now, self.attempts + 1),
+            None => {}
+        }
+    }
+
+    fn dial_failed(&mut self, now: Time) {
+        self.dial = Dial::Idle;
+        self.failed(now, self.attempts + 1);
+    }
+
+    /// The partner failed in this attempt: the lane rests, once for all that was under way at that time.
+    fn failed(&mut self, now: Time, attempt: Attempt) {
+        if self.policy.reach == Reach::Dial && attempt > self.trouble && now >= self.backoff.until() {
+            self.trouble = self.attempts;
+            self.backoff.fail(now);
+        }
+    }
+
+    fn attempted(&mut self, now: Time, seq: Seq, attempt: Attempt, session: SessionId, outcome: Outcome) {
+        if self.queue.out(seq, attempt, session).is_none() {
+            self.ignored += 1;
+            return;
+        }
+        if !matches!(outcome, Outcome::Unreachable | Outcome::NoAnswer) {
+            self.sessions.answered(session);
+            self.backoff.succeed();
+        }
+        match outcome {
+            Outcome::Taken => self.settle(seq, Fate::Taken { attempt }),
+            Outcome::Refused => self.settle(seq, Fate::Refused { attempt }),
+            Outcome::RetryLater { at } => {
+                self.park(seq, self.moment(now, at, crate::limits::RETRY_LATER_MS_MAX));
+            }
+            Outcome::Throttled { at } => {
+                let until = self.moment(now, at, *self.policy.backoff_ms.end());
+                self.throttled_until = self.throttled_until.max(until);
+                self.queue.put_back(seq);
+            }
+            Outcome::Unreachable if self.policy.reach == Reach::Dial => {
+                self.queue.put_back(seq);
+                self.failed(now, attempt);
+            }
+            Outcome::Unreachable | Outcome::NoAnswer => self.unanswered(now, seq, attempt),
+        }
+    }
+
+    /// A moment that the other side named, kept within bounds: one that is past would make us come back at once, for ever.
+    fn moment(&self, now: Time, at: Time, ms_max: u64) -> Time {
+        match at > now {
+            true => at.min(now.plus_ms(ms_max)),
+            false => now.plus_ms(*self.policy.backoff_ms.start()),
+        }
+    }
+
+    fn settle(&mut self, seq: Seq, fate: Fate) {
+        self.queue.settle(seq, fate);
+        self.effects.push(Effect::Settle { seq, deliveries: self.queue.deliveries(seq), fate });
+    }
+
+    fn park(&mut self, seq: Seq, until: Time) {
+        self.queue.count_and_park(seq, until);
+        if self.queue.stage(seq) == Some(Stage::Parked) {
+            self.effects.push(Effect::Park { seq, deliveries: self.queue.deliveries(seq), until });
+        }
+    }
+
+    fn unanswered(&mut self, now: Time, seq: Seq, attempt: Attempt) {
+        self.count_and_requeue(now, seq);
+        self.failed(now, attempt);
+    }
+
+    /// A delivery ended and decided nothing. Where deliveries are limited, the count is written down.
+    fn count_and_requeue(&mut self, now: Time, seq: Seq) {
+        self.queue.count_and_requeue(seq);
+        if self.policy.deliveries_max.is_some() && self.queue.stage(seq) == Some(Stage::Ready) {
+            self.effects.push(Effect::Park { seq, deliveries: self.queue.deliveries(seq), until: now });
+        }
+    }
+
+    fn extended(&mut self, now: Time, seq: Seq, attempt: Attempt, session: SessionId, ms: u64) {
+        let Some(out) = self.queue.out(seq, attempt, session) else {
+            self.ignored += 1;
+            return;
+        };
+        let until = now.plus_ms(ms).min(out.since.plus_ms(self.policy.attempt_total_ms_max));
+        if until > out.until {
+            self.queue.prolong(seq, until);
+        }
+    }
+
+    fn resumed(&mut self) {
+        self.gate = Gate::Open;
+        self.throttled_until = Time::ZERO;
+        self.backoff.succeed();
+    }
+}
+
+/// What follows.
+impl Lane {
+    fn end_waits(&mut self, now: Time) {
+        while let Some(seq) = self.queue.next_due(now) {
+            match self.queue.stage(seq) {
+                Some(Stage::Out(out)) => {
+                    self.effects.push(Effect::Withdraw { session: out.session, seq, attempt: out.attempt });
+                    self.unanswered(now, seq, out.attempt);
+                }
+                Some(Stage::Parked) => self.queue.unpark(seq),
+                Some(Stage::Settling(fate)) => {
+                    self.effects.push(Effect::Settle { seq, deliveries: self.queue.deliveries(seq), fate });
+                }
+                Some(Stage::Ready | Stage::Behind) | None => {}
+            }
+        }
+        while let Some(seq) = self.queue.next_spent() {
+            let deliveries = self.queue.deliveries(seq);
+            self.effects.push(Effect::Settle { seq, deliveries, fate: Fate::Exhausted });
+        }
+    }
+
+    fn may_send(&self, now: Time) -> bool {
+        self.gate == Gate::Open && now >= self.throttled_until && now >= self.backoff.until()
+    }
+
+    fn deliver(&mut self, now: Time) {
+        if !self.may_send(now) {
+            return;
+        }
+        while let Some((seq, before)) = self.queue.first_ready() {
+            let Some(session) = self.sessions.spend(before) else { return };
+            self.attempts += 1;
+            let (attempt, until) = (self.attempts, now.plus_ms(self.policy.attempt_ms));
+            let count = self.queue.send(seq, Out { session, attempt, since: now, until });
+            self.effects.push(Effect::Deliver { session, seq, attempt, count, until });
+        }
+    }
+
+    /// Reads on or dials, when that is what keeps the lane from sending.
+    fn reach_out(&mut self, now: Time) {
+        if !self.may_send(now) {
+            return;
+        }
+        let alone = self.sessions.count() == 0;
+        if self.policy.reach == Reach::Dial && alone && self.dial == Dial::Idle && self.queue.ready_count() > 0 {
+            self.dial = Dial::UnderWay;
+            self.effects.push(Effect::Dial);
+        }
+        let nobody_comes = self.policy.reach == Reach::Wait && alone;
+        if !nobody_comes && self.scan.idle_with_more(now) && self.worth_reading() {
+            let count = self.free() + self.queue.known_from(self.scan.next());
+            self.effects.push(Effect::Load { from: self.scan.ask(), count });
+        }
+    }
+
+    /// Reading one row for each that goes would be slow: half the memory is filled at a time, unless nothing can go.
+    fn worth_reading(&self) -> bool {
+        let free = self.free();
+        free > 0 && (self.queue.ready_count() == 0 || free >= self.policy.loaded_max.div_ceil(2))
+    }
+
+    /// One timer, for the first moment at which something may change. One that comes too early only asks again.
+    fn arm(&mut self, now: Time) {
+        let waits = [self.throttled_until, self.backoff.until(), self.scan.not_before()];
+        let Some(first) = waits.into_iter().chain(self.queue.first_due()).filter(|at| *at > now).min() else { return };
+        if self.timer.is_none_or(|at| first < at || at <= now) {
+            self.timer = Some(first);
+            self.effects.push(Effect::Wake { at: first });
+        }
+    }
+}

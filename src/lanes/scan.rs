@@ -1,0 +1,139 @@
+//! Decides which rows to read next from the store, so that none is missed and none comes back from the dead. Never reads.
+
+use std::collections::HashSet;
+
+use super::Seq;
+use crate::time::Time;
+
+/// How far the store has been read. Every row before `next` is in memory, or was dropped with a note of its place.
+#[derive(Default)]
+pub(super) struct Scan {
+    next: Seq,
+    behind: Behind,
+    asked: Option<Asked>,
+    not_before: Time,
+}
+
+/// What the store may hold from `next` on.
+#[derive(Default, PartialEq, Eq)]
+enum Behind {
+    #[default]
+    Nothing,
+    Maybe,
+}
+
+/// A read under way, and what happened since that its answer may not know.
+struct Asked {
+    from: Seq,
+    /// Something was committed: an answer that says "nothing behind" is old news.
+    heard: Behind,
+    /// Rows that went away: an answer read before that still shows them.
+    gone: HashSet<Seq>,
+    /// Rows before `from` are needed first, or `gone` grew too long: the answer is thrown away.
+    usable: Usable,
+}
+
+#[derive(PartialEq, Eq)]
+enum Usable {
+    Yes,
+    No,
+}
+
+impl Scan {
+    /// A row at or behind `next` was committed.
+    pub fn heard(&mut self, seq: Seq) {
+        if seq < self.next {
+            return self.rewind(seq);
+        }
+        self.behind = Behind::Maybe;
+        if let Some(asked) = &mut self.asked {
+            asked.heard = Behind::Maybe;
+        }
+    }
+
+    /// Reads from `seq` again, now or when the read under way is answered.
+    pub fn rewind(&mut self, seq: Seq) {
+        self.next = self.next.min(seq);
+        self.behind = Behind::Maybe;
+        if let Some(asked) = &mut self.asked
+            && seq < asked.from
+        {
+            asked.usable = Usable::No;
+        }
+    }
+
+    /// A row is gone from the store.
+    pub fn gone(&mut self, seq: Seq, remembered_max: usize) {
+        let Some(asked) = &mut self.asked else { return };
+        if seq < asked.from || asked.usable == Usable::No {
+            return;
+        }
+        asked.gone.insert(seq);
+        if asked.gone.len() > remembered_max {
+            asked.gone = HashSet::new();
+            asked.usable = Usable::No;
+        }
+    }
+
+    pub fn idle_with_more(&self, now: Time) -> bool {
+        self.behind == Behind::Maybe && self.asked.is_none() && now >= self.not_before
+    }
+
+    /// The row to read from; marks the read as under way.
+    pub fn ask(&mut self) -> Seq {
+        self.asked = Some(Asked { from: self.next, heard: Behind::Nothing, gone: HashSet::new(), usable: Usable::Yes });
+        self.next
+    }
+
+    /// The row to read from next.
+    pub fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// An answer came: the rows of it that are gone, or None when all of it is to be thrown away.
+    pub fn answered(&mut self) -> Option<Answer> {
+        let asked = self.asked.take()?;
+        self.behind = Behind::Maybe;
+        (asked.usable == Usable::Yes).then_some(Answer { from: asked.from, heard: asked.heard, gone: asked.gone })
+    }
+
+    /// All rows before `next` were taken from the answer; `end` is what the store said.
+    pub fn advance(&mut self, answer: &Answer, next: Seq, end: End) {
+        self.next = next.max(answer.from);
+        if end == End::Reached && answer.heard == Behind::Nothing {
+            self.behind = Behind::Nothing;
+        }
+    }
+
+    pub fn failed(&mut self, again_at: Time) {
+        self.asked = None;
+        self.behind = Behind::Maybe;
+        self.not_before = again_at;
+    }
+
+    /// The moment of the next try after a failure, also when it is past.
+    pub fn not_before(&self) -> Time {
+        self.not_before
+    }
+}
+
+/// Whether an answer held the last row of the lane.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Reached,
+    Ahead,
+}
+
+/// A usable answer.
+pub(super) struct Answer {
+    from: Seq,
+    heard: Behind,
+    gone: HashSet<Seq>,
+}
+
+impl Answer {
+    /// Whether the row went away while it was being read.
+    pub fn is_gone(&self, seq: Seq) -> bool {
+        self.gone.contains(&seq)
+    }
+}

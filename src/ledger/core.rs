@@ -1,0 +1,186 @@
+//! Decides the order that keeps a log honest: leaves and state in one commit, the checkpoint signed before it and shown
+//! after it, never two roots for one size. Never reads a clock; chance comes in with the ids.
+
+use std::collections::HashMap;
+
+use super::Answer;
+use super::Entry;
+use super::batch::{Batch, Scribe};
+use super::bells::Rung;
+use crate::limits::CLOCK_UNCERTAINTY_MS;
+use crate::party::Member;
+use crate::receipt::Receipt;
+use crate::store::{self, Mark, MarkError, Seq, Writer};
+use crate::time::Time;
+use crate::tlog::checkpoint::Checkpoint;
+use crate::tlog::note::SigningKey;
+use crate::tlog::receipt_file::TlogProof;
+use crate::tlog::tree::Tree;
+
+/// Why a ledger does not start: signing on would risk a second root for one size.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+    /// The tree does not lead to the newest checkpoint.
+    #[error("the stored tree of {size} leaves does not lead to its own checkpoint: {what}")]
+    Edge { size: u64, what: String },
+    /// The database is older than what was shown.
+    #[error(
+        "the store holds {stored} leaves, but a checkpoint over {shown} was shown: it was put back from an older copy. \
+         Only a new log generation may go on"
+    )]
+    Behind { stored: u64, shown: u64 },
+    /// The database and what was shown disagree.
+    #[error("the stored log and the checkpoint over {size} leaves that was shown have different roots")]
+    Forked { size: u64 },
+    /// The log belongs to another key or name.
+    #[error("the store belongs to the log {stored:?}, the key given is for {given:?}")]
+    OtherLog { stored: String, given: String },
+}
+
+/// The ledger without its thread: one call, one commit.
+pub struct Core {
+    writer: Writer,
+    mark: Mark,
+    key: SigningKey,
+    issuer: Member,
+    tree: Tree,
+    /// The newest note, and whether the mark lacks it.
+    newest: Option<String>,
+    mark_behind: bool,
+    marked_at: Time,
+    last_at: Time,
+    next_seq: Seq,
+}
+
+impl Core {
+    /// Opens the log of `issuer` for signing with `key`, whose name is the log's origin.
+    ///
+    /// # Errors
+    /// See [`StartError`]: every one of them means that nothing may be signed.
+    pub fn open(writer: Writer, mark: Mark, key: SigningKey, issuer: Member) -> Result<Core, StartError> {
+        let (tree, newest) = writer.tree()?;
+        let edge = |what: &str| StartError::Edge { size: tree.size(), what: what.to_owned() };
+        match &newest {
+            None if tree.size() > 0 => return Err(edge("the checkpoint is missing")),
+            None => {}
+            Some(note) => {
+                let claimed = Checkpoint::claimed(note).map_err(|error| edge(&error.to_string()))?;
+                let given = key.verifying_key().name();
+                if claimed.origin != given {
+                    return Err(StartError::OtherLog { stored: claimed.origin, given: given.to_owned() });
+                }
+                let opened = Checkpoint::open(note, std::slice::from_ref(key.verifying_key()));
+                let opened = opened.map_err(|error| edge(&error.to_string()))?;
+                if opened.root != tree.root()
+                    || opened.size != tree.size()
+                    || opened.root != writer.root_at(tree.size())?
+                {
+                    return Err(edge("another root"));
+                }
+                writer.rehash(tree.size().saturating_sub(REHASHED_AT_START))?;
+            }
+        }
+        check_mark(&writer, &mark, &tree)?;
+        let next_seq = writer.last_seq()? + 1;
+        Ok(Core {
+            writer,
+            mark,
+            key,
+            issuer,
+            tree,
+            newest,
+            mark_behind: false,
+            marked_at: Time::ZERO,
+            last_at: Time::ZERO,
+            next_seq,
+        })
+    }
+
+    /// Makes all entries true in one commit and answers them in order.
+    ///
+    /// # Errors
+    /// [`store::Error::Full`]: nothing has changed and the ledger goes on. Any other: it must not go on.
+    pub fn apply(&mut self, now: Time, entries: Vec<Entry>) -> Result<(Vec<Answer>, Rung), store::Error> {
+        // The log's own time never runs backwards, whatever the clock does.
+        let at = now.max(self.last_at);
+        let scribe = Scribe {
+            at,
+            issuer: self.issuer.clone(),
+            key_id: self.key.verifying_key().id(),
+            clock_uncertainty_ms: CLOCK_UNCERTAINTY_MS,
+        };
+        let mut batch = Batch::new(&self.writer, scribe, self.tree.size(), self.next_seq);
+        let pending = entries.into_iter().map(|entry| batch.enter(entry)).collect::<Result<Vec<_>, _>>()?;
+        let (mut commit, rung, next_seq) = batch.finish();
+        let mut tree = self.tree.clone();
+        let hashes: Vec<_> = commit.leaves.iter().map(|leaf| leaf.hash).collect();
+        let appended = tree.append(&hashes);
+        let mut receipts = HashMap::new();
+        if !hashes.is_empty() {
+            let checkpoint =
+                Checkpoint { origin: self.key.verifying_key().name().to_owned(), size: tree.size(), root: tree.root() };
+            let note = checkpoint.sign(&self.key).map_err(|error| store::Error::Failed(error.to_string()))?;
+            for ((index, path), leaf) in (appended.first_index..).zip(appended.paths).zip(&commit.leaves) {
+                let proof = TlogProof { extra: None, index, path, checkpoint_note: note.clone() };
+                receipts.insert(index, Receipt { leaf: leaf.bytes.clone(), proof });
+            }
+            commit.tiles = appended.tiles;
+            commit.checkpoint = Some((tree.clone(), note));
+        }
+        // A crash before this line leaves nothing behind; the note above was shown to nobody.
+        self.writer.commit(&commit)?;
+        // A crash from here on loses only answers: the same request gets the same receipt.
+        if let Some((tree, note)) = commit.checkpoint {
+            self.tree = tree;
+            self.newest = Some(note);
+            self.mark_behind = true;
+        }
+        self.last_at = at;
+        self.next_seq = next_seq;
+        let answers = pending.into_iter().map(|pending| pending.answer(&receipts, &self.writer));
+        Ok((answers.collect::<Result<_, _>>()?, rung))
+    }
+
+    /// Whether a checkpoint was shown that the mark does not hold yet.
+    pub fn mark_is_behind(&self) -> bool {
+        self.mark_behind
+    }
+
+    /// Writes the mark when the last writing is `every_ms` old.
+    pub fn write_mark_if_due(&mut self, now: Time, every_ms: u64) {
+        if self.mark_behind && now.since_ms(self.marked_at) >= every_ms {
+            self.write_mark(now);
+        }
+    }
+
+    /// Writes the mark. A failure is told and tried again: the store itself is still the stricter witness.
+    pub fn write_mark(&mut self, now: Time) {
+        self.marked_at = now;
+        let Some(note) = self.newest.as_ref().filter(|_| self.mark_behind) else { return };
+        match self.mark.write(note) {
+            Ok(()) => self.mark_behind = false,
+            Err(error) => tracing::warn!(%error, "the high-water mark was not written"),
+        }
+    }
+}
+
+/// The stored log must hold everything that the mark says was shown, under the same root.
+fn check_mark(writer: &Writer, mark: &Mark, tree: &Tree) -> Result<(), StartError> {
+    let Some(note) = mark.read()? else { return Ok(()) };
+    let damaged = |error| StartError::Edge { size: tree.size(), what: format!("high-water mark: {error}") };
+    let shown = Checkpoint::claimed(&note).map_err(damaged)?;
+    if shown.size > tree.size() {
+        return Err(StartError::Behind { stored: tree.size(), shown: shown.size });
+    }
+    if writer.root_at(shown.size)? != shown.root {
+        return Err(StartError::Forked { size: shown.size });
+    }
+    Ok(())
+}
+
+/// Leaves whose bytes are hashed anew at every start; the whole log is the scrub's affair.
+const REHASHED_AT_START: u64 = 4_096;

@@ -1,0 +1,199 @@
+//! Decides when what was asked becomes true: drains what is ready, commits it once, then answers all of it, and drains
+//! again. The only writer of the store. Never answers before the commit, and never waits to make a batch larger.
+
+mod batch;
+mod bells;
+mod core;
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX};
+use crate::party::Member;
+use crate::receipt::Receipt;
+use crate::store::{LaneName, Seq};
+use crate::time::Time;
+
+pub use batch::{Fate, Refusal, Route, Settle, Take, Witness, WitnessRefusal};
+pub use bells::Bells;
+pub use core::{Core, StartError};
+
+/// Why the ledger gave no answer of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// As many entries wait as may: send the same again later.
+    #[error("the ledger has as much work as it can hold")]
+    Busy,
+    /// The disk is full; nothing was changed.
+    #[error("the disk is full")]
+    Full,
+    /// The ledger has stopped; what it was asked may have been stored.
+    #[error("the ledger has stopped")]
+    Stopped,
+}
+
+/// One thing to be made true.
+#[derive(Debug)]
+pub enum Entry {
+    /// A message is to be taken into custody.
+    Take(Box<Take>),
+    /// A lane's message has its fate.
+    Settle(Box<Settle>),
+    /// A lane's message waits.
+    Park { lane: LaneName, seq: Seq, deliveries: u32, until: Time },
+    /// Receipts of another log have come.
+    Witness(Box<Witness>),
+    /// Own leaves have arrived at a partner.
+    Sent { member: Member, leaves: Vec<u64> },
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Entry::Take(take) => take.header.len() + take.body.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// What an entry is answered with, once it is true and on disk.
+#[derive(Debug)]
+pub enum Answer {
+    /// The receipt, or why not; a refusal by rule has a receipt too.
+    Taken(Result<Receipt, Box<Refusal>>),
+    /// The leaf that was written, if one was; none when the message was settled before.
+    Settled(Option<Receipt>),
+    Parked,
+    /// One answer per receipt, in order.
+    Witnessed(Vec<Result<(), WitnessRefusal>>),
+    Sent,
+}
+
+struct Job {
+    entry: Entry,
+    reply: oneshot::Sender<Result<Answer, Trouble>>,
+}
+
+/// The way to the ledger, shared by all who work.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    jobs: mpsc::Sender<Job>,
+    bells: Bells,
+    stopped: watch::Receiver<Option<String>>,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.entry.fmt(f)
+    }
+}
+
+impl Ledger {
+    /// Starts the ledger on a thread of its own. The thread ends when every [`Ledger`] is gone, or when the store fails.
+    pub fn start(core: Core, clock: Clock) -> std::io::Result<(Ledger, JoinHandle<()>)> {
+        let (jobs, queue) = mpsc::channel(LEDGER_QUEUE_MAX);
+        let (stop, stopped) = watch::channel(None);
+        let bells = Bells::default();
+        let ledger = Ledger { jobs, bells: bells.clone(), stopped };
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || {
+            if let Err(error) = run(core, clock, queue, &bells, &runtime) {
+                tracing::error!(%error, "the ledger stops: the store failed");
+                stop.send_replace(Some(error.to_string()));
+            }
+        };
+        Ok((ledger, std::thread::Builder::new().name("ledger".to_owned()).spawn(work)?))
+    }
+
+    /// Makes `entry` true, or tells that there is no room for it now.
+    pub async fn try_enter(&self, entry: Entry) -> Result<Answer, Trouble> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(Job { entry, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Trouble::Busy,
+            mpsc::error::TrySendError::Closed(_) => Trouble::Stopped,
+        })?;
+        answer.await.unwrap_or(Err(Trouble::Stopped))
+    }
+
+    /// Makes `entry` true, waiting for room.
+    pub async fn enter(&self, entry: Entry) -> Result<Answer, Trouble> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job { entry, reply }).await.map_err(|_| Trouble::Stopped)?;
+        answer.await.unwrap_or(Err(Trouble::Stopped))
+    }
+
+    /// Where new work is announced.
+    pub fn bells(&self) -> &Bells {
+        &self.bells
+    }
+
+    /// Waits until the store has failed, and says how.
+    pub async fn failed(&self) -> String {
+        let mut stopped = self.stopped.clone();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(cause) => cause.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Drains, commits, answers. The high-water mark follows within a second, and at the end.
+fn run(
+    mut core: Core,
+    clock: Clock,
+    mut queue: mpsc::Receiver<Job>,
+    bells: &Bells,
+    runtime: &tokio::runtime::Handle,
+) -> Result<(), crate::store::Error> {
+    loop {
+        let first = if core.mark_is_behind() {
+            match runtime.block_on(async { tokio::time::timeout(MARK_EVERY, queue.recv()).await }) {
+                Ok(job) => job,
+                Err(_) => {
+                    core.write_mark(clock.now());
+                    continue;
+                }
+            }
+        } else {
+            queue.blocking_recv()
+        };
+        let Some(first) = first else { break };
+        let (entries, replies) = drain(first, &mut queue);
+        let now = clock.now();
+        match core.apply(now, entries) {
+            Ok((answers, rung)) => {
+                replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))));
+                bells.ring(rung);
+            }
+            Err(crate::store::Error::Full) => {
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(Trouble::Full))));
+            }
+            Err(error) => {
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(Trouble::Stopped))));
+                return Err(error);
+            }
+        }
+        core.write_mark_if_due(now, MARK_EVERY.as_millis() as u64);
+    }
+    core.write_mark(clock.now());
+    Ok(())
+}
+
+/// What is ready now, bounded in entries and bytes.
+fn drain(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Entry>, Vec<oneshot::Sender<Result<Answer, Trouble>>>) {
+    let mut bytes = first.entry.bytes();
+    let (mut entries, mut replies) = (vec![first.entry], vec![first.reply]);
+    while entries.len() < COMMIT_ENTRIES_MAX && bytes < COMMIT_BYTES_MAX {
+        let Ok(job) = queue.try_recv() else { break };
+        bytes += job.entry.bytes();
+        entries.push(job.entry);
+        replies.push(job.reply);
+    }
+    (entries, replies)
+}
+
+/// How far the high-water mark may lag behind.
+const MARK_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,265 @@
+//! Decides how what is committed is read back, a receipt byte for byte as it was shown. Never sees what is not
+//! committed and never writes.
+
+use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{Error, Head, Key, LaneName, QueueRow, Seq, Stored};
+use crate::evidence::State;
+use crate::id::MessageId;
+use crate::message::{Address, Digest};
+use crate::party::Member;
+use crate::receipt::Receipt;
+use crate::time::Time;
+use crate::tlog::proof::{HashSource, inclusion_path};
+use crate::tlog::receipt_file::TlogProof;
+use crate::tlog::{Hash, leaf_hash};
+
+/// The store's readers, a few connections beside the writer.
+#[derive(Debug)]
+pub struct Readers {
+    connections: Vec<Mutex<Connection>>,
+    next: AtomicUsize,
+}
+
+impl Readers {
+    pub(super) fn new(connections: Vec<Connection>) -> Readers {
+        Readers { connections: connections.into_iter().map(Mutex::new).collect(), next: AtomicUsize::new(0) }
+    }
+
+    /// Runs `look` on what is committed now, where blocking is allowed.
+    pub async fn seek<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl FnOnce(&Snapshot<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let readers = Arc::clone(self);
+        let sought = tokio::task::spawn_blocking(move || readers.look(look)).await;
+        sought.unwrap_or_else(|error| Err(Error::Failed(error.to_string())))
+    }
+
+    /// Runs `look` on what is committed now. It reads the disk: call it where blocking is allowed.
+    pub fn look<T>(&self, look: impl FnOnce(&Snapshot<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let connection = self.connections[turn].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let transaction = connection.unchecked_transaction()?;
+        look(&Snapshot { sql: &transaction })
+    }
+}
+
+/// One consistent view of the store.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    sql: &'a Connection,
+}
+
+impl Snapshot<'_> {
+    /// The head of the message with this key.
+    pub fn head(&self, key: &Key) -> Result<Option<Head>, Error> {
+        head(self.sql, key)
+    }
+
+    /// The names of all lanes that hold something: messages or receipts.
+    pub fn busy_lanes(&self) -> Result<Vec<LaneName>, Error> {
+        let mut statement = self.sql.prepare_cached(
+            "SELECT name FROM lane WHERE EXISTS (SELECT 1 FROM queue WHERE lane = id) \
+             OR EXISTS (SELECT 1 FROM outbox WHERE lane = id)",
+        )?;
+        let names = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        names.iter().map(|name| name.parse()).collect()
+    }
+
+    /// At most `count` rows of a lane from the place `from` on, in order.
+    pub fn queue(&self, lane: &LaneName, from: Seq, count: usize) -> Result<Vec<QueueRow>, Error> {
+        let Some(lane) = lane_id(self.sql, lane)? else { return Ok(vec![]) };
+        let mut statement = self.sql.prepare_cached(
+            "SELECT q.seq, m.order_key, q.deliveries, q.parked_until, m.expires_at FROM queue q JOIN message m USING (seq) \
+             WHERE q.lane = ? AND q.seq >= ? ORDER BY q.seq LIMIT ?",
+        )?;
+        let row = |row: &Row<'_>| {
+            Ok(QueueRow {
+                seq: row.get(0)?,
+                order_key: row.get(1)?,
+                deliveries: row.get(2)?,
+                parked_until: Time::from_ms(row.get(3)?),
+                expires_at: Time::from_ms(row.get(4)?),
+            })
+        };
+        Ok(statement.query_map(params![lane, from, count as u64], row)?.collect::<Result<_, _>>()?)
+    }
+
+    /// The message in this place, with its body.
+    pub fn message(&self, seq: Seq) -> Result<Option<Stored>, Error> {
+        let mut statement = self.sql.prepare_cached(
+            "SELECT from_city, message_id, state, flags, to_city, to_system, expires_at, first_leaf, origin_receipt, \
+             header, body FROM message WHERE seq = ?",
+        )?;
+        let mut rows = statement.query([seq])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let flags: u8 = row.get(3)?;
+        let origin: Option<[u8; 32]> = row.get(8)?;
+        Ok(Some(Stored {
+            seq,
+            key: Key { from_city: parsed(row.get(0)?)?, id: MessageId::from_bytes(row.get(1)?) },
+            state: state(row.get(2)?)?,
+            in_doubt: flags & 1 != 0,
+            late: flags & 2 != 0,
+            recipient: address(row.get(4)?, row.get(5)?)?,
+            expires_at: Time::from_ms(row.get(6)?),
+            first_leaf: row.get(7)?,
+            origin_receipt: origin.map(|leaf_hash| self.received(Digest(leaf_hash))).transpose()?,
+            header: row.get(9)?,
+            body: row.get(10)?,
+        }))
+    }
+
+    /// The receipt with this leaf of our own log.
+    pub fn receipt(&self, leaf: u64) -> Result<Receipt, Error> {
+        receipt(self.sql, leaf)
+    }
+
+    /// A stored receipt of another log.
+    pub fn received(&self, leaf_hash: Digest) -> Result<Receipt, Error> {
+        let mut statement = self.sql.prepare_cached("SELECT leaf, proof FROM received WHERE leaf_hash = ?")?;
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?));
+        let row = statement.query_row([leaf_hash.0], row).optional()?;
+        let (leaf, proof) =
+            row.ok_or_else(|| Error::Damaged(format!("the received receipt {leaf_hash} is missing")))?;
+        foreign(leaf, &proof)
+    }
+
+    /// All receipts about a message: our own in the order of our log, and those received in the order they came.
+    pub fn evidence(&self, seq: Seq) -> Result<(Vec<Receipt>, Vec<Receipt>), Error> {
+        let mut statement = self.sql.prepare_cached("SELECT idx FROM leaf WHERE message = ? ORDER BY idx")?;
+        let own = statement.query_map([seq], |row| row.get(0))?.collect::<Result<Vec<u64>, _>>()?;
+        let own = own.into_iter().map(|leaf| self.receipt(leaf)).collect::<Result<_, _>>()?;
+        let mut statement =
+            self.sql.prepare_cached("SELECT leaf, proof FROM received WHERE message = ? ORDER BY at, leaf_hash")?;
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?));
+        let rows = statement.query_map([seq], row)?.collect::<Result<Vec<_>, _>>()?;
+        let received = rows.into_iter().map(|(leaf, proof)| foreign(leaf, &proof)).collect::<Result<_, _>>()?;
+        Ok((own, received))
+    }
+
+    /// The free text beside a receipt, as long as it is kept.
+    pub fn detail(&self, leaf_hash: Digest) -> Result<Option<String>, Error> {
+        let mut statement = self.sql.prepare_cached("SELECT text FROM detail WHERE leaf_hash = ?")?;
+        Ok(statement.query_row([leaf_hash.0], |row| row.get(0)).optional()?)
+    }
+
+    /// At most `count` of our leaves that still travel to `member`, oldest first.
+    pub fn outbox(&self, member: &Member, after: Option<u64>, count: usize) -> Result<Vec<u64>, Error> {
+        let Some(lane) = lane_id(self.sql, &LaneName::Gateway(member.clone()))? else { return Ok(vec![]) };
+        let first = after.map_or(0, |leaf| leaf + 1);
+        let mut statement =
+            self.sql.prepare_cached("SELECT leaf FROM outbox WHERE lane = ? AND leaf >= ? ORDER BY leaf LIMIT ?")?;
+        let leaves = statement.query_map(params![lane, first, count as u64], |row| row.get(0))?;
+        Ok(leaves.collect::<Result<_, _>>()?)
+    }
+}
+
+pub(super) fn lane_id(sql: &Connection, name: &LaneName) -> Result<Option<i64>, Error> {
+    let mut statement = sql.prepare_cached("SELECT id FROM lane WHERE name = ?")?;
+    Ok(statement.query_row([name.to_string()], |row| row.get(0)).optional()?)
+}
+
+const HEAD: &str = "SELECT m.seq, m.from_city, m.message_id, m.header_digest, m.state, m.flags, l.name, m.first_leaf, \
+     m.base_leaf, b.bytes, m.last_leaf, e.hash, EXISTS (SELECT 1 FROM queue q WHERE q.lane = m.lane AND q.seq = m.seq) \
+     FROM message m JOIN lane l ON l.id = m.lane JOIN leaf b ON b.idx = m.base_leaf JOIN leaf e ON e.idx = m.last_leaf";
+
+pub(super) fn head(sql: &Connection, key: &Key) -> Result<Option<Head>, Error> {
+    let mut statement = sql.prepare_cached(&format!("{HEAD} WHERE m.from_city = ? AND m.message_id = ?"))?;
+    let mut rows = statement.query(params![key.from_city.as_str(), key.id.bytes()])?;
+    rows.next()?.map(head_row).transpose()
+}
+
+pub(super) fn head_at(sql: &Connection, seq: Seq) -> Result<Option<Head>, Error> {
+    let mut statement = sql.prepare_cached(&format!("{HEAD} WHERE m.seq = ?"))?;
+    let mut rows = statement.query([seq])?;
+    rows.next()?.map(head_row).transpose()
+}
+
+fn head_row(row: &Row<'_>) -> Result<Head, Error> {
+    let flags: u8 = row.get(5)?;
+    Ok(Head {
+        seq: row.get(0)?,
+        key: Key { from_city: parsed(row.get(1)?)?, id: MessageId::from_bytes(row.get(2)?) },
+        header_digest: Digest(row.get(3)?),
+        state: state(row.get(4)?)?,
+        in_doubt: flags & 1 != 0,
+        late: flags & 2 != 0,
+        lane: row.get::<_, String>(6)?.parse()?,
+        first_leaf: row.get(7)?,
+        base: (row.get(8)?, row.get(9)?),
+        last: (row.get(10)?, Digest(row.get(11)?)),
+        queued: row.get(12)?,
+    })
+}
+
+fn parsed<T: std::str::FromStr>(text: String) -> Result<T, Error> {
+    text.parse().map_err(|_| Error::Damaged(format!("{text:?} does not parse")))
+}
+
+fn state(number: u8) -> Result<State, Error> {
+    State::from_number(number).ok_or_else(|| Error::Damaged(format!("no state {number}")))
+}
+
+fn address(city: String, system: Option<String>) -> Result<Address, Error> {
+    Ok(Address { city: parsed(city)?, system: system.map(parsed).transpose()? })
+}
+
+fn foreign(leaf: Vec<u8>, proof: &str) -> Result<Receipt, Error> {
+    let proof = TlogProof::parse(proof.as_bytes()).map_err(|error| Error::Damaged(error.to_string()))?;
+    Ok(Receipt { leaf, proof })
+}
+
+/// The note that signs the log of `size` leaves.
+pub(super) fn checkpoint(sql: &Connection, size: u64) -> Result<Option<String>, Error> {
+    let mut statement = sql.prepare_cached("SELECT note FROM checkpoint WHERE size = ?")?;
+    Ok(statement.query_row([size], |row| row.get(0)).optional()?)
+}
+
+/// The receipt with this leaf under the checkpoint of its own commit: the first that covers it.
+pub(super) fn receipt(sql: &Connection, leaf: u64) -> Result<Receipt, Error> {
+    let missing = || Error::Damaged(format!("leaf {leaf} or its checkpoint is missing"));
+    let mut statement = sql.prepare_cached("SELECT bytes FROM leaf WHERE idx = ?")?;
+    let bytes: Option<Option<Vec<u8>>> = statement.query_row([leaf], |row| row.get(0)).optional()?;
+    let mut statement = sql.prepare_cached("SELECT size, note FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1")?;
+    let signed = statement.query_row([leaf], |row| Ok((row.get::<_, u64>(0)?, row.get(1)?))).optional()?;
+    let ((size, checkpoint_note), leaf_bytes) = (signed.ok_or_else(missing)?, bytes.flatten().ok_or_else(missing)?);
+    let path = inclusion_path(leaf, size, &Hashes(sql)).map_err(|error| Error::Damaged(error.to_string()))?;
+    Ok(Receipt { leaf: leaf_bytes, proof: TlogProof { extra: None, index: leaf, path, checkpoint_note } })
+}
+
+/// Compares the stored bytes of the leaves from `first` on with their stored hashes.
+pub(super) fn rehash(sql: &Connection, first: u64) -> Result<(), Error> {
+    let mut statement = sql.prepare_cached("SELECT idx, hash, bytes FROM leaf WHERE idx >= ? AND bytes NOT NULL")?;
+    let mut rows = statement.query([first])?;
+    while let Some(row) = rows.next()? {
+        let (index, hash, bytes): (u64, [u8; 32], Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if leaf_hash(&bytes) != Hash::from(hash) {
+            return Err(Error::Damaged(format!("leaf {index} is not what its hash says")));
+        }
+    }
+    Ok(())
+}
+
+/// The log's stored hashes, for proofs.
+pub(super) struct Hashes<'a>(pub &'a Connection);
+
+impl HashSource for Hashes<'_> {
+    type Error = rusqlite::Error;
+
+    fn hashes(&self, level: u8, first: u64, count: u64) -> Result<Vec<Hash>, rusqlite::Error> {
+        let hash = |row: &Row<'_>| row.get::<_, [u8; 32]>(0).map(Hash::from);
+        if level == 0 {
+            let mut statement =
+                self.0.prepare_cached("SELECT hash FROM leaf WHERE idx >= ? AND idx < ? ORDER BY idx")?;
+            return statement.query_map([first, first + count], hash)?.collect();
+        }
+        let mut statement =
+            self.0.prepare_cached("SELECT hash FROM tile WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx")?;
+        statement.query_map(params![level, first, first + count], hash)?.collect()
+    }
+}

@@ -1,0 +1,239 @@
+//! Decides how one group commit becomes one transaction: all of it or nothing, on disk before the call returns. Never
+//! decides what stands in it.
+
+use std::collections::HashMap;
+use std::fs::File;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::read::{self, lane_id};
+use super::{Commit, Error, Head, Key, LaneName, NewMessage, Seq};
+use crate::message::Digest;
+use crate::party::Member;
+use crate::receipt::Receipt;
+use crate::tlog::Hash;
+use crate::tlog::tree::Tree;
+
+/// The one writer of a store.
+#[derive(Debug)]
+pub struct Writer {
+    connection: Connection,
+    lanes: HashMap<LaneName, i64>,
+    /// Held as long as the store is open.
+    _lock: File,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, lock: File) -> rusqlite::Result<Writer> {
+        Ok(Writer { connection, lanes: HashMap::new(), _lock: lock })
+    }
+
+    /// The tree as it was committed last, and the note that signs it.
+    pub fn tree(&self) -> Result<(Tree, Option<String>), Error> {
+        let row = |r: &rusqlite::Row<'_>| Ok((r.get::<_, u64>(0)?, r.get::<_, Vec<u8>>(1)?));
+        let (size, edge) = self.connection.query_row("SELECT size, edge FROM tree", [], row)?;
+        let edge = edge.chunks(32).filter_map(Hash::from_slice).collect();
+        let tree = Tree::from_edge(size, edge).map_err(|error| Error::Damaged(error.to_string()))?;
+        Ok((tree, read::checkpoint(&self.connection, size)?))
+    }
+
+    /// The root that the stored hashes give for the log of `size` leaves, computed anew.
+    pub fn root_at(&self, size: u64) -> Result<Hash, Error> {
+        crate::tlog::proof::root_at(size, &read::Hashes(&self.connection)).map_err(|e| Error::Damaged(e.to_string()))
+    }
+
+    /// Re-hashes the stored bytes of the leaves from `first` on; an index whose hash differs is an error.
+    pub fn rehash(&self, first: u64) -> Result<(), Error> {
+        read::rehash(&self.connection, first)
+    }
+
+    /// The newest message's place; 0 when there is none.
+    pub fn last_seq(&self) -> Result<Seq, Error> {
+        Ok(self.connection.query_row("SELECT coalesce(max(seq), 0) FROM message", [], |r| r.get(0))?)
+    }
+
+    /// The head of the message with this key.
+    pub fn head(&self, key: &Key) -> Result<Option<Head>, Error> {
+        read::head(&self.connection, key)
+    }
+
+    /// The head of the message in this place.
+    pub fn head_at(&self, seq: Seq) -> Result<Option<Head>, Error> {
+        read::head_at(&self.connection, seq)
+    }
+
+    /// Whether the receipt of another log with this leaf hash is stored.
+    pub fn has_received(&self, leaf_hash: Digest) -> Result<bool, Error> {
+        let mut statement = self.connection.prepare_cached("SELECT 1 FROM received WHERE leaf_hash = ?")?;
+        Ok(statement.exists([leaf_hash.0])?)
+    }
+
+    /// The receipt with this leaf, byte for byte as it was shown first.
+    pub fn receipt(&self, leaf: u64) -> Result<Receipt, Error> {
+        read::receipt(&self.connection, leaf)
+    }
+
+    /// Stores `commit` whole. On return it is on disk: the write-ahead log is synced. On [`Error::Full`] nothing has
+    /// changed; after any other error what is stored is unknown until the store is opened anew.
+    pub fn commit(&mut self, commit: &Commit) -> Result<(), Error> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut lanes = Lanes { known: &mut self.lanes, created: vec![] };
+        let written = write(&transaction, &mut lanes, commit);
+        let created = lanes.created;
+        match written.and_then(|()| Ok(transaction.commit()?)) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // The rows of these lanes went with the transaction.
+                self.lanes.retain(|name, _| !created.contains(name));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The lanes' row numbers, and those that this transaction added.
+struct Lanes<'a> {
+    known: &'a mut HashMap<LaneName, i64>,
+    created: Vec<LaneName>,
+}
+
+impl Lanes<'_> {
+    fn id(&mut self, connection: &Connection, name: &LaneName) -> Result<i64, Error> {
+        if let Some(id) = self.known.get(name) {
+            return Ok(*id);
+        }
+        let id = match lane_id(connection, name)? {
+            Some(id) => id,
+            None => {
+                connection.execute("INSERT INTO lane (name) VALUES (?)", [name.to_string()])?;
+                self.created.push(name.clone());
+                connection.last_insert_rowid()
+            }
+        };
+        self.known.insert(name.clone(), id);
+        Ok(id)
+    }
+}
+
+fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
+    write_log(sql, commit)?;
+    for message in &commit.messages {
+        write_message(sql, lanes, message)?;
+    }
+    write_heads(sql, &commit.heads)?;
+    write_received(sql, commit)?;
+    write_queue(sql, lanes, commit)?;
+    write_outbox(sql, lanes, commit)
+}
+
+fn write_log(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
+    let Some((tree, note)) = &commit.checkpoint else { return Ok(()) };
+    let first = tree.size() - commit.leaves.len() as u64;
+    let mut insert = sql.prepare_cached("INSERT INTO leaf (idx, hash, message, bytes) VALUES (?, ?, ?, ?)")?;
+    for (index, leaf) in (first..).zip(&commit.leaves) {
+        insert.execute(params![index, leaf.hash.as_ref(), leaf.message, leaf.bytes])?;
+    }
+    let mut insert = sql.prepare_cached("INSERT INTO tile (level, idx, hash) VALUES (?, ?, ?)")?;
+    for tile in &commit.tiles {
+        insert.execute(params![tile.level, tile.index, tile.hash.as_ref()])?;
+    }
+    let edge = tree.edge().iter().flat_map(|hash| hash.as_ref().to_vec()).collect::<Vec<u8>>();
+    sql.prepare_cached("UPDATE tree SET size = ?, edge = ?")?.execute(params![tree.size(), edge])?;
+    sql.prepare_cached("INSERT INTO checkpoint (size, note) VALUES (?, ?)")?.execute(params![tree.size(), note])?;
+    Ok(())
+}
+
+fn write_message(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, message: &NewMessage) -> Result<(), Error> {
+    let head = &message.head;
+    let lane = lanes.id(sql, &head.lane)?;
+    let mut insert = sql.prepare_cached(
+        "INSERT INTO message (seq, from_city, message_id, header_digest, state, flags, lane, order_key, first_leaf, \
+         base_leaf, last_leaf, to_city, to_system, stored_at, expires_at, origin_receipt, header, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    insert.execute(params![
+        head.seq,
+        head.key.from_city.as_str(),
+        head.key.id.bytes(),
+        head.header_digest.0,
+        head.state as u8,
+        flags(head),
+        lane,
+        message.order_key,
+        head.first_leaf,
+        head.base.0,
+        head.last.0,
+        message.recipient.city.as_str(),
+        message.recipient.system.as_ref().map(|system| system.as_str()),
+        message.stored_at.ms(),
+        message.expires_at.ms(),
+        message.origin_receipt.map(|leaf_hash| leaf_hash.0),
+        message.header,
+        message.body,
+    ])?;
+    if head.queued {
+        let mut insert =
+            sql.prepare_cached("INSERT INTO queue (lane, seq, deliveries, parked_until) VALUES (?, ?, 0, 0)")?;
+        insert.execute(params![lane, head.seq])?;
+    }
+    Ok(())
+}
+
+fn write_heads(sql: &Transaction<'_>, heads: &[Head]) -> Result<(), Error> {
+    let mut update =
+        sql.prepare_cached("UPDATE message SET state = ?, flags = ?, base_leaf = ?, last_leaf = ? WHERE seq = ?")?;
+    for head in heads {
+        update.execute(params![head.state as u8, flags(head), head.base.0, head.last.0, head.seq])?;
+    }
+    Ok(())
+}
+
+fn flags(head: &Head) -> u8 {
+    u8::from(head.in_doubt) | u8::from(head.late) << 1
+}
+
+fn write_received(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
+    let mut insert =
+        sql.prepare_cached("INSERT INTO received (leaf_hash, message, at, leaf, proof) VALUES (?, ?, ?, ?, ?)")?;
+    for received in &commit.received {
+        let proof = received.receipt.proof.to_text();
+        insert.execute(params![
+            received.receipt.leaf_hash().0,
+            received.message,
+            received.at.ms(),
+            received.receipt.leaf,
+            proof
+        ])?;
+    }
+    let mut insert = sql.prepare_cached("INSERT OR IGNORE INTO detail (leaf_hash, message, text) VALUES (?, ?, ?)")?;
+    for (leaf_hash, message, text) in &commit.details {
+        insert.execute(params![leaf_hash.0, message, text])?;
+    }
+    Ok(())
+}
+
+fn write_queue(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
+    let mut delete = sql.prepare_cached("DELETE FROM queue WHERE lane = ? AND seq = ?")?;
+    for (lane, seq) in &commit.settled {
+        delete.execute(params![lanes.id(sql, lane)?, seq])?;
+    }
+    let mut update =
+        sql.prepare_cached("UPDATE queue SET deliveries = ?, parked_until = ? WHERE lane = ? AND seq = ?")?;
+    for (lane, seq, deliveries, until) in &commit.parked {
+        update.execute(params![deliveries, until.ms(), lanes.id(sql, lane)?, seq])?;
+    }
+    Ok(())
+}
+
+fn write_outbox(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
+    let mut lane = |member: &Member| lanes.id(sql, &LaneName::Gateway(member.clone()));
+    let mut insert = sql.prepare_cached("INSERT INTO outbox (lane, leaf) VALUES (?, ?)")?;
+    for (member, leaf) in &commit.outgoing {
+        insert.execute(params![lane(member)?, leaf])?;
+    }
+    let mut delete = sql.prepare_cached("DELETE FROM outbox WHERE lane = ? AND leaf = ?")?;
+    for (member, leaf) in &commit.sent {
+        delete.execute(params![lane(member)?, leaf])?;
+    }
+    Ok(())
+}

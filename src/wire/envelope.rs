@@ -1,0 +1,289 @@
+//! Decides whether an envelope from the wire is one, naming every faulty field at once, and how one is kept and handed
+//! on. Never looks at a clock: whether its times are good is for admission.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::pb::exchange as pb;
+use crate::limits::{
+    ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, INLINE_BYTES_MAX, PARTS_MAX, SALT_BYTES,
+    TRACEPARENT_BYTES_MAX,
+};
+use crate::message::{Address, Digest, Envelope, Mode, Part, part_digest, visible};
+use crate::time::{SentTime, Time};
+
+/// One faulty field of a request: its path, e.g. `envelope.parts[3].name`, and what it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub field: String,
+    pub must: String,
+}
+
+/// Collects faults while fields are parsed, so that the caller learns all of them at once.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Notes a fault.
+    pub fn add(&mut self, field: impl Into<String>, must: impl Display) {
+        self.0.push(Fault { field: field.into(), must: must.to_string() });
+    }
+
+    /// Parses an obligatory text.
+    pub fn need<T: FromStr<Err: Display>>(&mut self, field: &str, text: &str) -> Option<T> {
+        if text.is_empty() {
+            self.add(field, "is obligatory");
+            return None;
+        }
+        self.parse(field, text)
+    }
+
+    /// Parses a text that may be absent.
+    pub fn parse<T: FromStr<Err: Display>>(&mut self, field: &str, text: &str) -> Option<T> {
+        if text.is_empty() {
+            return None;
+        }
+        text.parse().map_err(|error| self.add(field, error)).ok()
+    }
+
+    /// The value, unless something was at fault.
+    pub fn or<T>(self, value: Option<T>) -> Result<T, Vec<Fault>> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(self.0),
+        }
+    }
+}
+
+/// Reads an envelope from the wire.
+///
+/// # Errors
+/// Every faulty field.
+pub fn parse(wire: pb::Envelope) -> Result<Envelope, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let id = faults.need("envelope.message_id", &wire.message_id);
+    let from = address(&mut faults, "envelope.from", wire.from);
+    if from.is_none() {
+        faults.add("envelope.from.city", "is obligatory");
+    }
+    let to = address(&mut faults, "envelope.to", wire.to);
+    let jurisdiction = faults.parse("envelope.jurisdiction", &wire.jurisdiction);
+    let redrive_of = faults.parse("envelope.redrive_of", &wire.redrive_of);
+    let item_code = faults.need("envelope.item_code", &wire.item_code);
+    let case_no = faults.parse("envelope.case_no", &wire.case_no);
+    let step = faults.parse("envelope.step", &wire.step);
+    let mode = mode(&mut faults, wire.mode);
+    let in_reply_to = faults.parse("envelope.in_reply_to", &wire.in_reply_to);
+    let parts = parts(&mut faults, wire.parts);
+    let attributes = attributes(&mut faults, wire.attributes.into_iter().collect());
+    if wire.created_at.is_none() {
+        faults.add("envelope.created_at", "is obligatory");
+    }
+    let created_at = sent(&mut faults, "envelope.created_at", wire.created_at);
+    let expires_at = sent(&mut faults, "envelope.expires_at", wire.expires_at);
+    let traceparent = Some(wire.traceparent).filter(|text| !text.is_empty());
+    if traceparent.as_ref().is_some_and(|text| text.len() > TRACEPARENT_BYTES_MAX || !visible(text)) {
+        faults.add("envelope.traceparent", format!("must be at most {TRACEPARENT_BYTES_MAX} visible bytes"));
+    }
+    let (Some(id), Some(from), Some(item_code), Some(created_at)) = (id, from, item_code, created_at) else {
+        return faults.or(None);
+    };
+    faults.or(Some(Envelope {
+        id,
+        from,
+        to,
+        jurisdiction,
+        redrive_of,
+        item_code,
+        case_no,
+        step,
+        mode,
+        in_reply_to,
+        parts,
+        attributes,
+        created_at,
+        expires_at,
+        traceparent,
+    }))
+}
+
+fn address(faults: &mut Faults, field: &str, wire: Option<pb::Address>) -> Option<Address> {
+    let wire = wire.filter(|wire| !(wire.city.is_empty() && wire.system.is_empty()))?;
+    let city = faults.need(&format!("{field}.city"), &wire.city);
+    let system = faults.parse(&format!("{field}.system"), &wire.system);
+    Some(Address { city: city?, system })
+}
+
+fn mode(faults: &mut Faults, number: i32) -> Option<Mode> {
+    match pb::Mode::try_from(number) {
+        Ok(pb::Mode::Unspecified) => None,
+        Ok(pb::Mode::Online) => Some(Mode::Online),
+        Ok(pb::Mode::Proxy) => Some(Mode::Proxy),
+        Ok(pb::Mode::Joint) => Some(Mode::Joint),
+        Err(_) => {
+            faults.add("envelope.mode", "must be a known value of Mode");
+            None
+        }
+    }
+}
+
+/// Reads a moment as it was sent.
+pub fn sent(faults: &mut Faults, field: &str, wire: Option<prost_types::Timestamp>) -> Option<SentTime> {
+    let wire = wire?;
+    let time = SentTime::new(wire.seconds, wire.nanos);
+    if time.is_none() {
+        faults.add(field, "must lie between 1970 and the year 10889, with 0 to 999,999,999 nanoseconds");
+    }
+    time
+}
+
+fn parts(faults: &mut Faults, wire: Vec<pb::Part>) -> Vec<Part> {
+    if wire.len() > PARTS_MAX {
+        faults.add("envelope.parts", format!("must be at most {PARTS_MAX} parts, not {}", wire.len()));
+        return vec![];
+    }
+    let inline: usize = wire.iter().map(|part| inline(part).map_or(0, Bytes::len)).sum();
+    if inline > INLINE_BYTES_MAX {
+        faults
+            .add("envelope.parts", format!("must hold at most {INLINE_BYTES_MAX} inline bytes over all, not {inline}"));
+    }
+    wire.into_iter().enumerate().filter_map(|(place, wire)| part(faults, place, wire)).collect()
+}
+
+fn inline(part: &pb::Part) -> Option<&Bytes> {
+    part.content.as_ref().map(|pb::part::Content::Inline(bytes)| bytes)
+}
+
+fn part(faults: &mut Faults, place: usize, wire: pb::Part) -> Option<Part> {
+    let field = |name: &str| format!("envelope.parts[{place}].{name}");
+    let name = faults.need(&field("name"), &wire.name);
+    let media_type = faults.need(&field("media_type"), &wire.media_type);
+    let salt: Option<[u8; SALT_BYTES]> = wire.salt.as_slice().try_into().ok();
+    if salt.is_none() {
+        faults.add(field("salt"), format!("must be {SALT_BYTES} bytes"));
+    }
+    let digest = digest(faults, &field("digest"), wire.digest);
+    // An empty inline content may be absent: proto3 writers of some languages leave it out.
+    let content = match wire.content {
+        Some(pb::part::Content::Inline(bytes)) => Some(bytes),
+        None if wire.size == 0 => Some(Bytes::new()),
+        None => None,
+    };
+    if content.as_ref().is_none_or(|content| content.len() as u64 != wire.size) {
+        faults.add(field("size"), "must be the number of bytes of the content");
+    }
+    let (salt, digest, content) = (salt?, digest?, content?);
+    if part_digest(&salt, &content) != digest {
+        faults.add(field("digest.value"), "must be SHA-256 of the salt followed by the content");
+    }
+    Some(Part { name: name?, media_type: media_type?, size: wire.size, salt, digest, content })
+}
+
+fn digest(faults: &mut Faults, field: &str, wire: Option<pb::Digest>) -> Option<Digest> {
+    let Some(wire) = wire else {
+        faults.add(field, "is obligatory");
+        return None;
+    };
+    if wire.algorithm != Digest::ALGORITHM {
+        faults.add(format!("{field}.algorithm"), "must be \"sha256\"");
+    }
+    let value: Option<[u8; 32]> = wire.value.as_slice().try_into().ok();
+    if value.is_none() {
+        faults.add(format!("{field}.value"), "must be 32 bytes");
+    }
+    value.map(Digest)
+}
+
+fn attributes(faults: &mut Faults, wire: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    if wire.len() > ATTRIBUTES_MAX {
+        faults.add("envelope.attributes", format!("must be at most {ATTRIBUTES_MAX}, not {}", wire.len()));
+    }
+    for (key, value) in wire.iter().take(ATTRIBUTES_MAX) {
+        let letters = key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
+        if !letters || !(1..=ATTRIBUTE_KEY_BYTES_MAX).contains(&key.len()) {
+            faults
+                .add("envelope.attributes", format!("must have keys of 1 to {ATTRIBUTE_KEY_BYTES_MAX} of [a-z0-9._-]"));
+        } else if value.len() > ATTRIBUTE_VALUE_BYTES_MAX || !visible(value) {
+            let must = format!("must be at most {ATTRIBUTE_VALUE_BYTES_MAX} visible bytes");
+            faults.add(format!("envelope.attributes[{key}]"), must);
+        }
+    }
+    wire
+}
+
+/// How an envelope is kept: its header without content, and the contents one after the other.
+pub fn split(envelope: &Envelope) -> (Vec<u8>, Vec<u8>) {
+    let header = to_wire(envelope).encode_to_vec();
+    let body = envelope.parts.iter().flat_map(|part| part.content.iter().copied()).collect();
+    (header, body)
+}
+
+/// The kept form does not read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stored envelope does not read back")]
+pub struct KeptError;
+
+/// The envelope as it is handed on: contents back in their parts, or none when retention has taken the body.
+pub fn join(header: &[u8], body: Option<Vec<u8>>) -> Result<pb::Envelope, KeptError> {
+    let mut envelope = pb::Envelope::decode(header).map_err(|_| KeptError)?;
+    if let Some(body) = body {
+        let mut body = Bytes::from(body);
+        for part in &mut envelope.parts {
+            let size = usize::try_from(part.size).ok().filter(|size| *size <= body.len()).ok_or(KeptError)?;
+            part.content = Some(pb::part::Content::Inline(body.split_to(size)));
+        }
+    }
+    Ok(envelope)
+}
+
+/// The envelope on the wire, its parts without content.
+pub fn to_wire(envelope: &Envelope) -> pb::Envelope {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    pb::Envelope {
+        message_id: envelope.id.to_string(),
+        from: Some(address_to_wire(&envelope.from)),
+        to: envelope.to.as_ref().map(address_to_wire),
+        jurisdiction: text(envelope.jurisdiction.as_ref().map(|d| d.as_str())),
+        redrive_of: envelope.redrive_of.map(|id| id.to_string()).unwrap_or_default(),
+        item_code: envelope.item_code.as_str().to_owned(),
+        case_no: text(envelope.case_no.as_ref().map(|c| c.as_str())),
+        step: text(envelope.step.as_ref().map(|s| s.as_str())),
+        mode: envelope.mode.map_or(0, |mode| mode as i32),
+        in_reply_to: envelope.in_reply_to.map(|id| id.to_string()).unwrap_or_default(),
+        parts: envelope.parts.iter().map(part_to_wire).collect(),
+        attributes: envelope.attributes.clone().into_iter().collect(),
+        created_at: Some(sent_to_wire(envelope.created_at)),
+        expires_at: envelope.expires_at.map(sent_to_wire),
+        traceparent: envelope.traceparent.clone().unwrap_or_default(),
+    }
+}
+
+fn part_to_wire(part: &Part) -> pb::Part {
+    pb::Part {
+        name: part.name.as_str().to_owned(),
+        media_type: part.media_type.as_str().to_owned(),
+        size: part.size,
+        salt: part.salt.to_vec(),
+        digest: Some(pb::Digest { algorithm: Digest::ALGORITHM.to_owned(), value: part.digest.0.to_vec() }),
+        content: None,
+    }
+}
+
+/// An address on the wire.
+pub fn address_to_wire(address: &Address) -> pb::Address {
+    let system = address.system.as_ref().map_or("", |system| system.as_str());
+    pb::Address { city: address.city.as_str().to_owned(), system: system.to_owned() }
+}
+
+fn sent_to_wire(time: SentTime) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.seconds(), nanos: time.nanos() as i32 }
+}
+
+/// A moment on the wire.
+pub fn time_to_wire(time: Time) -> prost_types::Timestamp {
+    sent_to_wire(time.into())
+}

@@ -1,0 +1,24 @@
+//! Decides how a receipt travels: the leaf, its index, its path and the checkpoint note. Never checks one.
+
+use super::pb;
+use crate::receipt::Receipt;
+use crate::tlog::Hash;
+use crate::tlog::receipt_file::TlogProof;
+
+/// The receipt's form on the wire.
+pub fn to_wire(receipt: Receipt) -> pb::evidence::Receipt {
+    let TlogProof { extra: _, index, path, checkpoint_note } = receipt.proof;
+    pb::evidence::Receipt {
+        leaf: receipt.leaf,
+        leaf_index: index,
+        inclusion_path: path.iter().map(|hash| hash.as_ref().to_vec()).collect(),
+        checkpoint: checkpoint_note,
+    }
+}
+
+/// A receipt from the wire, unchecked; `None` when a hash of its path has not 32 bytes.
+pub fn from_wire(receipt: pb::evidence::Receipt) -> Option<Receipt> {
+    let path = receipt.inclusion_path.iter().map(|hash| Hash::from_slice(hash)).collect::<Option<_>>()?;
+    let proof = TlogProof { extra: None, index: receipt.leaf_index, path, checkpoint_note: receipt.checkpoint };
+    Some(Receipt { leaf: receipt.leaf, proof })
+}

@@ -1,0 +1,470 @@
+//! A random world around one lane, with a store that is the truth: every answer may be late, sessions come and go, the
+//! store and the process fail. Decides nothing about lanes; it only knows what must never happen, and that every message
+//! ends once the faults stop.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+use tongban::lanes::{Attempt, CaseKey, Effect, Event, Fate, Lane, Outcome, Policy, Queued, Reach, Seq, SessionId};
+use tongban::time::Time;
+
+struct World {
+    policy: Policy,
+    now: Time,
+    lane: Lane,
+    lives: u64,
+    /// The truth: rows that have not ended.
+    store: BTreeMap<Seq, Queued>,
+    ended: BTreeMap<Seq, u32>,
+    next_seq: Seq,
+    /// Rows committed behind the lane's back with a low place: order is promised to them only from then on.
+    late: BTreeSet<Seq>,
+    ledger: VecDeque<Effect>,
+    read: Option<(Seq, usize)>,
+    dials: u32,
+    inbox: Vec<Event>,
+    timer: Option<Time>,
+    next_session: SessionId,
+    told: Told,
+    steps: u64,
+}
+
+/// What the lane was told in this life, and what it said.
+#[derive(Default)]
+struct Told {
+    credits: BTreeMap<SessionId, u32>,
+    out: BTreeMap<Seq, (SessionId, Attempt)>,
+    /// Every delivery ever made in this life: clients answer these, also too late or twice.
+    made: Vec<(Seq, SessionId, Attempt)>,
+    settling: BTreeMap<Seq, Fate>,
+    parked: BTreeMap<Seq, Time>,
+    deliveries: BTreeMap<Seq, u32>,
+    loads: u32,
+    dials: u32,
+    attempts: Attempt,
+}
+
+impl World {
+    fn new(policy: Policy, seed: u64) -> World {
+        World {
+            lane: Lane::new(policy.clone(), seed),
+            policy,
+            now: Time::from_ms(1_000_000),
+            lives: 1,
+            store: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            next_seq: 0,
+            late: BTreeSet::new(),
+            ledger: VecDeque::new(),
+            read: None,
+            dials: 0,
+            inbox: Vec::new(),
+            timer: None,
+            next_session: 1,
+            told: Told::default(),
+            steps: 0,
+        }
+    }
+
+    /// One of everything that can go wrong or right, chosen by two numbers.
+    fn step(&mut self, choice: u8, x: u32) {
+        self.steps += 1;
+        match choice % 32 {
+            0..=3 => self.commit(x),
+            4..=11 => self.hear(x),
+            12..=14 => self.write(x),
+            15..=16 => self.answer_read(x),
+            17 => self.answer_dial(x),
+            18 => self.open(),
+            19..=20 => self.grant(x),
+            21..=25 => self.answer_delivery(x),
+            26 => self.now = self.now.plus_ms(u64::from(x % 7) * u64::from(x % 3_001)),
+            27 => self.ring(),
+            28 if x.is_multiple_of(3) => self.close(x),
+            29 if x.is_multiple_of(4) => self.expire(x),
+            30 if x.is_multiple_of(20) => self.crash(),
+            31 if x.is_multiple_of(8) => self.hold(x),
+            _ => self.hear(x),
+        }
+    }
+
+    fn commit(&mut self, x: u32) {
+        let first = self.next_seq;
+        for i in 0..1 + x % 5 {
+            let y = x.wrapping_mul(2_654_435_761).wrapping_add(i * 97) >> 8;
+            let case = (y % 4 > 0).then(|| CaseKey::from(format!("330100/310100/{}", y % 6)));
+            let seq = self.next_seq;
+            self.next_seq += 1 + u64::from(y.is_multiple_of(9)) * 3;
+            self.store.insert(seq, Queued { seq, case, deliveries: 0, parked_until: Time::ZERO });
+        }
+        self.inbox.push(Event::Enqueued { seq: first });
+        let gap = (0..self.next_seq).rev().find(|seq| !self.store.contains_key(seq) && !self.ended.contains_key(seq));
+        if let (Some(seq), true) = (gap, x.is_multiple_of(40)) {
+            let case = Some(CaseKey::from(format!("330100/310100/{}", x % 6)));
+            self.store.insert(seq, Queued { seq, case, deliveries: 0, parked_until: Time::ZERO });
+            self.late.insert(seq);
+            self.inbox.push(Event::Enqueued { seq });
+        }
+    }
+
+    fn hear(&mut self, x: u32) {
+        if !self.inbox.is_empty() {
+            let event = self.inbox.swap_remove(x as usize % self.inbox.len());
+            self.feed(event);
+        }
+    }
+
+    /// The ledger writes in the order in which it was asked; sometimes it fails.
+    fn write(&mut self, x: u32) {
+        match self.ledger.pop_front() {
+            Some(Effect::Settle { seq, .. }) if x.is_multiple_of(15) => self.inbox.push(Event::SettleFailed { seq }),
+            Some(Effect::Settle { seq, .. }) => self.end(seq),
+            Some(Effect::Park { seq, deliveries, until }) => {
+                if let Some(row) = self.store.get_mut(&seq) {
+                    (row.deliveries, row.parked_until) = (deliveries, until);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, seq: Seq) {
+        if self.store.remove(&seq).is_some() {
+            *self.ended.entry(seq).or_default() += 1;
+        }
+        self.inbox.push(Event::Settled { seq });
+    }
+
+    fn answer_read(&mut self, x: u32) {
+        let Some((from, count)) = self.read.take() else { return };
+        if x.is_multiple_of(15) {
+            return self.inbox.push(Event::LoadFailed);
+        }
+        let rows: Vec<Queued> = self.store.range(from..).take(count).map(|(_, row)| row.clone()).collect();
+        let end = rows.last().is_none_or(|last| self.store.range(last.seq + 1..).next().is_none());
+        self.inbox.push(Event::Loaded { rows, end });
+    }
+
+    fn answer_dial(&mut self, x: u32) {
+        if self.dials > 0 {
+            self.dials -= 1;
+            match x.is_multiple_of(3) {
+                true => self.inbox.push(Event::DialFailed),
+                false => self.open_now(),
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        if self.policy.reach == Reach::Wait && self.told.credits.len() < 4 {
+            self.open_now();
+        }
+    }
+
+    fn open_now(&mut self) {
+        self.next_session += 1;
+        self.feed(Event::Opened { session: self.next_session });
+    }
+
+    fn any_session(&self, x: u32) -> Option<SessionId> {
+        self.told.credits.keys().nth(x as usize % self.told.credits.len().max(1)).copied()
+    }
+
+    fn grant(&mut self, x: u32) {
+        if let Some(session) = self.any_session(x) {
+            self.inbox.push(Event::Credits { session, count: x % 4 });
+        }
+    }
+
+    fn close(&mut self, x: u32) {
+        if let Some(session) = self.any_session(x) {
+            self.feed(Event::Closed { session });
+        }
+    }
+
+    /// Answers one of the deliveries ever made: usually one that is out, sometimes an old one or under a false name.
+    fn answer_delivery(&mut self, x: u32) {
+        let made = &self.told.made;
+        let recent = if x.is_multiple_of(5) { made.len() } else { made.len().min(6) };
+        let Some(&(seq, mut session, mut attempt)) = made.iter().rev().nth(x as usize / 8 % recent.max(1)) else {
+            return;
+        };
+        match x % 23 {
+            0 => session += 1,
+            1 => attempt = attempt.saturating_sub(1),
+            2 => attempt += 1,
+            _ => {}
+        }
+        let at = self.now.plus_ms(u64::from(x % 5_000));
+        let outcome = match x % 11 {
+            0 => Outcome::Refused,
+            1..=2 => Outcome::RetryLater { at },
+            3 => Outcome::Throttled { at },
+            4 => Outcome::Unreachable,
+            5 => Outcome::NoAnswer,
+            6 => return self.inbox.push(Event::Extended { seq, attempt, session, ms: u64::from(x % 90_000) }),
+            _ => Outcome::Taken,
+        };
+        self.inbox.push(Event::Attempted { seq, attempt, session, outcome });
+    }
+
+    fn ring(&mut self) {
+        if let Some(at) = self.timer.take() {
+            self.now = self.now.max(at);
+            self.feed(Event::Tick);
+        }
+    }
+
+    fn expire(&mut self, x: u32) {
+        if let Some(seq) = self.store.keys().nth(x as usize % self.store.len().max(1)).copied() {
+            self.end(seq);
+        }
+    }
+
+    fn hold(&mut self, x: u32) {
+        self.feed(if x.is_multiple_of(16) { Event::Held } else { Event::Resumed });
+    }
+
+    /// All that was only in memory is lost: the lane, what it asked for, every session, every unwritten word.
+    fn crash(&mut self) {
+        self.lives += 1;
+        self.lane = Lane::new(self.policy.clone(), self.lives);
+        self.told = Told::default();
+        self.ledger.clear();
+        self.inbox.clear();
+        (self.read, self.dials, self.timer) = (None, 0, None);
+        self.late.clear();
+        self.inbox.push(Event::Enqueued { seq: self.next_seq });
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.told.hear(&event, &self.policy, self.now);
+        let effects = self.lane.handle(self.now, event);
+        for effect in effects {
+            self.check(&effect);
+            self.carry_out(effect);
+        }
+        self.check_state();
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Load { from, count } => self.read = Some((from, count)),
+            Effect::Dial => self.dials += 1,
+            Effect::Settle { .. } | Effect::Park { .. } => self.ledger.push_back(effect),
+            Effect::Wake { at } => self.timer = Some(at),
+            Effect::Deliver { .. } | Effect::Withdraw { .. } => {}
+        }
+    }
+
+    fn check(&mut self, effect: &Effect) {
+        match *effect {
+            Effect::Deliver { session, seq, attempt, count, until } => {
+                self.check_order(seq);
+                assert!(until > self.now && count >= 1 && count <= self.policy.deliveries_max.unwrap_or(u32::MAX));
+                self.told.deliver(session, seq, attempt, self.now);
+            }
+            Effect::Withdraw { session, seq, attempt } => {
+                assert_eq!(self.told.out.remove(&seq), Some((session, attempt)), "only what is out is withdrawn");
+            }
+            Effect::Settle { seq, fate, deliveries } => self.told.settle(seq, fate, deliveries, &self.policy),
+            Effect::Park { seq, until, .. } => {
+                assert!(!self.told.out.contains_key(&seq) && !self.told.settling.contains_key(&seq));
+                self.told.parked.insert(seq, until);
+            }
+            Effect::Load { count, .. } => {
+                self.told.loads += 1;
+                assert!(self.told.loads == 1 && count > 0, "one read at a time");
+            }
+            Effect::Dial => {
+                self.told.dials += 1;
+                assert!(self.told.dials == 1 && self.told.credits.is_empty() && self.policy.reach == Reach::Dial);
+            }
+            Effect::Wake { at } => {
+                assert!(at > self.now);
+                assert!(
+                    self.timer.is_none_or(|set| at < set || set <= self.now),
+                    "no later timer replaces a sooner one"
+                );
+            }
+        }
+    }
+
+    fn check_order(&self, seq: Seq) {
+        let Some(row) = self.store.get(&seq) else { return };
+        assert!(row.parked_until <= self.now, "{seq} is parked in the store");
+        let Some(case) = &row.case else { return };
+        for (other, row) in self.store.iter().filter(|(other, row)| **other != seq && row.case.as_ref() == Some(case)) {
+            assert!(!self.told.out.contains_key(other), "{seq} of {case} goes while {other} is out");
+            assert!(!self.told.settling.contains_key(other), "{seq} of {case} goes while {other} is unsettled");
+            assert!(*other > seq || self.late.contains(other), "{seq} of {case} overtakes {}", row.seq);
+        }
+    }
+
+    fn check_state(&self) {
+        let stats = self.lane.stats(self.now);
+        assert!(stats.loaded <= self.policy.loaded_max + self.policy.parked_max, "{stats:?}");
+        assert_eq!(stats.in_flight, self.told.out.len());
+        assert_eq!(stats.settling, self.told.settling.len());
+        assert_eq!(stats.credits, self.told.credits.values().map(|credits| u64::from(*credits)).sum::<u64>());
+        let stopped = stats.held || stats.backoff_until.is_some() || stats.throttled_until.is_some();
+        assert!(stopped || stats.ready == 0 || stats.credits == 0, "something could go and does not: {stats:?}");
+        let dialling = self.policy.reach == Reach::Wait || stats.sessions > 0 || self.told.dials == 1;
+        assert!(stopped || stats.ready == 0 || dialling, "something could go and nobody dials: {stats:?}");
+    }
+
+    /// The faults stop: everything is answered, everyone takes everything. Says how many rounds it took.
+    fn heal(&mut self) -> usize {
+        self.feed(Event::Resumed);
+        let bound = 200 + 40 * self.store.len();
+        for round in 0..bound {
+            if self.store.is_empty() && self.inbox.is_empty() {
+                return round;
+            }
+            self.heal_round();
+        }
+        panic!("{} of {} rows never end: {:?}", self.store.len(), self.next_seq, self.lane.stats(self.now));
+    }
+
+    fn heal_round(&mut self) {
+        let before = self.steps;
+        self.open_or_dial();
+        while !self.inbox.is_empty() || !self.ledger.is_empty() || self.read.is_some() {
+            self.steps += 1;
+            self.hear(1);
+            self.write(1);
+            self.answer_read(1);
+        }
+        if let Some(session) = self.any_session(0).filter(|_| self.told.credits.values().all(|credits| *credits == 0)) {
+            self.feed(Event::Credits { session, count: 3 });
+        }
+        for (seq, (session, attempt)) in self.told.out.clone() {
+            self.steps += 1;
+            self.feed(Event::Attempted { seq, attempt, session, outcome: Outcome::Taken });
+        }
+        if self.steps == before {
+            self.ring();
+        }
+    }
+
+    fn open_or_dial(&mut self) {
+        match self.policy.reach {
+            Reach::Dial => self.answer_dial(1),
+            Reach::Wait if self.told.credits.is_empty() => self.open(),
+            Reach::Wait => {}
+        }
+    }
+}
+
+impl Told {
+    fn hear(&mut self, event: &Event, policy: &Policy, now: Time) {
+        match *event {
+            Event::Opened { session } => {
+                self.credits.insert(session, 0);
+                self.dials = 0;
+            }
+            Event::DialFailed => self.dials = 0,
+            Event::Credits { session, count } => {
+                if let Some(credits) = self.credits.get_mut(&session) {
+                    *credits = (*credits + count).min(tongban::limits::CREDITS_MAX);
+                }
+            }
+            Event::Closed { session } => {
+                self.credits.remove(&session);
+                let back: Vec<Seq> = self.out.iter().filter(|(_, out)| out.0 == session).map(|(seq, _)| *seq).collect();
+                for seq in back {
+                    self.out.remove(&seq);
+                    self.count(seq, policy.reach == Reach::Wait);
+                }
+            }
+            Event::Attempted { seq, attempt, session, outcome } => {
+                if self.out.get(&seq) == Some(&(session, attempt)) {
+                    self.answered(seq, attempt, outcome, policy, now);
+                }
+            }
+            Event::Loaded { .. } | Event::LoadFailed => self.loads = 0,
+            Event::Settled { seq } => {
+                self.settling.remove(&seq);
+            }
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, seq: Seq, attempt: Attempt, outcome: Outcome, policy: &Policy, now: Time) {
+        self.out.remove(&seq);
+        match outcome {
+            Outcome::Taken => drop(self.settling.insert(seq, Fate::Taken { attempt })),
+            Outcome::Refused => drop(self.settling.insert(seq, Fate::Refused { attempt })),
+            Outcome::RetryLater { at } => {
+                self.parked.insert(seq, at.max(now));
+                self.count(seq, true);
+            }
+            Outcome::Throttled { .. } => {}
+            Outcome::Unreachable => self.count(seq, policy.reach == Reach::Wait),
+            Outcome::NoAnswer => self.count(seq, true),
+        }
+    }
+
+    fn count(&mut self, seq: Seq, counts: bool) {
+        *self.deliveries.entry(seq).or_default() += u32::from(counts);
+    }
+
+    fn deliver(&mut self, session: SessionId, seq: Seq, attempt: Attempt, now: Time) {
+        let credits = self.credits.get_mut(&session).expect("a delivery goes to an open session");
+        assert!(*credits > 0, "a delivery costs a credit");
+        *credits -= 1;
+        assert!(attempt > self.attempts, "no attempt has the number of another");
+        self.attempts = attempt;
+        assert!(self.parked.get(&seq).is_none_or(|until| *until <= now), "{seq} goes before its time");
+        assert!(!self.settling.contains_key(&seq), "{seq} goes again while its fate is being written");
+        assert_eq!(self.out.insert(seq, (session, attempt)), None, "{seq} is in two hands");
+        self.made.push((seq, session, attempt));
+    }
+
+    fn settle(&mut self, seq: Seq, fate: Fate, deliveries: u32, policy: &Policy) {
+        match (fate, self.settling.get(&seq)) {
+            (fate, Some(due)) => assert_eq!(fate, *due, "a fate is what the answer to the delivery said"),
+            (Fate::Exhausted, None) => {
+                assert!(!self.out.contains_key(&seq) && Some(deliveries) >= policy.deliveries_max);
+                self.settling.insert(seq, fate);
+            }
+            (fate, None) => panic!("{seq} settles as {fate:?}, and nobody said so"),
+        }
+    }
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    let shape = (1usize..12, 0usize..6, prop_oneof![Just(None), Just(Some(3u32)), Just(Some(10))]);
+    (prop_oneof![Just(Reach::Dial), Just(Reach::Wait)], shape).prop_map(
+        |(reach, (loaded_max, parked_max, deliveries_max))| Policy {
+            reach,
+            loaded_max,
+            parked_max,
+            attempt_ms: 15_000,
+            attempt_total_ms_max: 60_000,
+            backoff_ms: 1_000..=60_000,
+            deliveries_max,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_message_ends_once_and_in_order_whatever_happens(
+        policy in policies(),
+        seed in any::<u64>(),
+        steps in prop::collection::vec(any::<(u8, u32)>(), 0..3_000),
+    ) {
+        let mut world = World::new(policy, seed);
+        world.inbox.push(Event::Enqueued { seq: 0 });
+        for (choice, x) in steps {
+            world.step(choice, x);
+        }
+        world.heal();
+        let stats = world.lane.stats(world.now);
+        prop_assert_eq!((stats.loaded, stats.in_flight, stats.settling, stats.parked), (0, 0, 0, 0));
+        prop_assert!(world.ended.values().all(|times| *times == 1));
+    }
+}

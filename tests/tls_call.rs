@@ -1,0 +1,20 @@
+//! Claims of a whole call: our dialler, our gate, a health service behind it.
+
+#[path = "support/gate.rs"]
+mod gate;
+#[path = "support/pki.rs"]
+mod pki;
+
+use gate::{channel, check, share, start};
+use pki::{AWAY, Ca, HOME, gateway, trusted};
+
+#[tokio::test]
+async fn a_partner_gateway_calls_and_is_answered() {
+    let (home, away) = (Ca::root("home root"), Ca::root("away root"));
+    let trust = share(vec![trusted(HOME, &home), trusted(AWAY, &away)]);
+    let server = start(trust.clone(), home.issue(&gateway(HOME)).own()).await;
+    let partner = away.issue(&gateway(AWAY));
+    check(channel(trust, partner.own(), HOME, server.address)).await.unwrap();
+    assert_eq!(server.counters().accepted(), 1);
+    assert_eq!(server.counters().refusals(), []);
+}
