@@ -51,7 +51,7 @@ pub struct Refusal {
 }
 
 /// How a lane's message ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Fate {
     /// Our own system took and acknowledged it.
     HandedOver,

@@ -1,8 +1,8 @@
 //! Decides how what is committed is read back, a receipt byte for byte as it was shown. Never sees what is not
 //! committed and never writes.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

@@ -18,9 +18,9 @@ pub fn submission(header: &[u8], body: Vec<u8>, origin: Receipt) -> Result<pb::S
 
 /// Receipts on their way back to the origin, with the text beside each.
 pub fn receipts(batch_id: String, receipts: Vec<(Receipt, Option<String>)>) -> pb::SubmitStreamRequest {
-    let details = (0..).zip(&receipts).filter_map(|(position, (_, text))| {
-        text.as_ref().map(|text| pb::Detail { position, text: text.clone() })
-    });
+    let details = (0..)
+        .zip(&receipts)
+        .filter_map(|(position, (_, text))| text.as_ref().map(|text| pb::Detail { position, text: text.clone() }));
     let details = details.collect();
     let receipts = receipts.into_iter().map(|(receipt, _)| receipt::to_wire(receipt)).collect();
     let batch = pb::ReceiptBatch { batch_id, receipts, details };
