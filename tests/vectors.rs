@@ -340,7 +340,8 @@ proptest! {
 #[test]
 fn a_leaf_that_could_not_be_read_is_never_written() {
     let good = evidence(&leaves("good")[1]["evidence"]);
-    let spoilt: [(fn(&mut Evidence), LeafError); 9] = [
+    type Spoil = fn(&mut Evidence);
+    let spoilt: [(Spoil, LeafError); 9] = [
         (|e| e.event = Event::Expired, LeafError::Missing(0x03)),
         (|e| e.event = Event::Witnessed, LeafError::Missing(0x21)),
         (|e| e.reasons = vec!["A".parse().unwrap(); 3], LeafError::Order(0x03)),
