@@ -1,5 +1,7 @@
 //! Decides where random bytes come from, for ids, salts and jitter. The one place beside key files that asks the system.
 
+#![allow(clippy::disallowed_methods, reason = "the one place that asks for chance")]
+
 /// Random bytes from the operating system.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! Decides what time it is, for the whole gateway. The one place that reads the system's clock.
 
+#![allow(clippy::disallowed_methods, reason = "the one place that reads the time")]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::time::Time;

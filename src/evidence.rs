@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::id::{MessageId, ReceiptId};
-use crate::limits::{AGREEMENT_BYTES_MAX, LEAF_BYTES_MAX, REASON_BYTES_MAX, REASONS_MAX};
+use crate::limits::{AGREEMENT_BYTES_MAX, LEAF_BYTES_MAX, LOG_ORIGIN_BYTES_MAX, REASON_BYTES_MAX, REASONS_MAX};
 use crate::message::{Address, CaseNo, Digest, ItemCode, Step};
 use crate::party::{Division, Member, Name};
 use crate::reason::Reason;
@@ -183,6 +183,7 @@ pub struct Instants {
 pub struct Witnessed {
     pub leaf_hash: Digest,
     pub issuer: Member,
+    /// 1 to 160 visible ASCII characters, no plus sign.
     pub log_origin: String,
 }
 
@@ -203,7 +204,7 @@ pub struct Evidence {
     pub issuer: Member,
     /// The C2SP key id of the issuer's log key.
     pub key_id: u32,
-    /// The agreement (policy) under which the message travels.
+    /// The agreement (policy) under which the message travels: 1 to 24 visible ASCII characters.
     pub agreement: Option<String>,
     /// Version of the routing table that chose the way; 0 when none did.
     pub table_version: u64,
@@ -300,7 +301,11 @@ mod tag {
 impl Evidence {
     /// The leaf's bytes: `01 01`, then each field that is neither zero nor empty as tag, one length byte and value, in
     /// ascending order of tags. Numbers are minimal big-endian, digests carry their algorithm's number first.
+    ///
+    /// # Errors
+    /// What [`Evidence::from_leaf`] would refuse is never written: a log cannot take a leaf back.
     pub fn to_leaf(&self) -> Result<Vec<u8>, LeafError> {
+        self.rules()?;
         let mut leaf = Writer(PROLOGUE.to_vec());
         leaf.bytes(tag::ID, self.id.bytes());
         leaf.bytes(tag::EVENT, &[self.event as u8]);
@@ -350,13 +355,41 @@ impl Evidence {
         let evidence = fields.evidence()?;
         if evidence.to_leaf()? == bytes { Ok(evidence) } else { Err(LeafError::NotCanonical) }
     }
+
+    /// What holds between and within fields beyond their types, alike for writing and reading.
+    fn rules(&self) -> Result<(), LeafError> {
+        let ensure = |holds: bool, fault: LeafError| if holds { Ok(()) } else { Err(fault) };
+        let plain =
+            |text: &str, max: usize| (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let origin = |text: &str| plain(text, LOG_ORIGIN_BYTES_MAX) && !text.contains('+');
+        ensure(self.at > Time::ZERO, LeafError::Missing(tag::AT))?;
+        ensure(!self.event.is_negative() || !self.reasons.is_empty(), LeafError::Missing(tag::REASON))?;
+        ensure(self.reasons.len() <= REASONS_MAX, LeafError::Order(tag::REASON))?;
+        ensure(
+            self.agreement.as_ref().is_none_or(|text| plain(text, AGREEMENT_BYTES_MAX)),
+            LeafError::Value(tag::AGREEMENT),
+        )?;
+        ensure(self.event != Event::Witnessed || self.witnessed.is_some(), LeafError::Missing(tag::WITNESSED_LEAF))?;
+        ensure(
+            self.witnessed.as_ref().is_none_or(|witnessed| origin(&witnessed.log_origin)),
+            LeafError::Value(tag::WITNESSED_LOG),
+        )?;
+        let mut last = 0;
+        for (tag, value) in &self.extensions {
+            ensure(tag::EXTENSIONS.contains(tag), LeafError::Unknown(*tag))?;
+            ensure(*tag > last && !value.is_empty(), LeafError::Order(*tag))?;
+            ensure(value.len() <= 255, LeafError::Value(*tag))?;
+            last = *tag;
+        }
+        Ok(())
+    }
 }
 
 struct Writer(Vec<u8>);
 
 impl Writer {
     fn bytes(&mut self, tag: u8, value: &[u8]) {
-        debug_assert!(value.len() <= 255, "the words' constructors bound every field");
+        debug_assert!(value.len() <= 255, "the words' constructors and the rules bound every field");
         if !value.is_empty() {
             self.0.extend_from_slice(&[tag, value.len() as u8]);
             self.0.extend_from_slice(value);
@@ -425,7 +458,7 @@ impl<'a> Fields<'a> {
                 .map_err(|_| LeafError::Value(tag::CLOCK_UNCERTAINTY))?,
             issuer: self.need(tag::ISSUER, Some(self.parse(tag::ISSUER)?))?,
             key_id: u32::from_be_bytes(self.need(tag::KEY_ID, array(self.get(tag::KEY_ID)))?),
-            agreement: self.agreement()?,
+            agreement: self.text(tag::AGREEMENT)?.map(str::to_owned),
             table_version: self.number(tag::TABLE_VERSION)?,
             from: self.address(tag::FROM_CITY)?.ok_or(LeafError::Missing(tag::FROM_CITY))?,
             to: self.address(tag::TO_CITY)?,
@@ -453,9 +486,6 @@ impl<'a> Fields<'a> {
                 .map(|(t, v)| (*t, v.to_vec()))
                 .collect(),
         };
-        if evidence.event.is_negative() && evidence.reasons.is_empty() {
-            return Err(LeafError::Missing(tag::REASON));
-        }
         Ok(evidence)
     }
 
@@ -518,14 +548,6 @@ impl<'a> Fields<'a> {
             std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(LeafError::Value(tag::REASON))
         });
         codes.collect()
-    }
-
-    fn agreement(&self) -> Result<Option<String>, LeafError> {
-        let agreement = self.text(tag::AGREEMENT)?;
-        if agreement.is_some_and(|text| text.len() > AGREEMENT_BYTES_MAX) {
-            return Err(LeafError::Value(tag::AGREEMENT));
-        }
-        Ok(agreement.map(str::to_owned))
     }
 
     fn instants(&self) -> Result<Instants, LeafError> {

@@ -1,6 +1,8 @@
 //! Decides how secrets lie on disk: seeds of Ed25519 keys and PEM private keys, readable by their owner alone. Never
 //! prints a secret, never overwrites one, and never reads one that others could have read before.
 
+#![allow(clippy::disallowed_methods, reason = "keys come from chance and are written durably here")]
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

@@ -62,6 +62,8 @@ pub const REASONS_MAX: usize = 2;
 pub const REASON_BYTES_MAX: usize = 32;
 /// Bytes of an agreement's id in a leaf.
 pub const AGREEMENT_BYTES_MAX: usize = 24;
+/// Bytes of a log's name: the longest member, alliance, instance and generation together.
+pub const LOG_ORIGIN_BYTES_MAX: usize = 160;
 /// Milliseconds by which our own clock may be wrong, as stated in each leaf unless configured.
 pub const CLOCK_UNCERTAINTY_MS: u32 = 1000;
 /// Rejection leaves written for one identity in one second; further rejections are answered without one.

@@ -1,6 +1,8 @@
 //! Decides how the high-water mark is kept: the newest checkpoint that was shown, in a file of its own beside the
 //! database, so that a database put back from yesterday is noticed before it signs. Never decides what to do about it.
 
+#![allow(clippy::disallowed_methods, reason = "writes, syncs and renames")]
+
 use std::fs::{File, rename};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! Decides how the files of a development alliance lie in its directory, and in which order they come to be. Never leaves
 //! a city half made under its own name: it is made beside and moved into place.
 
+#![allow(clippy::disallowed_methods, reason = "writes, syncs and renames")]
+
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
