@@ -1,4 +1,5 @@
-//! Claims of the watch over a connection's frames: who begins and does not end loses the connection, and nobody else does.
+//! Claims of the watch over a connection's frames: who begins and does not end loses the connection, and nobody else
+//! does.
 
 #[path = "support/frames.rs"]
 mod frames;

@@ -1,4 +1,5 @@
-//! Claims of the accept loop when file descriptors run out. Alone in its process, because it lowers the process's limit.
+//! Claims of the accept loop when file descriptors run out. Alone in its process, because it lowers the process's
+//! limit.
 
 #[path = "support/gate.rs"]
 mod gate;

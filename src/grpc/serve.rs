@@ -1,5 +1,5 @@
-//! Decides how long a connection lives and how much of HTTP/2 it may use, and serves the routes on it. Never opens a call:
-//! that is the routes' work, behind the front layer.
+//! Decides how long a connection lives and how much of HTTP/2 it may use, and serves the routes on it. Never opens a
+//! call: that is the routes' work, behind the front layer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ pub struct Serving {
     pub lifetime: Lifetime,
 }
 
-/// Serves `routes` on every connection that the gate lets in, until `stop`; then takes no more, lets calls under way end
-/// within the drain time, and cuts what is left. Returns when no connection is open.
+/// Serves `routes` on every connection that the gate lets in, until `stop`; then takes no more, lets calls under way
+/// end within the drain time, and cuts what is left. Returns when no connection is open.
 pub async fn serve(listener: TcpListener, serving: Serving, routes: Routes, stop: impl Future<Output = ()>) {
     let Serving { gate, connections, calls, lifetime } = serving;
     let drain = lifetime.drain;
