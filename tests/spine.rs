@@ -251,12 +251,17 @@ async fn a_partner_that_is_away_loses_nothing() {
     let (_foshan, _liuzhou) = (alliance.start("440600").await, alliance.start("450200").await);
     let approval = alliance.client(FOSHAN.0, FOSHAN.1);
     let mut mailbox = approval.receive(64).await;
-    let mut received = HashSet::new();
-    while received.len() < sent.len() {
-        let (delivery, message) = mailbox.delivery().await;
-        received.insert(message.envelope.unwrap().message_id);
-        mailbox.acknowledge(&delivery.delivery_id).await;
-        mailbox.settled().await;
+    let (mut received, mut settled) = (HashSet::new(), 0);
+    while settled < sent.len() {
+        match mailbox.next().await.unwrap() {
+            pb::receive_response::Response::Delivery(delivery) => {
+                let Some(pb::delivery::Content::Message(message)) = delivery.content else { panic!("a message") };
+                assert!(received.insert(message.envelope.unwrap().message_id), "each once");
+                mailbox.acknowledge(&delivery.delivery_id).await;
+            }
+            pb::receive_response::Response::Settled(_) => settled += 1,
+            other => panic!("{other:?}"),
+        }
     }
     let window = alliance.client("450200", "window");
     for envelope in &sent {
