@@ -27,6 +27,7 @@ struct World {
     next_session: SessionId,
     told: Told,
     steps: u64,
+    seen: BTreeMap<String, u32>,
 }
 
 /// What the lane was told in this life, and what it said.
@@ -38,7 +39,9 @@ struct Told {
     made: Vec<(Seq, SessionId, Attempt)>,
     settling: BTreeMap<Seq, Fate>,
     parked: BTreeMap<Seq, Time>,
-    deliveries: BTreeMap<Seq, u32>,
+    gone: BTreeSet<Seq>,
+    /// Per delivery under way, when it was made and when its time is up.
+    until: BTreeMap<Attempt, (Time, Time)>,
     loads: u32,
     dials: u32,
     attempts: Attempt,
@@ -63,6 +66,7 @@ impl World {
             next_session: 1,
             told: Told::default(),
             steps: 0,
+            seen: BTreeMap::new(),
         }
     }
 
@@ -70,19 +74,19 @@ impl World {
     fn step(&mut self, choice: u8, x: u32) {
         self.steps += 1;
         match choice % 32 {
-            0..=3 => self.commit(x),
-            4..=11 => self.hear(x),
+            0 if self.store.len() < 40 || x.is_multiple_of(8) => self.commit(x),
+            1..=11 => self.hear(x),
             12..=14 => self.write(x),
             15..=16 => self.answer_read(x),
             17 => self.answer_dial(x),
             18 => self.open(),
             19..=20 => self.grant(x),
             21..=25 => self.answer_delivery(x),
-            26 => self.now = self.now.plus_ms(u64::from(x % 7) * u64::from(x % 3_001)),
-            27 => self.ring(),
-            28 if x.is_multiple_of(3) => self.close(x),
-            29 if x.is_multiple_of(4) => self.expire(x),
-            30 if x.is_multiple_of(20) => self.crash(),
+            26 => self.now = self.now.plus_ms(u64::from(x % 7) * u64::from(x % 401)),
+            27 if x.is_multiple_of(4) => self.ring(),
+            28 if x.is_multiple_of(12) => self.close(x),
+            29 if x.is_multiple_of(6) => self.expire(x),
+            30 if x.is_multiple_of(60) => self.crash(),
             31 if x.is_multiple_of(8) => self.hold(x),
             _ => self.hear(x),
         }
@@ -92,14 +96,15 @@ impl World {
         let first = self.next_seq;
         for i in 0..1 + x % 5 {
             let y = x.wrapping_mul(2_654_435_761).wrapping_add(i * 97) >> 8;
-            let case = (y % 4 > 0).then(|| CaseKey::from(format!("330100/310100/{}", y % 6)));
+            let case = (!y.is_multiple_of(4)).then(|| CaseKey::from(format!("330100/310100/{}", y % 6)));
             let seq = self.next_seq;
             self.next_seq += 1 + u64::from(y.is_multiple_of(9)) * 3;
             self.store.insert(seq, Queued { seq, case, deliveries: 0, parked_until: Time::ZERO });
         }
         self.inbox.push(Event::Enqueued { seq: first });
-        let gap = (0..self.next_seq).rev().find(|seq| !self.store.contains_key(seq) && !self.ended.contains_key(seq));
-        if let (Some(seq), true) = (gap, x.is_multiple_of(40)) {
+        let is_gap = |seq: &Seq| !self.store.contains_key(seq) && !self.ended.contains_key(seq);
+        let gap = (self.next_seq.saturating_sub(60)..self.next_seq).rev().find(is_gap);
+        if let (Some(seq), true) = (gap, x.is_multiple_of(10)) {
             let case = Some(CaseKey::from(format!("330100/310100/{}", x % 6)));
             self.store.insert(seq, Queued { seq, case, deliveries: 0, parked_until: Time::ZERO });
             self.late.insert(seq);
@@ -185,10 +190,11 @@ impl World {
     /// Answers one of the deliveries ever made: usually one that is out, sometimes an old one or under a false name.
     fn answer_delivery(&mut self, x: u32) {
         let made = &self.told.made;
-        let recent = if x.is_multiple_of(5) { made.len() } else { made.len().min(6) };
-        let Some(&(seq, mut session, mut attempt)) = made.iter().rev().nth(x as usize / 8 % recent.max(1)) else {
-            return;
-        };
+        let any = made.get((x as usize / 64) % made.len().max(1)).copied();
+        let out = self.told.out.iter().nth((x as usize / 64) % self.told.out.len().max(1));
+        let out = out.map(|(seq, (session, attempt))| (*seq, *session, *attempt));
+        let chosen = if x.is_multiple_of(7) { any } else { out };
+        let Some((seq, mut session, mut attempt)) = chosen else { return };
         match x % 23 {
             0 => session += 1,
             1 => attempt = attempt.saturating_sub(1),
@@ -196,13 +202,13 @@ impl World {
             _ => {}
         }
         let at = self.now.plus_ms(u64::from(x % 5_000));
-        let outcome = match x % 11 {
-            0 => Outcome::Refused,
-            1..=2 => Outcome::RetryLater { at },
+        let outcome = match x % 29 {
+            0..=1 => Outcome::Refused,
+            2 | 10..=12 => Outcome::RetryLater { at },
             3 => Outcome::Throttled { at },
-            4 => Outcome::Unreachable,
-            5 => Outcome::NoAnswer,
-            6 => return self.inbox.push(Event::Extended { seq, attempt, session, ms: u64::from(x % 90_000) }),
+            4..=5 => Outcome::Unreachable,
+            6..=7 => Outcome::NoAnswer,
+            8..=9 => return self.inbox.push(Event::Extended { seq, attempt, session, ms: u64::from(x % 9_000) }),
             _ => Outcome::Taken,
         };
         self.inbox.push(Event::Attempted { seq, attempt, session, outcome });
@@ -258,11 +264,13 @@ impl World {
     }
 
     fn check(&mut self, effect: &Effect) {
+        *self.seen.entry(kind(effect)).or_default() += 1;
         match *effect {
             Effect::Deliver { session, seq, attempt, count, until } => {
                 self.check_order(seq);
                 assert!(until > self.now && count >= 1 && count <= self.policy.deliveries_max.unwrap_or(u32::MAX));
                 self.told.deliver(session, seq, attempt, self.now);
+                self.told.until.insert(attempt, (self.now, until));
             }
             Effect::Withdraw { session, seq, attempt } => {
                 assert_eq!(self.told.out.remove(&seq), Some((session, attempt)), "only what is out is withdrawn");
@@ -305,6 +313,9 @@ impl World {
         let stats = self.lane.stats(self.now);
         assert!(stats.loaded <= self.policy.loaded_max + self.policy.parked_max, "{stats:?}");
         assert_eq!(stats.in_flight, self.told.out.len());
+        let first = self.told.out.values().map(|(_, attempt)| self.told.until[attempt].1).min();
+        let rings = first.is_none_or(|until| self.timer.is_some_and(|at| at <= until));
+        assert!(rings, "the timer {:?} comes after {first:?}", self.timer);
         assert_eq!(stats.settling, self.told.settling.len());
         assert_eq!(stats.credits, self.told.credits.values().map(|credits| u64::from(*credits)).sum::<u64>());
         let stopped = stats.held || stats.backoff_until.is_some() || stats.throttled_until.is_some();
@@ -371,42 +382,33 @@ impl Told {
             }
             Event::Closed { session } => {
                 self.credits.remove(&session);
-                let back: Vec<Seq> = self.out.iter().filter(|(_, out)| out.0 == session).map(|(seq, _)| *seq).collect();
-                for seq in back {
-                    self.out.remove(&seq);
-                    self.count(seq, policy.reach == Reach::Wait);
-                }
+                self.out.retain(|_, out| out.0 != session);
             }
-            Event::Attempted { seq, attempt, session, outcome } => {
-                if self.out.get(&seq) == Some(&(session, attempt)) {
-                    self.answered(seq, attempt, outcome, policy, now);
-                }
+            Event::Attempted { seq, attempt, session, outcome } if self.out.get(&seq) == Some(&(session, attempt)) => {
+                self.answered(seq, attempt, outcome, now);
             }
             Event::Loaded { .. } | Event::LoadFailed => self.loads = 0,
             Event::Settled { seq } => {
                 self.settling.remove(&seq);
+                self.gone.insert(seq);
+            }
+            Event::Extended { seq, attempt, session, ms } if self.out.get(&seq) == Some(&(session, attempt)) => {
+                let (since, until) = self.until[&attempt];
+                let longer = now.plus_ms(ms).min(since.plus_ms(policy.attempt_total_ms_max));
+                self.until.insert(attempt, (since, until.max(longer)));
             }
             _ => {}
         }
     }
 
-    fn answered(&mut self, seq: Seq, attempt: Attempt, outcome: Outcome, policy: &Policy, now: Time) {
+    fn answered(&mut self, seq: Seq, attempt: Attempt, outcome: Outcome, now: Time) {
         self.out.remove(&seq);
         match outcome {
             Outcome::Taken => drop(self.settling.insert(seq, Fate::Taken { attempt })),
             Outcome::Refused => drop(self.settling.insert(seq, Fate::Refused { attempt })),
-            Outcome::RetryLater { at } => {
-                self.parked.insert(seq, at.max(now));
-                self.count(seq, true);
-            }
-            Outcome::Throttled { .. } => {}
-            Outcome::Unreachable => self.count(seq, policy.reach == Reach::Wait),
-            Outcome::NoAnswer => self.count(seq, true),
+            Outcome::RetryLater { at } => drop(self.parked.insert(seq, at.max(now))),
+            Outcome::Throttled { .. } | Outcome::Unreachable | Outcome::NoAnswer => {}
         }
-    }
-
-    fn count(&mut self, seq: Seq, counts: bool) {
-        *self.deliveries.entry(seq).or_default() += u32::from(counts);
     }
 
     fn deliver(&mut self, session: SessionId, seq: Seq, attempt: Attempt, now: Time) {
@@ -416,6 +418,7 @@ impl Told {
         assert!(attempt > self.attempts, "no attempt has the number of another");
         self.attempts = attempt;
         assert!(self.parked.get(&seq).is_none_or(|until| *until <= now), "{seq} goes before its time");
+        assert!(!self.gone.contains(&seq), "{seq} goes again after its end");
         assert!(!self.settling.contains_key(&seq), "{seq} goes again while its fate is being written");
         assert_eq!(self.out.insert(seq, (session, attempt)), None, "{seq} is in two hands");
         self.made.push((seq, session, attempt));
@@ -425,11 +428,21 @@ impl Told {
         match (fate, self.settling.get(&seq)) {
             (fate, Some(due)) => assert_eq!(fate, *due, "a fate is what the answer to the delivery said"),
             (Fate::Exhausted, None) => {
-                assert!(!self.out.contains_key(&seq) && Some(deliveries) >= policy.deliveries_max);
+                assert!(!self.out.contains_key(&seq));
+                assert!(policy.deliveries_max.is_some_and(|max| deliveries >= max), "{seq} ends after {deliveries}");
                 self.settling.insert(seq, fate);
             }
             (fate, None) => panic!("{seq} settles as {fate:?}, and nobody said so"),
         }
+    }
+}
+
+/// The name of an effect, and of the fate in it.
+fn kind(effect: &Effect) -> String {
+    let name = |text: String| text.split([' ', '{']).next().unwrap_or_default().to_owned();
+    match effect {
+        Effect::Settle { fate, .. } => format!("Settle {}", name(format!("{fate:?}"))),
+        other => name(format!("{other:?}")),
     }
 }
 
@@ -440,16 +453,16 @@ fn policies() -> impl Strategy<Value = Policy> {
             reach,
             loaded_max,
             parked_max,
-            attempt_ms: 15_000,
-            attempt_total_ms_max: 60_000,
-            backoff_ms: 1_000..=60_000,
+            attempt_ms: 2_000,
+            attempt_total_ms_max: 8_000,
+            backoff_ms: 100..=5_000,
             deliveries_max,
         },
     )
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn every_message_ends_once_and_in_order_whatever_happens(
@@ -466,5 +479,36 @@ proptest! {
         let stats = world.lane.stats(world.now);
         prop_assert_eq!((stats.loaded, stats.in_flight, stats.settling, stats.parked), (0, 0, 0, 0));
         prop_assert!(world.ended.values().all(|times| *times == 1));
+    }
+}
+
+/// A world that never reaches something proves nothing about it.
+#[test]
+fn the_world_reaches_every_effect() {
+    for reach in [Reach::Dial, Reach::Wait] {
+        let deliveries_max = (reach == Reach::Wait).then_some(3);
+        let policy = Policy {
+            reach,
+            loaded_max: 8,
+            parked_max: 4,
+            deliveries_max,
+            attempt_ms: 2_000,
+            backoff_ms: 100..=5_000,
+            ..Policy::mailbox()
+        };
+        let mut world = World::new(policy, 7);
+        world.inbox.push(Event::Enqueued { seq: 0 });
+        let mut x = 1u64;
+        for _ in 0..60_000 {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            world.step((x >> 33) as u8, (x >> 32) as u32);
+        }
+        let expected = ["Deliver", "Load", "Park", "Settle Refused", "Settle Taken", "Wake", "Withdraw"];
+        let own = if reach == Reach::Dial { "Dial" } else { "Settle Exhausted" };
+        for kind in expected.into_iter().chain([own]) {
+            let times = world.seen.get(kind).copied().unwrap_or_default();
+            assert!(times > 50, "{reach:?}: {kind} {times} times of {:?}", world.seen);
+        }
+        world.heal();
     }
 }

@@ -20,7 +20,7 @@ use crate::time::Time;
 
 /// Tongban (通办): a message gateway between cities, with a signed receipt for every outcome.
 #[derive(Parser)]
-#[command(name = "tongban", version, propagate_version = true)]
+#[command(name = "tongban", version)]
 struct Cli {
     /// Print data as JSON
     #[arg(long, global = true)]

@@ -29,16 +29,19 @@ impl Out {
     /// Shows data: `value` when JSON is asked for, else what `human` makes of it.
     ///
     /// # Errors
-    /// What stdout says; a closed pipe too, so that a command with more to say can stop.
+    /// What stdout says. A reader that has closed the pipe is no fault, and the command's answer stays what it is.
     pub fn show<T: Serialize>(&self, value: &T, human: impl FnOnce() -> String) -> io::Result<()> {
         let text = if self.json { serde_json::to_string_pretty(value)? } else { human() };
-        self.print(&format!("{}\n", text.trim_end()))
+        match self.print(&format!("{}\n", text.trim_end())) {
+            Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
     }
 
     /// Writes text to stdout as it is.
     ///
     /// # Errors
-    /// As [`Out::show`].
+    /// What stdout says; a closed pipe too, so that a command with more to say can stop.
     pub fn print(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;

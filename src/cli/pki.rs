@@ -44,6 +44,13 @@ pub enum Command {
         #[command(flatten)]
         at: At,
     },
+    /// Sign a city's revocation list anew: it is due again after 30 days
+    RenewCrl {
+        /// The city's division code
+        city: Division,
+        #[command(flatten)]
+        at: At,
+    },
 }
 
 #[derive(Args)]
@@ -94,6 +101,7 @@ pub fn run(command: Command, out: &Out) -> Answer {
         Command::AddSystem(args) => enrol(&args.at.dir, args.city, Role::System(args.name), out),
         Command::AddOps(args) => enrol(&args.at.dir, args.city, Role::Ops(args.name), out),
         Command::AddAuditor(args) => enrol(&args.at.dir, args.city, Role::Auditor(args.name), out),
+        Command::RenewCrl { city, at } => renew_crl(&at.dir, Member::City(city), out),
         Command::Revoke { city, party, at } => revoke(&at.dir, Member::City(city), &party, out),
     }
 }
@@ -168,6 +176,17 @@ fn revoke(dir: &Path, member: Member, party: &str, out: &Out) -> Answer {
         out.lang.tr(
             format!("revoked {count} of {party} at {member}"),
             format!("已吊销 {member} 的 {party} 证书 {count} 张"),
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+fn renew_crl(dir: &Path, member: Member, out: &Out) -> Answer {
+    let number = Bureau::open(dir)?.renew_list(&member)?;
+    out.show(&json!({ "member": member.to_string(), "crl_number": number }), || {
+        out.lang.tr(
+            format!("signed revocation list {number} of {member}"),
+            format!("已签署 {member} 的第 {number} 份吊销列表"),
         )
     })?;
     Ok(Exit::Done)

@@ -114,12 +114,12 @@ impl Lane {
 impl Lane {
     fn enqueued(&mut self, seq: Seq) {
         if self.queue.stage(seq).is_none() {
-            self.scan.heard(seq);
+            self.scan.heard(seq, self.policy.loaded_max);
         }
     }
 
     fn loaded(&mut self, now: Time, rows: Vec<Queued>, end: End) {
-        let Some(answer) = self.scan.answered() else { return };
+        let Some(answer) = self.scan.answered(&rows) else { return };
         let postponed_max = now.plus_ms(crate::limits::RETRY_LATER_MS_MAX);
         let mut next = 0;
         for mut row in rows {
@@ -325,10 +325,15 @@ impl Lane {
         }
     }
 
-    /// Reading one row for each that goes would be slow: half the memory is filled at a time, unless nothing can go.
+    /// Reading one row for each that goes would be slow: half the memory is filled at a time; an eighth when nothing could
+    /// go now; and whatever there is when nothing is on its way that would make more room.
     fn worth_reading(&self) -> bool {
-        let free = self.free();
-        free > 0 && (self.queue.ready_count() == 0 || free >= self.policy.loaded_max.div_ceil(2))
+        let at_least = match self.queue.ready_count() {
+            0 if self.queue.out_count() + self.queue.settling_count() == 0 => 1,
+            0 => self.policy.loaded_max / 8,
+            _ => self.policy.loaded_max.div_ceil(2),
+        };
+        self.free() >= at_least.max(1)
     }
 
     /// One timer, for the first moment at which something may change. One that comes too early only asks again.

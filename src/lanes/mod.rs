@@ -15,8 +15,8 @@
 //! **Memory.** At most `loaded_max` rows are read ahead. Of a case that was told to retry later only the first message
 //! stays in memory; its followers are dropped and read again when their turn comes, so that a case which waits for a day
 //! costs one row, outside `loaded_max`, and does not stand in the way of the others. Two things still block a lane that
-//! has more in the store: `loaded_max` rows that all follow messages which are out (they go on as those are answered), and
-//! `loaded_max + parked_max` cases that were all told to retry later (it goes on when the first of them is due).
+//! has more in the store: memory filled, to seven eighths, by followers of messages that are out (it goes on as those are
+//! answered), and `loaded_max + parked_max` cases told to retry later (it goes on when the first of them is due).
 //!
 //! **Time.** `now` should not step back; if it does, what waits waits longer by that step, and nothing else happens.
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Seq;
+use super::{Queued, Seq};
 use crate::time::Time;
 
 /// How far the store has been read. Every row before `next` is in memory, or was dropped with a note of its place.
@@ -25,8 +25,10 @@ enum Behind {
 /// A read under way, and what happened since that its answer may not know.
 struct Asked {
     from: Seq,
-    /// Something was committed: an answer that says "nothing behind" is old news.
-    heard: Behind,
+    /// Rows that were committed: an answer read before that does not show them, whatever it says about the rest.
+    heard: Vec<Seq>,
+    /// The lowest of those that did not fit into `heard`.
+    missed: Option<Seq>,
     /// Rows that went away: an answer read before that still shows them.
     gone: HashSet<Seq>,
     /// Rows before `from` are needed first, or `gone` grew too long: the answer is thrown away.
@@ -40,14 +42,13 @@ enum Usable {
 }
 
 impl Scan {
-    /// A row at or behind `next` was committed.
-    pub fn heard(&mut self, seq: Seq) {
-        if seq < self.next {
-            return self.rewind(seq);
-        }
-        self.behind = Behind::Maybe;
-        if let Some(asked) = &mut self.asked {
-            asked.heard = Behind::Maybe;
+    /// A row was committed that is not in memory.
+    pub fn heard(&mut self, seq: Seq, remembered_max: usize) {
+        self.rewind(seq);
+        let Some(asked) = &mut self.asked else { return };
+        asked.heard.push(seq);
+        if asked.heard.len() > remembered_max {
+            asked.missed = asked.heard.drain(..).chain(asked.missed).min();
         }
     }
 
@@ -81,7 +82,8 @@ impl Scan {
 
     /// The row to read from; marks the read as under way.
     pub fn ask(&mut self) -> Seq {
-        self.asked = Some(Asked { from: self.next, heard: Behind::Nothing, gone: HashSet::new(), usable: Usable::Yes });
+        let (heard, gone) = (Vec::new(), HashSet::new());
+        self.asked = Some(Asked { from: self.next, heard, missed: None, gone, usable: Usable::Yes });
         self.next
     }
 
@@ -90,18 +92,21 @@ impl Scan {
         self.next
     }
 
-    /// An answer came: the rows of it that are gone, or None when all of it is to be thrown away.
-    pub fn answered(&mut self) -> Option<Answer> {
+    /// An answer came; None when all of it is to be thrown away.
+    pub fn answered(&mut self, rows: &[Queued]) -> Option<Answer> {
         let asked = self.asked.take()?;
         self.behind = Behind::Maybe;
-        (asked.usable == Usable::Yes).then_some(Answer { from: asked.from, heard: asked.heard, gone: asked.gone })
+        let shown = |seq: &Seq| rows.binary_search_by_key(seq, |row| row.seq).is_ok();
+        let missed = asked.heard.into_iter().filter(|seq| !shown(seq)).chain(asked.missed).min();
+        (asked.usable == Usable::Yes).then_some(Answer { from: asked.from, missed, gone: asked.gone })
     }
 
     /// All rows before `next` were taken from the answer; `end` is what the store said.
     pub fn advance(&mut self, answer: &Answer, next: Seq, end: End) {
         self.next = next.max(answer.from);
-        if end == End::Reached && answer.heard == Behind::Nothing {
-            self.behind = Behind::Nothing;
+        self.behind = if end == End::Reached { Behind::Nothing } else { Behind::Maybe };
+        if let Some(seq) = answer.missed {
+            self.rewind(seq);
         }
     }
 
@@ -127,7 +132,8 @@ pub(super) enum End {
 /// A usable answer.
 pub(super) struct Answer {
     from: Seq,
-    heard: Behind,
+    /// The lowest row that was committed while it was being read and that it does not show.
+    missed: Option<Seq>,
     gone: HashSet<Seq>,
 }
 

@@ -6,12 +6,13 @@ use std::collections::VecDeque;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::checkpoint::{Checkpoint, CheckpointError, parse_decimal};
-use super::note::{NOTE_BYTES_MAX, NoteError, VerifyingKey};
+use super::note::{NoteError, VerifyingKey};
 use super::proof::{ProofError, verify_inclusion};
 use super::{Hash, leaf_hash};
 
-/// Largest receipt file, in bytes: the largest note, and as much again for proof and extra data.
-pub const PROOF_BYTES_MAX: usize = 2 * NOTE_BYTES_MAX;
+/// Largest receipt file, in bytes: a checkpoint with sixteen post-quantum signatures of 5 kB in base64, the most C2SP asks
+/// of a reader, and as much again for proof and extra data.
+pub const PROOF_BYTES_MAX: usize = 256 << 10;
 
 /// Verified checkpoints a [`Verifier`] remembers: a batch of receipts shares a few, and 64 cost some 20 kB.
 pub const CHECKPOINTS_CACHED_MAX: usize = 64;

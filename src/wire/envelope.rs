@@ -50,6 +50,11 @@ impl Faults {
         text.parse().map_err(|error| self.add(field, error)).ok()
     }
 
+    /// Whether nothing was at fault so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value, unless something was at fault.
     pub fn or<T>(self, value: Option<T>) -> Result<T, Vec<Fault>> {
         match value {

@@ -50,7 +50,10 @@ impl Bureau {
         let directory = Directory::empty(alliance, now())?;
         let note = directory.sign(&key)?;
         // First of all what keeps everything that follows out of a repository.
-        keys::replace_public(&dir.join(".gitignore"), b"*\n")?;
+        let ignored = dir.join(".gitignore");
+        if !ignored.exists() {
+            keys::replace_public(&ignored, b"*\n")?;
+        }
         keys::write_seed(&dir.join("alliance.key"), &seed)?;
         keys::replace_public(&dir.join("alliance.vkey"), line(key.verifying_key()).as_bytes())?;
         keys::replace_public(&dir.join("directory.note"), note.as_bytes())?;
@@ -132,13 +135,18 @@ impl Bureau {
         let mut issued = Issued::read(&place)?;
         let count = issued.revoke(party, now());
         if count.is_some_and(|count| count > 0) {
-            issued.crl_number += 1;
-            // The list of issued certificates first: cut off here, the next revocation carries this one along.
-            issued.write(&place)?;
-            let list = authority.revocation_list(&issued, now())?;
-            keys::replace_public(&place.join("crl.pem"), list.as_bytes())?;
+            next_list(&authority, &mut issued, &place)?;
         }
         Ok(count)
+    }
+
+    /// Signs the city's revocation list anew, due again after 30 days; returns its number.
+    pub fn renew_list(&self, member: &Member) -> Result<u64, Failure> {
+        let place = self.place(member);
+        let authority = Authority::open(&place).map_err(|failure| add_city_first(failure, member))?;
+        let mut issued = Issued::read(&place)?;
+        next_list(&authority, &mut issued, &place)?;
+        Ok(issued.crl_number)
     }
 
     fn fill(&self, place: &Path, plan: &Plan) -> Result<Entry, Failure> {
@@ -146,10 +154,7 @@ impl Bureau {
         let (authority, authority_key) = Authority::new(alliance, member, now())?;
         keys::write_secret(&place.join("ca.key"), authority_key.as_bytes())?;
         keys::replace_public(&place.join("ca.pem"), authority.pem().as_bytes())?;
-        let issued = Issued { crl_number: 1, ..Issued::default() };
-        issued.write(place)?;
-        let list = authority.revocation_list(&issued, now())?;
-        keys::replace_public(&place.join("crl.pem"), list.as_bytes())?;
+        next_list(&authority, &mut Issued::default(), place)?;
         let hosts = LOCAL_HOSTS.into_iter().chain(plan.endpoints.iter().map(Endpoint::host));
         let hosts: Vec<String> = hosts.map(str::to_owned).collect();
         issue(&authority, place, &Party::gateway(alliance.clone(), member.clone()), &hosts)?;
@@ -214,6 +219,14 @@ fn issue(authority: &Authority, place: &Path, party: &Party, hosts: &[String]) -
     keys::write_secret(&key, issuance.key.as_bytes())?;
     keys::replace_public(&chain, issuance.chain.as_bytes())?;
     Ok([key, chain])
+}
+
+/// Signs the next revocation list. `issued.json` goes first: cut off after it, the list after this one carries all along.
+fn next_list(authority: &Authority, issued: &mut Issued, place: &Path) -> Result<(), Failure> {
+    issued.crl_number += 1;
+    issued.write(place)?;
+    let list = authority.revocation_list(issued, now())?;
+    Ok(keys::replace_public(&place.join("crl.pem"), list.as_bytes())?)
 }
 
 fn filed(place: &Path, role: &str, folder: &str, name: &Name) -> Result<(String, PathBuf, PathBuf), Failure> {

@@ -69,8 +69,7 @@ impl Authority {
     pub fn open(city: &Path) -> Result<Authority, Failure> {
         let path = city.join("ca.key");
         let secret = keys::read_private_key(&path)?;
-        let key =
-            KeyPair::try_from(secret.secret_der()).map_err(|why| Failure::from(unmade(why)).at(path.display()))?;
+        let key = KeyPair::try_from(secret.secret_der()).map_err(|why| unmade(why).at(path.display()))?;
         let mut certificates = keys::read_certificates(&city.join("ca.pem"))?;
         let certificate = certificates.swap_remove(0);
         let pem = keys::read_text(&city.join("ca.pem"))?;

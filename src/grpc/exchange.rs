@@ -1,0 +1,251 @@
+//! Decides how the exchange's calls are answered: parse, hand over, wait, answer. A handler never commits inside its own
+//! future: the server drops it at the deadline, and what was handed over goes on.
+
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{peer, receive, view};
+use crate::courier::{Ground, Mailboxes};
+use crate::evidence::Evidence;
+use crate::intake::Intake;
+use crate::ledger::{Answer, Entry, Witness};
+use crate::limits::{DETAIL_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
+use crate::message::visible;
+use crate::party::{Division, Party, Role};
+use crate::reason::Reason;
+use crate::receipt::{Checked, Receipt};
+use crate::wire::envelope::{address_to_wire, parse, time_to_wire};
+use crate::wire::pb::exchange as pb;
+use crate::wire::status::{Refused, to_status, to_wire};
+use crate::wire::{pb::evidence as pbe, receipt};
+use pb::exchange_service_server::ExchangeService;
+use pb::submit_stream_request::Request as Step;
+use pb::submit_stream_response::Response as StepAnswer;
+
+/// The exchange door.
+#[derive(Clone)]
+pub struct Exchange {
+    pub own: Division,
+    pub intake: Arc<Intake>,
+    pub ground: Ground,
+    pub mailboxes: Arc<Mailboxes>,
+    pub stop: CancellationToken,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ExchangeService for Exchange {
+    type SubmitStreamStream = Answers<pb::SubmitStreamResponse>;
+    type ReceiveStream = Answers<pb::ReceiveResponse>;
+
+    async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitResponse>, Status> {
+        let peer = peer(&request)?;
+        let submitted = self.submit_one(&peer.party, request.into_inner()).await;
+        let receipt = submitted.map_err(|refused| to_status(&refused))?;
+        Ok(Response::new(pb::SubmitResponse { receipt: Some(receipt::to_wire(receipt)) }))
+    }
+
+    async fn submit_stream(
+        &self,
+        request: Request<Streaming<pb::SubmitStreamRequest>>,
+    ) -> Result<Response<Self::SubmitStreamStream>, Status> {
+        let peer = peer(&request)?;
+        let (answers, stream) = mpsc::channel(STREAM_OPEN_MAX);
+        tokio::spawn(self.clone().answer_all(peer.party.clone(), request.into_inner(), answers));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn receive(
+        &self,
+        request: Request<Streaming<pb::ReceiveRequest>>,
+    ) -> Result<Response<Self::ReceiveStream>, Status> {
+        let peer = peer(&request)?;
+        let mailbox = match &peer.party.role {
+            Role::System(name) => self.mailboxes.get(name).cloned(),
+            _ => None,
+        };
+        let Some(mailbox) = mailbox else {
+            let refused = Refused::new(Reason::NotPermitted).with_detail("this identity has no mailbox here");
+            return Err(to_status(&refused));
+        };
+        let stream = receive::serve(self.ground.clone(), mailbox, request.into_inner(), self.stop.clone());
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn get_message(
+        &self,
+        request: Request<pb::GetMessageRequest>,
+    ) -> Result<Response<pb::GetMessageResponse>, Status> {
+        let peer = peer(&request)?;
+        let asked = request.into_inner();
+        let key = (asked.from_city, asked.message_id);
+        let looked = view::look(&self.ground.readers, &self.own, &peer.party, key, |look, stored| {
+            let (own, received) = look.evidence(stored.seq)?;
+            let with_text = |receipt: Receipt| Ok((look.detail(receipt.leaf_hash())?, receipt));
+            own.into_iter().chain(received).map(with_text).collect::<Result<Vec<_>, _>>()
+        });
+        let (view, receipts) = looked.await.map_err(|refused| to_status(&refused))?;
+        Ok(Response::new(message(view, receipts)))
+    }
+}
+
+impl Exchange {
+    async fn submit_one(&self, party: &Party, request: pb::SubmitRequest) -> Result<Receipt, Refused> {
+        let envelope = request.envelope.unwrap_or_default();
+        let envelope = parse(envelope).map_err(Refused::faults)?;
+        let origin = match request.origin_receipt.map(receipt::from_wire) {
+            None => None,
+            Some(Some(origin)) => Some(origin),
+            Some(None) => {
+                return Err(Refused::new(Reason::OriginReceiptInvalid).with_detail("proof: a hash has not 32 bytes"));
+            }
+        };
+        self.intake.submit(party, envelope, origin).await
+    }
+
+    /// Answers the steps of one stream as they become true, at most `STREAM_OPEN_MAX` at once.
+    async fn answer_all(
+        self,
+        party: Party,
+        mut steps: Streaming<pb::SubmitStreamRequest>,
+        answers: mpsc::Sender<Result<pb::SubmitStreamResponse, Status>>,
+    ) {
+        let mut open = FuturesUnordered::new();
+        let mut ended = false;
+        while !ended || !open.is_empty() {
+            tokio::select! {
+                biased;
+                Some(answer) = open.next(), if !open.is_empty() => {
+                    if answers.send(Ok(answer)).await.is_err() {
+                        return;
+                    }
+                }
+                step = steps.message(), if !ended && open.len() < STREAM_OPEN_MAX => match step {
+                    Ok(Some(step)) => open.push(self.answer(&party, step)),
+                    Ok(None) => ended = true,
+                    // The caller is gone or broke the protocol; what was handed over goes on.
+                    Err(_) => return,
+                },
+                () = self.stop.cancelled(), if !ended => ended = true,
+            }
+        }
+    }
+
+    async fn answer(&self, party: &Party, step: pb::SubmitStreamRequest) -> pb::SubmitStreamResponse {
+        match step.request {
+            Some(Step::Submit(submit)) => {
+                let id = submit.envelope.as_ref().map(|envelope| envelope.message_id.clone()).unwrap_or_default();
+                let response = match self.submit_one(party, submit).await {
+                    Ok(receipt) => StepAnswer::Receipt(receipt::to_wire(receipt)),
+                    Err(refused) => StepAnswer::Status(to_wire(&refused)),
+                };
+                pb::SubmitStreamResponse { id: short(id), response: Some(response) }
+            }
+            Some(Step::Receipts(batch)) => {
+                let id = short(batch.batch_id.clone());
+                let response = match self.witness(party, batch).await {
+                    Ok(accepted) => StepAnswer::Receipts(accepted),
+                    Err(refused) => StepAnswer::Status(to_wire(&refused)),
+                };
+                pb::SubmitStreamResponse { id, response: Some(response) }
+            }
+            None => {
+                let refused = Refused::new(Reason::StreamProtocol).with_detail("a step without a request");
+                pb::SubmitStreamResponse { id: String::new(), response: Some(StepAnswer::Status(to_wire(&refused))) }
+            }
+        }
+    }
+
+    /// Takes receipts that came home. Each is checked on its own: one that does not hold never holds up the others.
+    async fn witness(&self, party: &Party, batch: pb::ReceiptBatch) -> Result<pb::ReceiptBatchAccepted, Refused> {
+        if party.role != Role::Gateway {
+            return Err(Refused::new(Reason::NotPermitted).with_detail("only gateways bring receipts"));
+        }
+        if batch.receipts.len() > RECEIPT_BATCH_MAX || batch.batch_id.len() > BATCH_ID_BYTES_MAX {
+            let detail = format!("at most {RECEIPT_BATCH_MAX} receipts, and {BATCH_ID_BYTES_MAX} bytes of batch_id");
+            return Err(Refused::new(Reason::MessageTooLarge).with_detail(detail));
+        }
+        let mut refused = Vec::new();
+        let mut held = Vec::new();
+        for (position, wire) in (0..).zip(batch.receipts) {
+            match self.hold(wire) {
+                Ok(checked) => held.push((position, checked)),
+                Err(why) => refused.push(refusal(position, why)),
+            }
+        }
+        let text = |position: u32| {
+            let detail =
+                batch.details.iter().find(|detail| detail.position == position).map(|detail| detail.text.clone());
+            detail.filter(|text| text.len() <= DETAIL_BYTES_MAX && visible(text))
+        };
+        let positions: Vec<u32> = held.iter().map(|(position, _)| *position).collect();
+        let receipts = held.into_iter().map(|(position, checked)| (checked, text(position))).collect();
+        let answer = self.ground.ledger.try_enter(Entry::Witness(Box::new(Witness { receipts }))).await?;
+        let Answer::Witnessed(each) = answer else { return Err(Refused::new(Reason::Internal)) };
+        refused.extend(
+            positions.into_iter().zip(each).filter_map(|(p, each)| each.err().map(|why| refusal(p, why.to_string()))),
+        );
+        Ok(pb::ReceiptBatchAccepted { refused })
+    }
+
+    fn hold(&self, wire: pbe::Receipt) -> Result<Checked, String> {
+        let receipt = receipt::from_wire(wire).ok_or("proof: a hash has not 32 bytes")?;
+        let mut checker = self.ground.checker.lock().unwrap_or_else(PoisonError::into_inner);
+        checker.check(receipt).map_err(|error| error.to_string())
+    }
+}
+
+fn refusal(position: u32, why: String) -> pb::RefusedReceipt {
+    let status = to_wire(&Refused::new(Reason::OriginReceiptForeign).with_detail(why));
+    pb::RefusedReceipt { position, status: Some(status) }
+}
+
+/// Bytes of a batch's name.
+const BATCH_ID_BYTES_MAX: usize = 64;
+
+/// An id that the caller chose, bounded before it is sent back.
+fn short(mut id: String) -> String {
+    id.truncate(id.floor_char_boundary(BATCH_ID_BYTES_MAX));
+    id
+}
+
+fn message(view: view::View, receipts: Vec<(Option<String>, Receipt)>) -> pb::GetMessageResponse {
+    let stored = &view.stored;
+    let mut history: Vec<_> = receipts.iter().filter_map(|(text, receipt)| entry(text.as_deref(), receipt)).collect();
+    history.sort_by_key(|(at, _)| *at);
+    pb::GetMessageResponse {
+        recipient: Some(address_to_wire(&stored.recipient)),
+        state: stored.state as i32,
+        in_doubt: stored.in_doubt,
+        late: stored.late,
+        expires_at: Some(time_to_wire(stored.expires_at)),
+        history: history.into_iter().map(|(_, entry)| entry).collect(),
+        envelope: Some(view.envelope),
+    }
+}
+
+fn entry(
+    text: Option<&str>,
+    receipt: &Receipt,
+) -> Option<((crate::time::Time, crate::id::ReceiptId), pb::HistoryEntry)> {
+    let evidence = Evidence::from_leaf(&receipt.leaf).ok()?;
+    let reasons = evidence.reasons.iter().chain(&evidence.token).map(|code| code.as_str().to_owned()).collect();
+    let entry = pb::HistoryEntry {
+        event: evidence.event as i32,
+        time: Some(time_to_wire(evidence.at)),
+        issuer: evidence.issuer.to_string(),
+        receipt_id: evidence.id.to_string(),
+        reasons,
+        detail: text.unwrap_or_default().to_owned(),
+    };
+    Some(((evidence.at, evidence.id), entry))
+}

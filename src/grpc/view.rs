@@ -1,0 +1,68 @@
+//! Decides who sees a message: a system its own, a partner gateway those between the two cities. To everybody else it
+//! looks like one that does not exist.
+
+use std::sync::Arc;
+
+use crate::party::{Division, Member, Party, Role};
+use crate::reason::Reason;
+use crate::store::{Key, Readers, Snapshot, Stored};
+use crate::wire::envelope::{Faults, join};
+use crate::wire::pb::exchange as pb;
+use crate::wire::status::Refused;
+
+/// A message as a caller sees it.
+pub struct View {
+    pub stored: Stored,
+    /// The envelope without content.
+    pub envelope: pb::Envelope,
+}
+
+/// Looks a message up for `party` and lets `more` look on in the same snapshot.
+pub async fn look<T: Send + 'static>(
+    readers: &Arc<Readers>,
+    own: &Division,
+    party: &Party,
+    (from_city, message_id): (String, String),
+    more: impl FnOnce(&Snapshot<'_>, &Stored) -> Result<T, crate::store::Error> + Send + 'static,
+) -> Result<(View, T), Refused> {
+    let mut faults = Faults::default();
+    let asked = faults.parse("from_city", &from_city);
+    let id = faults.need("message_id", &message_id);
+    let id = faults.or(id).map_err(Refused::faults)?;
+    let from_city = match (asked, &party.member) {
+        (Some(city), _) => city,
+        (None, Member::City(city)) => city.clone(),
+        (None, Member::Hub(_)) => own.clone(),
+    };
+    let key = Key { from_city, id };
+    let found = readers.seek(move |look| {
+        let Some(head) = look.head(&key)? else { return Ok(None) };
+        let Some(stored) = look.message(head.seq)? else { return Ok(None) };
+        let more = more(look, &stored)?;
+        Ok(Some((stored, more)))
+    });
+    let not_found = || Refused::new(Reason::MessageNotFound);
+    let found = found.await.map_err(|error| {
+        tracing::error!(%error, "the store cannot be read");
+        Refused::new(Reason::StoreUnavailable)
+    })?;
+    let (stored, more) = found.ok_or_else(not_found)?;
+    let envelope = join(&stored.header, None).map_err(|_| Refused::new(Reason::Internal))?;
+    if !sees(party, own, &stored, &envelope) {
+        return Err(not_found());
+    }
+    Ok((View { stored, envelope }, more))
+}
+
+fn sees(party: &Party, own: &Division, stored: &Stored, envelope: &pb::Envelope) -> bool {
+    match (&party.role, &party.member) {
+        (Role::System(name), Member::City(city)) if city == own => {
+            let from_system = envelope.from.as_ref().map_or("", |from| from.system.as_str());
+            let sent = stored.key.from_city == *own && from_system == name.as_str();
+            let received = stored.recipient.city == *own && stored.recipient.system.as_ref() == Some(name);
+            sent || received
+        }
+        (Role::Gateway, Member::City(city)) => stored.key.from_city == *city || stored.recipient.city == *city,
+        _ => false,
+    }
+}

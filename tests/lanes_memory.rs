@@ -1,0 +1,244 @@
+//! What a lane keeps in memory, how it reads on, when it wakes, and how fast it is.
+
+use std::collections::VecDeque;
+
+use tongban::lanes::{CaseKey, Effect, Event, Lane, Outcome, Policy, Queued, Seq, Stats};
+use tongban::time::Time;
+
+const NOW: Time = Time::from_ms(1_000_000);
+
+fn row(seq: Seq, case: &str) -> Queued {
+    let case = (!case.is_empty()).then(|| CaseKey::from(case));
+    Queued { seq, case, deliveries: 0, parked_until: Time::ZERO }
+}
+
+fn loaded(rows: impl IntoIterator<Item = Queued>, end: bool) -> Event {
+    Event::Loaded { rows: rows.into_iter().collect(), end }
+}
+
+/// A lane with this much memory, a session with credits, and its first read under way.
+fn reading(loaded_max: usize, parked_max: usize, credits: u32) -> Lane {
+    let mut lane = Lane::new(Policy { loaded_max, parked_max, ..Policy::mailbox() }, 0);
+    lane.handle(NOW, Event::Opened { session: 1 });
+    lane.handle(NOW, Event::Credits { session: 1, count: credits });
+    let effects = lane.handle(NOW, Event::Enqueued { seq: 5 });
+    assert_eq!(effects, [Effect::Load { from: 0, count: loaded_max }]);
+    lane
+}
+
+fn on(lane: &mut Lane, event: Event) -> Vec<Effect> {
+    let mut effects = lane.handle(NOW, event);
+    effects.retain(|effect| !matches!(effect, Effect::Wake { .. }));
+    effects
+}
+
+fn delivered(effects: &[Effect]) -> Vec<Seq> {
+    let seq = |effect: &Effect| if let Effect::Deliver { seq, .. } = effect { Some(*seq) } else { None };
+    effects.iter().filter_map(seq).collect()
+}
+
+fn end(lane: &mut Lane, seq: Seq, attempt: u64) -> Vec<Effect> {
+    on(lane, Event::Attempted { seq, attempt, session: 1, outcome: Outcome::Taken });
+    on(lane, Event::Settled { seq })
+}
+
+#[test]
+fn a_message_committed_during_a_read_is_not_forgotten() {
+    let mut lane = reading(8, 0, 9);
+    assert_eq!(on(&mut lane, Event::Enqueued { seq: 6 }), [], "one read at a time");
+    let effects = on(&mut lane, loaded([row(5, "")], true));
+    assert_eq!((delivered(&effects), effects.last()), (vec![5], Some(&Effect::Load { from: 6, count: 7 })));
+    assert_eq!(delivered(&on(&mut lane, loaded([row(6, "")], true))), [6]);
+    assert_eq!(on(&mut lane, Event::Enqueued { seq: 6 }), [], "it is known already");
+}
+
+#[test]
+fn a_low_row_committed_while_the_rows_around_it_are_read_is_read_next() {
+    let mut lane = reading(8, 0, 9);
+    on(&mut lane, Event::Enqueued { seq: 6 });
+    let effects = on(&mut lane, loaded([row(5, ""), row(7, "")], true));
+    assert_eq!((delivered(&effects), effects.last()), (vec![5, 7], Some(&Effect::Load { from: 6, count: 7 })));
+    assert_eq!(delivered(&on(&mut lane, loaded([row(6, ""), row(7, "")], true))), [6]);
+    assert_eq!(on(&mut lane, Event::Enqueued { seq: 8 }), [Effect::Load { from: 8, count: 5 }]);
+    (9..19).for_each(|seq| assert_eq!(on(&mut lane, Event::Enqueued { seq }), []));
+    let rows = (9..13).map(|seq| row(seq, "")).collect::<Vec<_>>();
+    assert!(on(&mut lane, loaded(rows, true)).contains(&Effect::Load { from: 9, count: 1 + 4 }), "8 is gone");
+}
+
+#[test]
+fn a_row_that_ends_while_it_is_read_does_not_come_back() {
+    let mut lane = reading(8, 0, 9);
+    on(&mut lane, Event::Settled { seq: 5 });
+    assert_eq!(delivered(&on(&mut lane, loaded([row(5, "a"), row(6, "a")], true))), [6]);
+}
+
+#[test]
+fn an_answer_that_is_too_old_is_thrown_away_and_asked_for_again() {
+    let mut lane = reading(2, 0, 9);
+    (5..8).for_each(|seq| assert_eq!(on(&mut lane, Event::Settled { seq }), []));
+    let again = [Effect::Load { from: 0, count: 2 }];
+    assert_eq!(on(&mut lane, loaded([row(5, ""), row(6, "")], false)), again, "too many rows ended meanwhile");
+    assert_eq!(delivered(&on(&mut lane, loaded([row(9, "")], true))), [9]);
+    assert_eq!(on(&mut lane, Event::Enqueued { seq: 10 }), [Effect::Load { from: 10, count: 1 }]);
+    assert_eq!(on(&mut lane, Event::Enqueued { seq: 8 }), []);
+    assert_eq!(on(&mut lane, loaded([row(10, "")], true)), [Effect::Load { from: 8, count: 2 }], "8 is before 10");
+    assert_eq!(delivered(&on(&mut lane, loaded([row(8, ""), row(9, ""), row(10, "")], true))), [8]);
+}
+
+#[test]
+fn a_read_that_fails_is_tried_again_after_the_shortest_pause() {
+    let mut lane = reading(8, 0, 9);
+    assert_eq!(lane.handle(NOW, Event::LoadFailed), [Effect::Wake { at: NOW.plus_ms(1_000) }]);
+    assert_eq!(on(&mut lane, Event::Enqueued { seq: 6 }), []);
+    assert_eq!(lane.handle(NOW.plus_ms(1_000), Event::Tick), [Effect::Load { from: 0, count: 8 }]);
+    assert_eq!(on(&mut lane, Event::LoadFailed), []);
+    assert_eq!(on(&mut lane, loaded([row(5, "")], true)), [], "nobody asked");
+}
+
+#[test]
+fn rows_are_read_in_halves_and_never_more_than_memory_holds() {
+    let mut lane = reading(8, 0, 1);
+    assert_eq!(delivered(&on(&mut lane, loaded((0..8).map(|seq| row(seq, "")), false))), [0]);
+    assert_eq!(lane.stats(NOW).loaded, 8);
+    let mut asked = Vec::new();
+    for seq in 0..4 {
+        asked.extend(end(&mut lane, seq, seq + 1));
+        asked.extend(on(&mut lane, Event::Credits { session: 1, count: 1 }));
+    }
+    asked.retain(|effect| matches!(effect, Effect::Load { .. }));
+    assert_eq!(asked, [Effect::Load { from: 8, count: 4 }]);
+    assert_eq!(on(&mut lane, loaded((8..99).map(|seq| row(seq, "")), true)), [], "more than was asked for");
+    assert_eq!(lane.stats(NOW).loaded, 8);
+    (4..8).for_each(|seq| drop((end(&mut lane, seq, seq + 1), on(&mut lane, Event::Credits { session: 1, count: 1 }))));
+    let rest: Vec<Seq> = (8..12).collect();
+    assert_eq!(lane.stats(NOW), Stats { in_flight: 1, ready: 3, loaded: rest.len(), sessions: 1, ..Stats::default() });
+}
+
+#[test]
+fn a_case_that_waits_takes_one_row_and_lets_the_others_pass() {
+    let mut lane = reading(4, 1, 9);
+    assert_eq!(delivered(&on(&mut lane, loaded((0..4).map(|seq| row(seq, "a")), false))), [0]);
+    let later = Outcome::RetryLater { at: NOW.plus_ms(9_000) };
+    let effects = on(&mut lane, Event::Attempted { seq: 0, attempt: 1, session: 1, outcome: later });
+    assert_eq!(effects[1..], [Effect::Load { from: 4, count: 4 }], "the followers made room");
+    assert_eq!(lane.stats(NOW).loaded, 1);
+    let effects = on(&mut lane, loaded([row(4, "a"), row(5, "b"), row(6, "a"), row(7, "")], true));
+    assert_eq!((delivered(&effects), lane.stats(NOW).loaded), (vec![5, 7], 3));
+    let effects = lane.handle(NOW.plus_ms(9_000), Event::Tick);
+    assert_eq!(delivered(&effects), [0]);
+    end(&mut lane, 0, 4);
+    assert_eq!(delivered(&on(&mut lane, loaded([row(1, "a"), row(2, "a"), row(3, "a")], false))), [1]);
+}
+
+#[test]
+fn a_lane_full_of_waiting_cases_goes_on_when_the_first_is_due() {
+    let mut lane = reading(2, 1, 9);
+    let parked = |seq| Queued { parked_until: NOW.plus_ms(1_000 * seq), ..row(seq, "") };
+    assert_eq!(on(&mut lane, loaded([parked(3), parked(2)], false)), [Effect::Load { from: 3, count: 2 + 1 - 2 + 1 }]);
+    assert_eq!(on(&mut lane, loaded([parked(4), parked(5)], false)), [], "three rows fit");
+    assert_eq!(lane.stats(NOW).loaded, 3);
+    assert_eq!(delivered(&lane.handle(NOW.plus_ms(2_000), Event::Tick)), [2]);
+    assert!(matches!(end(&mut lane, 2, 1)[..], [Effect::Load { from: 5, .. }]));
+}
+
+#[test]
+fn nothing_is_read_for_a_mailbox_that_nobody_opens() {
+    let mut lane = Lane::new(Policy::mailbox(), 0);
+    assert_eq!(lane.handle(NOW, Event::Enqueued { seq: 0 }), []);
+    assert_eq!(lane.handle(NOW, Event::Opened { session: 1 }), [Effect::Load { from: 0, count: 1_024 }]);
+}
+
+#[test]
+fn one_timer_stands_and_it_is_the_soonest() {
+    let mut lane = reading(8, 0, 1);
+    let wakes = |effects: Vec<Effect>| -> Vec<u64> {
+        let at = |effect: &Effect| if let Effect::Wake { at } = effect { Some(at.since_ms(NOW)) } else { None };
+        effects.iter().filter_map(at).collect()
+    };
+    assert_eq!(wakes(lane.handle(NOW, loaded([row(0, ""), row(1, "")], true))), [60_000]);
+    let later = NOW.plus_ms(10);
+    assert_eq!(wakes(lane.handle(later, Event::Credits { session: 1, count: 1 })), [], "60,010 is later");
+    let outcome = Outcome::RetryLater { at: NOW.plus_ms(500) };
+    assert_eq!(wakes(lane.handle(later, Event::Attempted { seq: 0, attempt: 1, session: 1, outcome })), [500]);
+    assert_eq!(wakes(lane.handle(later, Event::Tick)), [500], "it rang too early");
+    assert_eq!(wakes(lane.handle(NOW.plus_ms(500), Event::Tick)), [60_010]);
+    lane.handle(NOW.plus_ms(501), Event::Attempted { seq: 1, attempt: 2, session: 1, outcome: Outcome::Taken });
+    assert_eq!(wakes(lane.handle(NOW.plus_ms(60_010), Event::Tick)), [], "nothing is left to wait for");
+}
+
+#[test]
+fn a_held_lane_sends_reads_and_dials_nothing_until_it_is_resumed() {
+    let mut lane = Lane::new(Policy::push(), 0);
+    lane.handle(NOW, Event::Held);
+    assert_eq!(lane.handle(NOW, Event::Enqueued { seq: 0 }), []);
+    assert_eq!(lane.handle(NOW, Event::Resumed), [Effect::Load { from: 0, count: 1_024 }]);
+    assert_eq!(lane.handle(NOW, loaded([row(0, "")], true)), [Effect::Dial]);
+    lane.handle(NOW, Event::DialFailed);
+    lane.handle(NOW, Event::Held);
+    assert!(lane.stats(NOW).held && lane.stats(NOW).backoff_until.is_some());
+    assert_eq!(lane.handle(NOW.plus_ms(9_000), Event::Tick), []);
+    lane.handle(NOW.plus_ms(9_000), Event::Resumed);
+    lane.handle(NOW.plus_ms(9_000), Event::DialFailed);
+    assert_eq!(lane.handle(NOW.plus_ms(9_000), Event::Resumed), [Effect::Dial], "an operator ends the backoff");
+    assert_eq!(lane.stats(NOW).failures, 0);
+}
+
+#[test]
+fn stats_say_how_the_lane_stands() {
+    let mut lane = reading(16, 4, 3);
+    on(&mut lane, loaded([row(0, "a"), row(1, "a"), row(2, "b"), row(3, ""), row(4, "")], true));
+    let attempted = |seq, outcome| Event::Attempted { seq, attempt: seq, session: 1, outcome };
+    on(&mut lane, attempted(2, Outcome::RetryLater { at: NOW.plus_ms(5) }));
+    on(&mut lane, attempted(3, Outcome::Taken));
+    on(&mut lane, attempted(3, Outcome::Taken));
+    let expected = Stats {
+        loaded: 5,
+        ready: 1,
+        in_flight: 1,
+        settling: 1,
+        parked: 1,
+        sessions: 1,
+        ignored: 1,
+        ..Stats::default()
+    };
+    assert_eq!(lane.stats(NOW), expected);
+    lane.handle(NOW, Event::Credits { session: 1, count: 7 });
+    assert_eq!((lane.stats(NOW).credits, lane.stats(NOW).ready), (6, 0));
+}
+
+/// The gateway moves tens of thousands of messages a second; a lane must not be what they wait for. The bound is far below
+/// what an unoptimised build reaches.
+#[test]
+fn a_hundred_thousand_messages_pass_in_cases_without_the_lane_being_the_brake() {
+    let total: Seq = 100_000;
+    let mut lane = Lane::new(Policy::push(), 0);
+    let mut work = VecDeque::from(lane.handle(NOW, Event::Enqueued { seq: 0 }));
+    let (mut passed, mut reads) = (0, 0);
+    while let Some(effect) = work.pop_front() {
+        let next = match effect {
+            Effect::Load { from, count } => {
+                reads += 1;
+                let upto = total.min(from + count as Seq);
+                let rows = (from..upto).map(|seq| row(seq, &format!("330100/310100/{}", seq % 500)));
+                on(&mut lane, loaded(rows, upto == total))
+            }
+            Effect::Dial => {
+                on(&mut lane, Event::Opened { session: 1 });
+                on(&mut lane, Event::Credits { session: 1, count: 64 })
+            }
+            Effect::Deliver { seq, attempt, session, .. } => {
+                let mut next = on(&mut lane, Event::Attempted { seq, attempt, session, outcome: Outcome::Taken });
+                next.extend(on(&mut lane, Event::Credits { session, count: 1 }));
+                next
+            }
+            Effect::Settle { seq, .. } => {
+                passed += 1;
+                on(&mut lane, Event::Settled { seq })
+            }
+            other => panic!("{other:?}"),
+        };
+        work.extend(next);
+    }
+    assert_eq!(passed, total);
+    assert!(reads < total / 400, "{reads} reads");
+}
