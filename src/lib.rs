@@ -39,4 +39,6 @@ pub mod courier;
 pub mod grpc;
 
 // 5 ROOF: what puts it all together, and the person at the terminal.
+pub mod config;
+pub mod server;
 pub mod cli;

@@ -1,8 +1,10 @@
 //! Decides which command runs and with which exit code it ends. Never does a command's work: each family has its file.
 
 mod directory;
+mod init;
 mod out;
 mod pki;
+mod serve;
 mod text;
 mod version;
 
@@ -14,6 +16,7 @@ use clap::{Parser, Subcommand};
 pub use out::Out;
 pub use text::Lang;
 
+use crate::clock::Clock;
 use crate::directory::{DirectoryError, RecordError};
 use crate::keys::KeyFileError;
 use crate::time::Time;
@@ -40,6 +43,8 @@ enum Command {
     /// Make, sign, show and verify member records and the directory
     #[command(subcommand)]
     Directory(directory::Command),
+    Init(init::Init),
+    Serve(serve::Serve),
     /// Print the version
     Version,
 }
@@ -161,6 +166,8 @@ pub fn run() -> ExitCode {
     let answer = match cli.command {
         Command::Pki(command) => pki::run(command, &out),
         Command::Directory(command) => directory::run(command, &out),
+        Command::Init(command) => init::run(command, &out),
+        Command::Serve(command) => serve::run(command, &out),
         Command::Version => version::run(&out),
     };
     answer.unwrap_or_else(|failure| tell(failure, &out)).into()
@@ -168,7 +175,7 @@ pub fn run() -> ExitCode {
 
 /// The present moment, for what a command dates.
 pub fn now() -> Time {
-    Time::from_ms(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default())
+    Clock.now()
 }
 
 /// Help and version go to stdout and are no fault; what is one exits with 64 instead of clap's 2.

@@ -1,5 +1,5 @@
-//! Decides how long a connection lives and how much of HTTP/2 it may use, and serves the routes on it. Never opens a call:
-//! that is the routes' work, behind the front layer.
+//! Decides how long a connection lives and how much of HTTP/2 it may use, and serves the routes on it. Never opens a
+//! call: that is the routes' work, behind the front layer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ pub struct Serving {
     pub lifetime: Lifetime,
 }
 
-/// Serves `routes` on every connection that the gate lets in, until `stop`; then takes no more, lets calls under way end
-/// within the drain time, and cuts what is left. Returns when no connection is open.
+/// Serves `routes` on every connection that the gate lets in, until `stop`; then takes no more, lets calls under way
+/// end within the drain time, and cuts what is left. Returns when no connection is open.
 pub async fn serve(listener: TcpListener, serving: Serving, routes: Routes, stop: impl Future<Output = ()>) {
     let Serving { gate, connections, calls, lifetime } = serving;
     let drain = lifetime.drain;
@@ -74,7 +74,9 @@ pub async fn serve(listener: TcpListener, serving: Serving, routes: Routes, stop
     let open = connections.drain();
     info!(open, "draining");
     if timeout(drain, connections.all_ended()).await.is_err() {
-        warn!(open = connections.close_where(|_| true), "cutting connections that did not end");
+        // Not inside the log line: its fields are not even computed when nobody listens.
+        let open = connections.close_where(|_| true);
+        warn!(open, "cutting connections that did not end");
         connections.all_ended().await;
     }
 }

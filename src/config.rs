@@ -1,0 +1,325 @@
+//! Decides how a gateway is configured: one TOML file, every fault of it told at once with line and column, before
+//! anything binds. Never opens what the file points at.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::admission::{DivisionPattern, Grant, Grants, Who};
+use crate::party::{Alliance, Division, Member, Name, Party};
+use crate::routing::{ItemPattern, OwnSystem};
+use crate::store::Synchronous;
+
+/// A gateway's configuration.
+#[derive(Debug)]
+pub struct Config {
+    pub alliance: Alliance,
+    pub city: Division,
+    pub listen: SocketAddr,
+    /// Where the store, the lock and the high-water mark stand.
+    pub data: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Where a member's revocation lists stand.
+    pub crls: CrlFiles,
+    pub directory: PathBuf,
+    /// File of the alliance's public key (a vkey line).
+    pub alliance_key: PathBuf,
+    pub log_key: PathBuf,
+    pub synchronous: Synchronous,
+    pub systems: Vec<OwnSystem>,
+    pub grants: Grants,
+}
+
+/// The file of each member's revocation lists: a path in which `{member}` stands for the member's name.
+#[derive(Debug, Clone)]
+pub struct CrlFiles(PathBuf);
+
+impl CrlFiles {
+    /// The file of one member; a hub's name has its slash replaced by a hyphen.
+    pub fn of(&self, member: &Member) -> PathBuf {
+        let name = member.to_string().replace('/', "-");
+        PathBuf::from(self.0.to_string_lossy().replace("{member}", &name))
+    }
+}
+
+/// One fault of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub line: usize,
+    pub column: usize,
+    pub what: String,
+}
+
+/// Why a configuration cannot be used: all of its faults.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{}", Listing(.path, .faults))]
+    Faulty { path: PathBuf, faults: Vec<Fault> },
+}
+
+struct Listing<'a>(&'a Path, &'a [Fault]);
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, fault) in self.1.iter().enumerate() {
+            let newline = if place == 0 { "" } else { "\n" };
+            write!(f, "{newline}{}:{}:{}: {}", self.0.display(), fault.line, fault.column, fault.what)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    gateway: Gateway,
+    tls: Tls,
+    directory: DirectoryFiles,
+    log: Log,
+    #[serde(default)]
+    store: Store,
+    #[serde(default)]
+    system: Vec<System>,
+    #[serde(default)]
+    grant: Vec<WrittenGrant>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Gateway {
+    alliance: Spanned<String>,
+    city: Spanned<String>,
+    listen: Spanned<String>,
+    #[serde(default = "data")]
+    data: PathBuf,
+}
+
+fn data() -> PathBuf {
+    PathBuf::from("data")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    crls: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirectoryFiles {
+    file: PathBuf,
+    alliance_key: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    key: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Store {
+    synchronous: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct System {
+    name: Spanned<String>,
+    items: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenGrant {
+    who: Spanned<String>,
+    items: Vec<Spanned<String>>,
+    divisions: Vec<Spanned<String>>,
+}
+
+/// Reads texts into words and notes where that fails.
+struct Reading<'a> {
+    text: &'a str,
+    folder: &'a Path,
+    faults: Vec<Fault>,
+}
+
+impl Reading<'_> {
+    fn fault(&mut self, at: usize, what: impl fmt::Display) {
+        let before = &self.text[..self.text.floor_char_boundary(at)];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        self.faults.push(Fault { line, column, what: what.to_string() });
+    }
+
+    fn word<T: FromStr<Err: fmt::Display>>(&mut self, text: &Spanned<String>) -> Option<T> {
+        let parsed = text.as_ref().parse();
+        parsed.map_err(|error| self.fault(text.span().start, format!("{:?}: {error}", text.as_ref()))).ok()
+    }
+
+    fn words<T: FromStr<Err: fmt::Display>>(&mut self, texts: &[Spanned<String>]) -> Vec<T> {
+        texts.iter().filter_map(|text| self.word(text)).collect()
+    }
+
+    /// Paths count from the file's own folder.
+    fn path(&self, path: PathBuf) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    fn synchronous(&mut self, text: Option<Spanned<String>>) -> Synchronous {
+        match text.as_ref().map(|text| (text.as_ref().as_str(), text.span().start)) {
+            None | Some(("full", _)) => Synchronous::Full,
+            Some(("normal", _)) => Synchronous::Normal,
+            Some((other, at)) => {
+                self.fault(at, format!("{other:?}: must be \"full\" or \"normal\""));
+                Synchronous::Full
+            }
+        }
+    }
+
+    fn systems(&mut self, written: Vec<System>) -> Vec<OwnSystem> {
+        let mut named: BTreeMap<Name, ()> = BTreeMap::new();
+        let mut systems = Vec::new();
+        for system in written {
+            let at = system.name.span().start;
+            let items: Vec<ItemPattern> = self.words(&system.items);
+            let Some(name) = self.word::<Name>(&system.name) else { continue };
+            if named.insert(name.clone(), ()).is_some() {
+                self.fault(at, format!("the system {:?} stands twice", name.as_str()));
+            }
+            systems.push(OwnSystem { name, items });
+        }
+        systems
+    }
+
+    fn grants(&mut self, written: Vec<WrittenGrant>) -> Grants {
+        let grants = written.into_iter().filter_map(|grant| {
+            let who = match grant.who.as_ref().as_str() {
+                "every-system" => Some(Who::EverySystem),
+                "every-gateway" => Some(Who::EveryGateway),
+                _ => self.word::<Party>(&grant.who).map(Who::One),
+            };
+            let items = self.words(&grant.items);
+            let divisions = self.words::<DivisionPattern>(&grant.divisions);
+            Some(Grant { who: who?, items, divisions })
+        });
+        Grants(grants.collect())
+    }
+}
+
+impl Config {
+    /// Reads the configuration in `path`; paths in it count from its own folder.
+    ///
+    /// # Errors
+    /// Every fault, with its line and column.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Config::parse(&text, folder).map_err(|faults| ConfigError::Faulty { path: path.to_owned(), faults })
+    }
+
+    /// Reads a configuration's text; paths in it count from `folder`.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Fault>> {
+        let mut reading = Reading { text, folder, faults: vec![] };
+        let written: Written = match toml::from_str(text) {
+            Ok(written) => written,
+            Err(error) => {
+                reading.fault(error.span().map_or(0, |span| span.start), error.message());
+                return Err(reading.faults);
+            }
+        };
+        let alliance = reading.word(&written.gateway.alliance);
+        let city = reading.word(&written.gateway.city);
+        let listen = reading.word(&written.gateway.listen);
+        let synchronous = reading.synchronous(written.store.synchronous);
+        let systems = reading.systems(written.system);
+        let grants = reading.grants(written.grant);
+        let (Some(alliance), Some(city), Some(listen), true) = (alliance, city, listen, reading.faults.is_empty())
+        else {
+            return Err(reading.faults);
+        };
+        Ok(Config {
+            alliance,
+            city,
+            listen,
+            data: reading.path(written.gateway.data),
+            certificate: reading.path(written.tls.certificate),
+            key: reading.path(written.tls.key),
+            crls: CrlFiles(reading.path(written.tls.crls)),
+            directory: reading.path(written.directory.file),
+            alliance_key: reading.path(written.directory.alliance_key),
+            log_key: reading.path(written.log.key),
+            synchronous,
+            systems,
+            grants,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+[gateway]
+alliance = "alliance.example"
+city = "450200"
+listen = "127.0.0.1:7501"
+[tls]
+certificate = "gateway.pem"
+key = "gateway.key"
+crls = "{member}/crl.pem"
+[directory]
+file = "directory.note"
+alliance_key = "alliance.vkey"
+[log]
+key = "log.key"
+[[system]]
+name = "window"
+items = ["*"]
+[[grant]]
+who = "every-system"
+items = ["*"]
+divisions = ["*"]
+"#;
+
+    #[test]
+    fn paths_count_from_the_file() {
+        let config = Config::parse(GOOD, Path::new("/etc/tongban")).unwrap();
+        assert_eq!(config.key, Path::new("/etc/tongban/gateway.key"));
+        assert_eq!(config.crls.of(&"440600".parse().unwrap()), Path::new("/etc/tongban/440600/crl.pem"));
+        assert_eq!(config.synchronous, Synchronous::Full, "the shipped default keeps what it promised");
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once_with_their_places() {
+        let bad = GOOD.replace("450200", "45").replace("127.0.0.1:7501", "nowhere").replace("\"window\"", "\"a b\"");
+        let faults = Config::parse(&bad, Path::new(".")).unwrap_err();
+        assert_eq!(
+            faults.iter().map(|fault| (fault.line, fault.column)).collect::<Vec<_>>(),
+            [(4, 8), (5, 10), (16, 8)]
+        );
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused() {
+        let faults = Config::parse(&GOOD.replace("listen", "lisen"), Path::new(".")).unwrap_err();
+        assert_eq!(faults[0].line, 5);
+        assert!(faults[0].what.contains("lisen"), "{}", faults[0].what);
+    }
+}

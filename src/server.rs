@@ -1,0 +1,344 @@
+//! Decides how a gateway comes up and goes down: parse, build, bind, serve, drain. Everything that can be wrong is found
+//! before the first connection is taken.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Uri;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::courier::{self, Dialer, Ground};
+use crate::directory::{CrlPolicy, Directory, DirectoryError};
+use crate::grpc::exchange::Exchange;
+use crate::grpc::front::Calls;
+use crate::grpc::serve::{Lifetime, Serving, serve};
+use crate::grpc::{directory::Directory as DirectoryDoor, evidence::Evidence};
+use crate::intake::{Intake, Rules, log_keys};
+use crate::keys::{self, KeyFileError};
+use crate::ledger::{Core, Ledger, StartError};
+use crate::limits::{DECODE_BYTES_MAX, ENCODE_BYTES_MAX, EXCHANGE_DECODE_BYTES_MAX};
+use crate::party::{Member, Party};
+use crate::receipt::Checker;
+use crate::routing::Tables;
+use crate::store::{self, Mark, OpenError};
+use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
+use crate::tls::accept::{Bounds, Counters, Gate};
+use crate::tls::config::{Moment, Own, SharedTrust, client_config, server_config};
+use crate::tls::connections::Connections;
+use crate::tls::dial::Dialler;
+use crate::tls::trust::{self, MemberTrust, Trust};
+use crate::wire::pb::directory::directory_service_server::DirectoryServiceServer;
+use crate::wire::pb::evidence::evidence_service_server::EvidenceServiceServer;
+use crate::wire::pb::exchange::exchange_service_server::ExchangeServiceServer;
+
+/// Why a gateway does not come up, or had to go down.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    #[error("the alliance key: {0}")]
+    AllianceKey(KeyError),
+    #[error("the directory: {0}")]
+    Directory(#[from] DirectoryError),
+    #[error("the directory is for {found}, the configuration for {configured}")]
+    OtherAlliance { found: String, configured: String },
+    #[error("the directory has no member {0}")]
+    NotAMember(Member),
+    #[error("{}", .0.join("\n"))]
+    Trust(Vec<String>),
+    #[error("the gateway's certificate and key: {0}")]
+    Certificate(String),
+    #[error("the log key is not among the log keys of {0}'s record")]
+    LogKey(Member),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error("the ledger does not start: {0}")]
+    Ledger(#[from] StartError),
+    #[error("{address}: {source}")]
+    Bind { address: SocketAddr, source: std::io::Error },
+    #[error("{0}")]
+    Thread(std::io::Error),
+    #[error("the store failed while serving: {0}")]
+    StoreFailed(String),
+}
+
+/// A gateway that is bound and ready to serve.
+pub struct Gateway {
+    listener: TcpListener,
+    serving: Serving,
+    routes: Routes,
+    ledger: Ledger,
+    ledger_thread: std::thread::JoinHandle<()>,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+    counters: Arc<Counters>,
+}
+
+/// What a gateway is known by and whom it knows.
+struct Standing {
+    own: Member,
+    directory: Arc<Directory>,
+    note: Arc<ArcSwap<String>>,
+    trust: SharedTrust,
+    moment: Moment,
+    clock: Clock,
+}
+
+/// Builds the gateway that `config` describes and binds it. Nothing is served yet.
+///
+/// # Errors
+/// See [`ServerError`]; nothing stays bound then.
+pub async fn bind(config: &Config) -> Result<Gateway, ServerError> {
+    let clock = Clock;
+    let standing = standing(config, clock)?;
+    let own_party = Party::gateway(config.alliance.clone(), standing.own.clone());
+    let server_tls = server_config(standing.trust.clone(), own(config)?, standing.moment.clone());
+    let server_tls = server_tls.map_err(|error| ServerError::Certificate(error.to_string()))?;
+    check_own_certificate(config, &standing, &own_party)?;
+
+    let (writer, readers) = store::open(&config.data, config.synchronous)?;
+    let core = Core::open(writer, Mark::in_folder(&config.data), log_key(config, &standing)?, standing.own.clone())?;
+    let (ledger, ledger_thread) = Ledger::start(core, clock).map_err(ServerError::Thread)?;
+    let checker = Arc::new(Mutex::new(Checker::new(log_keys(&standing.directory))));
+    let ground =
+        Ground { own: standing.own.clone(), readers: Arc::new(readers), ledger: ledger.clone(), clock, checker };
+
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let partners = partners(config, &standing)?;
+    let systems = config.systems.iter().map(|system| system.name.clone()).collect();
+    let mailboxes = Arc::new(courier::start(&ground, partners, systems, &stop, &mut tasks));
+    let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing)));
+    let intake = Arc::new(Intake::new(rules, ground.checker.clone(), ledger.clone(), clock));
+    let exchange = Exchange { own: config.city.clone(), intake, ground: ground.clone(), mailboxes, stop: stop.clone() };
+    let routes = routes(config, exchange, &ground, &standing).await;
+
+    let bind_error = |source| ServerError::Bind { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
+    let counters = Arc::new(Counters::default());
+    let gate = Gate {
+        config: Arc::new(ArcSwap::new(server_tls)),
+        trust: standing.trust.clone(),
+        moment: standing.moment.clone(),
+        bounds: Bounds::default(),
+        counters: counters.clone(),
+    };
+    let serving = Serving {
+        gate: Arc::new(gate),
+        connections: Connections::default(),
+        calls: Arc::new(Calls::new(STREAMING)),
+        lifetime: Lifetime::default(),
+    };
+    Ok(Gateway { listener, serving, routes, ledger, ledger_thread, tasks, stop, counters })
+}
+
+/// Calls that last as long as the caller likes.
+const STREAMING: [&str; 4] = [
+    "/tongban.exchange.v1.ExchangeService/SubmitStream",
+    "/tongban.exchange.v1.ExchangeService/Receive",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
+
+impl Gateway {
+    /// Where the gateway listens.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Refusals at the gate, by reason.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// Serves until `stop`, then drains: no new calls, those under way end, then the couriers stop and the ledger
+    /// writes its mark.
+    ///
+    /// # Errors
+    /// The store failed: what was answered is safe, nothing more can be promised, and the process must start anew.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let Gateway { listener, serving, routes, ledger, ledger_thread, mut tasks, stop: stopping, .. } = self;
+        let failed = ledger.clone();
+        let served = async {
+            let end = stopping.clone();
+            serve(listener, serving, routes, async move { end.cancelled().await }).await;
+        };
+        tokio::pin!(served);
+        let failure = tokio::select! {
+            () = stop => None,
+            cause = failed.failed() => Some(cause),
+            () = &mut served => None,
+        };
+        stopping.cancel();
+        if failure.is_none() {
+            served.await;
+        }
+        tasks.shutdown().await;
+        drop((ledger, failed));
+        match failure {
+            Some(cause) => Err(ServerError::StoreFailed(cause)),
+            None => {
+                await_thread(ledger_thread).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Waits for the ledger's last commit and mark; calls that were cut may hold it for a moment longer.
+async fn await_thread(thread: std::thread::JoinHandle<()>) {
+    let joined = tokio::task::spawn_blocking(move || drop(thread.join()));
+    if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
+        tracing::warn!("the ledger is still held; the mark is written at the next start");
+    }
+}
+
+fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
+    let alliance_key = keys::read_text(&config.alliance_key)?;
+    let alliance_key = VerifyingKey::parse(alliance_key.trim_end()).map_err(ServerError::AllianceKey)?;
+    let note = keys::read_text(&config.directory)?;
+    let directory = Directory::open(&note, &alliance_key)?;
+    if *directory.alliance() != config.alliance {
+        let (found, configured) = (directory.alliance().as_str().to_owned(), config.alliance.as_str().to_owned());
+        return Err(ServerError::OtherAlliance { found, configured });
+    }
+    let own = Member::City(config.city.clone());
+    if directory.member(&own).is_none() {
+        return Err(ServerError::NotAMember(own));
+    }
+    let members = directory.entries().map(|entry| member_trust(config, entry)).collect::<Result<_, _>>()?;
+    let trust = Trust::build(config.alliance.clone(), members)
+        .map_err(|faults| ServerError::Trust(faults.iter().map(ToString::to_string).collect()))?;
+    Ok(Standing {
+        own,
+        directory: Arc::new(directory),
+        note: Arc::new(ArcSwap::from_pointee(note)),
+        trust: Arc::new(ArcSwap::from_pointee(trust)),
+        moment: Moment::new(move || clock.now()),
+        clock,
+    })
+}
+
+/// What a member's record and its revocation lists say. A list that is missing stops that member only, at its handshake.
+fn member_trust(config: &Config, entry: &crate::directory::Entry) -> Result<MemberTrust, ServerError> {
+    let record = &entry.record;
+    let crls = match keys::read_crls(&config.crls.of(&record.member)) {
+        Ok(crls) => crls,
+        Err(KeyFileError::Missing { path }) => {
+            if record.crl == CrlPolicy::Required {
+                tracing::warn!(member = %record.member, path = %path.display(), "no revocation list: the member is refused");
+            }
+            vec![]
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(MemberTrust {
+        member: record.member.clone(),
+        roots: record.roots.clone(),
+        issuers: vec![],
+        crl: match record.crl {
+            CrlPolicy::Required => trust::CrlPolicy::Required,
+            CrlPolicy::None => trust::CrlPolicy::None,
+        },
+        crls,
+        pin: record.key_pin,
+        days_max: record.days_max,
+    })
+}
+
+fn own(config: &Config) -> Result<Own, ServerError> {
+    Ok(Own { chain: keys::read_certificates(&config.certificate)?, key: keys::read_private_key(&config.key)? })
+}
+
+/// A gateway with another's certificate would be refused by every partner: better to say so at the start.
+fn check_own_certificate(config: &Config, standing: &Standing, own_party: &Party) -> Result<(), ServerError> {
+    let chain = keys::read_certificates(&config.certificate)?;
+    let trust = standing.trust.load();
+    let identity = trust.verify(&chain, crate::tls::profile::Usage::Server, standing.moment.unix());
+    match identity {
+        Ok(identity) if identity.party == *own_party => Ok(()),
+        Ok(identity) => Err(ServerError::Certificate(format!("it is for {}, not {own_party}", identity.party))),
+        Err(refused) => Err(ServerError::Certificate(refused.to_string())),
+    }
+}
+
+/// The log's signing key: its name is that of the same public key in our own record.
+fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerError> {
+    let seed = keys::read_seed(&config.log_key)?;
+    let record =
+        standing.directory.member(&standing.own).ok_or_else(|| ServerError::NotAMember(standing.own.clone()))?;
+    for key in &record.log_keys {
+        let signing = SigningKey::from_seed(key.name(), seed.bytes()).map_err(ServerError::AllianceKey)?;
+        if signing.verifying_key() == key {
+            return Ok(signing);
+        }
+    }
+    Err(ServerError::LogKey(standing.own.clone()))
+}
+
+/// A dialler for each partner that can be dialled.
+fn partners(config: &Config, standing: &Standing) -> Result<Vec<(Member, Dialer)>, ServerError> {
+    let mut partners = Vec::new();
+    for entry in standing.directory.entries().filter(|entry| entry.record.member != standing.own) {
+        let record = &entry.record;
+        let addresses: Vec<Uri> =
+            record.endpoints.iter().filter_map(|endpoint| format!("https://{endpoint}").parse().ok()).collect();
+        if addresses.is_empty() {
+            continue;
+        }
+        let expected = Party::gateway(config.alliance.clone(), record.member.clone());
+        let tls = client_config(standing.trust.clone(), own(config)?, standing.moment.clone(), expected);
+        let tls = tls.map_err(|error| ServerError::Certificate(error.to_string()))?;
+        partners.push((record.member.clone(), Dialer::new(Dialler::new(tls), addresses)));
+    }
+    Ok(partners)
+}
+
+fn rules(config: &Config, standing: &Standing) -> Rules {
+    let reachable = standing.directory.entries().filter(|entry| !entry.record.endpoints.is_empty());
+    let cities = reachable.filter_map(|entry| match &entry.record.member {
+        Member::City(city) if *city != config.city => Some(city.clone()),
+        _ => None,
+    });
+    let tables = Tables {
+        own: config.city.clone(),
+        systems: config.systems.clone(),
+        cities: cities.collect::<BTreeSet<_>>(),
+        version: 0,
+    };
+    Rules { tables, grants: config.grants.clone() }
+}
+
+async fn routes(config: &Config, exchange: Exchange, ground: &Ground, standing: &Standing) -> Routes {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let evidence = Evidence { own: config.city.clone(), readers: ground.readers.clone() };
+    let directory = DirectoryDoor { note: standing.note.clone() };
+    health.set_serving::<ExchangeServiceServer<Exchange>>().await;
+    health.set_serving::<EvidenceServiceServer<Evidence>>().await;
+    health.set_serving::<DirectoryServiceServer<DirectoryDoor>>().await;
+    tracing::debug!(started = %standing.clock.now(), "routes are built");
+    Routes::new(health_service)
+        .add_service(
+            ExchangeServiceServer::new(exchange)
+                .max_decoding_message_size(EXCHANGE_DECODE_BYTES_MAX)
+                .max_encoding_message_size(ENCODE_BYTES_MAX),
+        )
+        .add_service(
+            EvidenceServiceServer::new(evidence)
+                .max_decoding_message_size(DECODE_BYTES_MAX)
+                .max_encoding_message_size(ENCODE_BYTES_MAX),
+        )
+        .add_service(
+            DirectoryServiceServer::new(directory)
+                .max_decoding_message_size(DECODE_BYTES_MAX)
+                .max_encoding_message_size(ENCODE_BYTES_MAX),
+        )
+}
