@@ -306,6 +306,8 @@ prop_compose! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_evidence_reads_back_as_it_was_written(meant in any_evidence()) {
         match meant.to_leaf() {
