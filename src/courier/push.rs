@@ -37,9 +37,12 @@ pub struct Push {
     /// What came with an outcome, until it is settled.
     fates: HashMap<Seq, Fate>,
     homeward: Homeward,
-    news: (mpsc::Sender<(SessionId, News)>, mpsc::Receiver<(SessionId, News)>),
-    done: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
+    news: Channel<(SessionId, News)>,
+    done: Channel<Done>,
 }
+
+/// Both ends of a channel: the loop hears what the tasks beside it say.
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
 /// Receipts on their way home: one batch at a time.
 #[derive(Default)]

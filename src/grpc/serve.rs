@@ -19,6 +19,7 @@ use tower::util::Oneshot;
 use tower::{Layer, ServiceExt};
 use tracing::{debug, info, warn};
 
+use crate::chance;
 use crate::grpc::front::{Calls, Front, FrontLayer};
 use crate::limits::{
     CONNECTION_AGE_MS, CONNECTION_GRACE_MS, CONNECTIONS_PER_PARTY_MAX, DRAIN_MS, HEADER_LIST_BYTES_MAX,
@@ -171,6 +172,6 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 
 /// The age of one connection: within a tenth of the standard, so that clients do not all come back at once.
 fn aged(age: Duration) -> Duration {
-    let chance = getrandom::u32().unwrap_or(u32::MAX / 2);
+    let chance = chance::bytes().map_or(u32::MAX / 2, u32::from_be_bytes);
     age.mul_f64(0.9 + 0.2 * f64::from(chance) / f64::from(u32::MAX))
 }
