@@ -270,6 +270,26 @@ async fn a_partner_that_is_away_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn receipts_find_their_way_home_though_nothing_else_goes_there() {
+    let alliance = two_cities();
+    let (liuzhou, foshan) = (alliance.start("450200").await, alliance.start("440600").await);
+    let window = alliance.client("450200", "window");
+    let sent = envelope(LIUZHOU, FOSHAN);
+    window.submit(sent.clone()).await.unwrap();
+    window.until("", &sent.message_id, pbe::State::Consigned).await;
+    liuzhou.stop().await;
+    let mut mailbox = alliance.client(FOSHAN.0, FOSHAN.1).receive(1).await;
+    let (delivery, _) = mailbox.delivery().await;
+    mailbox.acknowledge(&delivery.delivery_id).await;
+    mailbox.settled().await;
+    foshan.stop().await;
+    // The recipient comes back first and finds nobody; the origin comes back and is told.
+    let (_foshan, _liuzhou) = (alliance.start("440600").await, alliance.start("450200").await);
+    let window = alliance.client("450200", "window");
+    window.until("", &sent.message_id, pbe::State::Confirmed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_seen_by_its_parties_and_by_nobody_else() {
     let alliance =
         Alliance::new(&[("450200", &["window", "archive"]), ("440600", &["approval"]), ("640100", &["desk"])]);
