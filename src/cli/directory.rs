@@ -319,7 +319,7 @@ fn alliance_key(directory: &Path, given: Option<&str>) -> Result<VerifyingKey, F
 }
 
 /// A vkey line, or the file that holds one.
-fn public_key(given: &str) -> Result<VerifyingKey, Failure> {
+pub(super) fn public_key(given: &str) -> Result<VerifyingKey, Failure> {
     match VerifyingKey::parse(given) {
         Ok(key) => Ok(key),
         Err(_) => read_vkey(Path::new(given)),

@@ -1,11 +1,19 @@
 //! Decides which command runs and with which exit code it ends. Never does a command's work: each family has its file.
 
+mod client;
 mod directory;
+mod files;
 mod init;
+mod message;
 mod out;
 mod pki;
+mod receipt;
+mod receive;
+mod send;
 mod serve;
+mod span;
 mod text;
+mod verify;
 mod version;
 
 use std::io;
@@ -45,6 +53,12 @@ enum Command {
     Directory(directory::Command),
     Init(init::Init),
     Serve(serve::Serve),
+    Send(Box<send::Send>),
+    Receive(Box<receive::Receive>),
+    Message(Box<message::Message>),
+    #[command(subcommand)]
+    Receipt(receipt::Command),
+    Verify(verify::Verify),
     /// Print the version
     Version,
 }
@@ -168,6 +182,11 @@ pub fn run() -> ExitCode {
         Command::Directory(command) => directory::run(command, &out),
         Command::Init(command) => init::run(command, &out),
         Command::Serve(command) => serve::run(command, &out),
+        Command::Send(command) => send::run(&command, &out),
+        Command::Receive(command) => receive::run(&command, &out),
+        Command::Message(command) => message::run(&command, &out),
+        Command::Receipt(command) => receipt::run(&command, &out),
+        Command::Verify(command) => verify::run(&command, &out),
         Command::Version => version::run(&out),
     };
     answer.unwrap_or_else(|failure| tell(failure, &out)).into()

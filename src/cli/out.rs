@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::text::Lang;
@@ -51,6 +52,12 @@ impl Out {
     /// Says a line to the person at the terminal. Nobody listening is no fault.
     pub fn say(&self, line: &str) {
         let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
+    /// A bar on stderr that counts to `length`; nothing is drawn where nobody looks.
+    pub fn bar(&self, length: u64) -> ProgressBar {
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
+        ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
     /// Says the way out, on its own line.

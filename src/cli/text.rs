@@ -4,8 +4,12 @@
 use clap::ValueEnum;
 
 use crate::directory::{CanonicalError, DirectoryError, Fault, RecordError, UpdateError};
+use crate::evidence::LeafError;
 use crate::keys::KeyFileError;
+use crate::receipt::ReceiptError;
+use crate::tlog::checkpoint::CheckpointError;
 use crate::tlog::note::{KeyError, NoteError};
+use crate::tlog::receipt_file::VerifyError;
 
 /// The language of a command's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -138,5 +142,73 @@ pub fn fault_zh(fault: &Fault) -> String {
         Fault::Twice(what) => format!("{what} 出现两次"),
         Fault::Unrecognisable => "既无根证书也无公钥指纹：无从识别该成员".to_owned(),
         Fault::Itself => "成员列出了自己".to_owned(),
+    }
+}
+
+/// [`ReceiptError`] in Chinese.
+pub fn receipt_zh(fault: &ReceiptError) -> String {
+    match fault {
+        ReceiptError::Leaf(why) => format!("叶子：{}", leaf_zh(*why)),
+        ReceiptError::Proof(why) => format!("{}：{}", part_zh(why.part()), verify_zh(why)),
+        ReceiptError::Issuer { said, keeper } => format!("签发者：叶子以 {said} 的名义，日志却属于 {keeper}"),
+        ReceiptError::Key { said, origin } => format!("密钥：叶子所列密钥 {said:08x} 不是日志 {origin} 的密钥"),
+    }
+}
+
+/// The part of a receipt, [`VerifyError::part`], in Chinese.
+pub fn part_zh(part: &str) -> &str {
+    match part {
+        "format" => "格式",
+        "index" => "序号",
+        "proof" => "证明",
+        "size" => "大小",
+        "root" => "根哈希",
+        "leaf" => "叶子",
+        "leaf or proof" => "叶子或证明",
+        "origin" => "日志名",
+        "signature" => "签名",
+        "issuer" => "签发者",
+        "key" => "密钥",
+        other => other,
+    }
+}
+
+/// [`VerifyError`] in Chinese.
+pub fn verify_zh(fault: &VerifyError) -> String {
+    use VerifyError::*;
+    match fault {
+        Format { line } => format!("第 {line} 行不符合 tlog-proof 的格式"),
+        Index { index, size } => format!("序号 {index} 不在所签的 {size} 项之内"),
+        Proof { expected, found } => format!("证明有 {found} 个哈希，按序号与大小应为 {expected} 个"),
+        Size => "大小不是所签的大小".to_owned(),
+        Root => "根哈希既不是所签的，也不是由叶子与证明算得的".to_owned(),
+        LeafOrProof => "由叶子与证明算不出所签的根哈希：叶子、序号或证明被改动".to_owned(),
+        Origin(name) => format!("没有名为 {name:?} 的可信日志密钥"),
+        Signature(why) => format!("检查点不是该日志所签：{}", checkpoint_zh(why)),
+    }
+}
+
+fn checkpoint_zh(fault: &CheckpointError) -> String {
+    match fault {
+        CheckpointError::Lines => "检查点不是恰好三行".to_owned(),
+        CheckpointError::Origin => "检查点的日志名不合规定".to_owned(),
+        CheckpointError::Size => "检查点的大小不是规范的十进制数".to_owned(),
+        CheckpointError::Root => "检查点的根哈希不是规范的 base64".to_owned(),
+        CheckpointError::UnknownLog(name) => format!("没有名为 {name:?} 的已知密钥"),
+        CheckpointError::Unsigned(name) => format!("日志 {name:?} 未签署该检查点"),
+        CheckpointError::Note(why) => note_zh(why),
+    }
+}
+
+fn leaf_zh(fault: LeafError) -> String {
+    match fault {
+        LeafError::TooLong => "过长".to_owned(),
+        LeafError::Version => "版本或种类不明".to_owned(),
+        LeafError::Truncated => "在字段中间结束".to_owned(),
+        LeafError::Order(tag) => format!("字段 {tag:#04x} 次序不对、重复或为空"),
+        LeafError::Unknown(tag) => format!("字段 {tag:#04x} 不明，且不可忽略"),
+        LeafError::Value(tag) => format!("字段 {tag:#04x} 的值不合规定"),
+        LeafError::Missing(tag) => format!("缺少字段 {tag:#04x}"),
+        LeafError::NotCanonical => "不是规范写法".to_owned(),
     }
 }

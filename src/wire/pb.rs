@@ -1,4 +1,4 @@
-//! The generated types, as the protos nest them. Named only in `wire`, `grpc` and `courier::dial`.
+//! The generated types, as the protos nest them. Named only in `wire`, `grpc`, `courier::dial` and `cli::client`.
 
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
 

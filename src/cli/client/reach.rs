@@ -1,0 +1,221 @@
+//! Decides which files and which address stand for a system on the command line: those of a development alliance's
+//! folder, or those named one by one. Reads them all before anything is dialled, and never writes one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use clap::Args;
+use tonic::transport::Channel;
+
+use super::super::directory::public_key;
+use super::super::{Exit, Failure, now};
+use crate::directory::{CrlPolicy, Directory, Endpoint, MemberRecord};
+use crate::keys::{self, KeyFileError};
+use crate::message::Address;
+use crate::party::{Member, Name, Party, Role};
+use crate::tls::config::{Moment, Own, client_config};
+use crate::tls::dial::Dialler;
+use crate::tls::trust::{self, MemberTrust, Trust};
+
+/// Who speaks, and where.
+#[derive(Args)]
+pub struct As {
+    /// Who you are: a city and one of its systems
+    #[arg(long = "as", value_name = "CITY/SYSTEM", value_parser = system)]
+    me: Me,
+    /// The development alliance, which holds all of the files below
+    #[arg(long, default_value = "certs/dev", help_heading = "Connection")]
+    dir: PathBuf,
+    /// Where the city's gateway is dialled [default: the first address of its member record]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Connection")]
+    gateway: Option<Endpoint>,
+    /// The system's certificate chain [default: DIR/CITY/systems/SYSTEM.pem]
+    #[arg(long, help_heading = "Connection")]
+    cert: Option<PathBuf>,
+    /// The system's private key [default: beside the certificate, .key]
+    #[arg(long, help_heading = "Connection")]
+    key: Option<PathBuf>,
+    /// The alliance's signed directory [default: DIR/directory.note]
+    #[arg(long, help_heading = "Connection")]
+    directory: Option<PathBuf>,
+    /// The alliance's public key, a file or a vkey line [default: alliance.vkey beside the directory]
+    #[arg(long, value_name = "VKEY", help_heading = "Connection")]
+    alliance_key: Option<String>,
+    /// The city's revocation list [default: DIR/CITY/crl.pem]
+    #[arg(long, help_heading = "Connection")]
+    crl: Option<PathBuf>,
+}
+
+/// A system of a city.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Me {
+    address: Address,
+    name: Name,
+}
+
+/// All that a client needs, read and checked.
+pub struct Reach {
+    pub me: Address,
+    pub directory: Directory,
+    pub gateway: String,
+    pub channel: Channel,
+}
+
+impl As {
+    /// The same as `--as ME --dir DIR`.
+    pub fn of(me: &Address, dir: &Path) -> Option<As> {
+        let me = Me { address: me.clone(), name: me.system.clone()? };
+        let dir = dir.to_owned();
+        Some(As { me, dir, gateway: None, cert: None, key: None, directory: None, alliance_key: None, crl: None })
+    }
+
+    /// Reads the files and prepares the connection.
+    pub fn reach(&self) -> Result<Reach, Failure> {
+        let directory = self.read_directory()?;
+        let city = &self.me.address.city;
+        let member = Member::City(city.clone());
+        let record = directory.member(&member).ok_or_else(|| {
+            let (en, zh) = (format!("{member} is not in the directory"), format!("目录中没有成员 {member}"));
+            Failure::new(Exit::Data, en, zh)
+        })?;
+        let gateway = match (&self.gateway, record.endpoints.first()) {
+            (Some(given), _) => given.to_string(),
+            (None, Some(first)) => first.to_string(),
+            (None, None) => return Err(nowhere(&member)),
+        };
+        let trust = self.trust(&directory, record)?;
+        let own = self.own(&directory, &trust)?;
+        let expected = Party::gateway(directory.alliance().clone(), member);
+        let trust = Arc::new(ArcSwap::from_pointee(trust));
+        let config = client_config(trust, own, Moment::new(now), expected).map_err(|fault| {
+            let (en, zh) = (format!("certificate and key: {fault}"), format!("证书与私钥：{fault}"));
+            Failure::new(Exit::Data, en, zh)
+        })?;
+        let address = format!("https://{gateway}").parse().map_err(|_| {
+            Failure::new(Exit::Usage, format!("{gateway} is no address"), format!("{gateway} 不是地址"))
+        })?;
+        let channel = Dialler::new(config).channel(address);
+        Ok(Reach { me: self.me.address.clone(), directory, gateway, channel })
+    }
+
+    fn read_directory(&self) -> Result<Directory, Failure> {
+        let path = self.directory.clone().unwrap_or_else(|| self.dir.join("directory.note"));
+        let beside = path.with_file_name("alliance.vkey").display().to_string();
+        let key = public_key(self.alliance_key.as_deref().unwrap_or(&beside)).map_err(|failure| {
+            failure.hint(
+                "name the folder with --dir, or the key with --alliance-key",
+                "请用 --dir 指明目录，或用 --alliance-key 指明公钥",
+            )
+        })?;
+        let directory = Directory::open(&keys::read_text(&path)?, &key);
+        directory.map_err(|fault| Failure::from(fault).at(path.display()))
+    }
+
+    /// Trusts the own city's authority and no other: nobody else is dialled.
+    fn trust(&self, directory: &Directory, record: &MemberRecord) -> Result<Trust, Failure> {
+        let path = self.crl.clone().unwrap_or_else(|| self.city_folder().join("crl.pem"));
+        let crls = match keys::read_crls(&path) {
+            Err(KeyFileError::Missing { .. }) if record.crl == CrlPolicy::None => vec![],
+            other => other?,
+        };
+        let member = MemberTrust {
+            member: record.member.clone(),
+            roots: record.roots.clone(),
+            issuers: vec![],
+            crl: match record.crl {
+                CrlPolicy::Required => trust::CrlPolicy::Required,
+                CrlPolicy::None => trust::CrlPolicy::None,
+            },
+            crls,
+            pin: record.key_pin,
+            days_max: record.days_max,
+        };
+        Trust::build(directory.alliance().clone(), vec![member]).map_err(|faults| {
+            let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Failure::new(Exit::Data, all.join("\n"), format!("{}：{}", path.display(), all.join("\n")))
+        })
+    }
+
+    /// The certificate and its key, provided that they are this system's and still valid: a gateway that refuses them
+    /// says so in its own log only.
+    fn own(&self, directory: &Directory, trust: &Trust) -> Result<Own, Failure> {
+        let name = self.me.name.as_str();
+        let path = self.cert.clone().unwrap_or_else(|| self.city_folder().join("systems").join(format!("{name}.pem")));
+        let key = self.key.clone().unwrap_or_else(|| path.with_extension("key"));
+        let chain = keys::read_certificates(&path).map_err(|fault| self.missing_system(fault))?;
+        let own = Own { chain, key: keys::read_private_key(&key)? };
+        let party = Party {
+            alliance: directory.alliance().clone(),
+            member: Member::City(self.me.address.city.clone()),
+            role: Role::System(self.me.name.clone()),
+        };
+        let leaf = own.chain.first().and_then(|leaf| trust.whose(leaf).ok());
+        match leaf {
+            Some(identity) if identity.party == party && identity.not_after < now() => {
+                let (path, end) = (path.display(), identity.not_after);
+                Err(Failure::new(Exit::Data, format!("{path}: expired on {end}"), format!("{path}：已于 {end} 过期")))
+            }
+            Some(identity) if identity.party == party => Ok(own),
+            other => {
+                let found = other.map_or_else(|| "nobody of this alliance".to_owned(), |other| other.party.to_string());
+                let path = path.display();
+                let zh = format!("{path}：证书名为 {found}，而非 {party}");
+                Err(Failure::new(Exit::Data, format!("{path}: is for {found}, not {party}"), zh))
+            }
+        }
+    }
+
+    fn missing_system(&self, fault: KeyFileError) -> Failure {
+        let missing = matches!(fault, KeyFileError::Missing { .. }) && self.cert.is_none();
+        let failure = Failure::from(fault);
+        if !missing {
+            return failure;
+        }
+        let (city, name) = (self.me.address.city.as_str(), self.me.name.as_str());
+        let add = format!("tongban pki add-system {city} {name} --dir {}", self.dir.display());
+        failure.hint(format!("make it with: {add}"), format!("可用此命令制作：{add}"))
+    }
+
+    fn city_folder(&self) -> PathBuf {
+        self.dir.join(self.me.address.city.as_str())
+    }
+}
+
+fn nowhere(member: &Member) -> Failure {
+    let (en, zh) = (format!("{member} has no address in its record"), format!("{member} 的成员记录没有地址"));
+    Failure::new(Exit::Usage, en, zh).hint("name it with --gateway HOST:PORT", "请用 --gateway HOST:PORT 指明地址")
+}
+
+/// Reads `CITY/SYSTEM`.
+fn system(given: &str) -> Result<Me, String> {
+    let address = address(given)?;
+    let name = address.system.clone().ok_or("CITY/SYSTEM, e.g. 450200/window")?;
+    Ok(Me { address, name })
+}
+
+/// Reads `CITY` or `CITY/SYSTEM`.
+pub fn address(given: &str) -> Result<Address, String> {
+    let (city, system) = match given.split_once('/') {
+        Some((city, system)) => (city, Some(system)),
+        None => (given, None),
+    };
+    let city = city.parse().map_err(|fault: crate::party::NameError| fault.to_string())?;
+    let system = system.map(str::parse).transpose().map_err(|fault: crate::party::NameError| fault.to_string())?;
+    Ok(Address { city, system })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_a_city_and_a_name() {
+        let me = system("450200/window").unwrap();
+        assert_eq!((me.address.to_string(), me.name.as_str()), ("450200/window".to_owned(), "window"));
+        for bad in ["450200", "450200/", "/window", "4502/window", "450200/a/b", "450200/.."] {
+            assert!(system(bad).is_err(), "{bad}");
+        }
+        assert_eq!(address("440600").unwrap().to_string(), "440600");
+    }
+}

@@ -1,0 +1,121 @@
+//! Decides how what a command was sent lands on disk: whole or not at all, durable, and never over another file. Never
+//! follows a path that came over the wire: names are given by the caller, one level deep.
+
+#![allow(clippy::disallowed_methods, reason = "writes, syncs and renames")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::{Exit, Failure};
+use crate::keys::KeyFileError;
+
+/// Makes a folder and all above it.
+pub fn folder(path: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path).map_err(|fault| {
+        let path = path.display();
+        Failure::new(Exit::CantCreate, format!("{path}: {fault}"), format!("{path}：无法建立文件夹：{fault}"))
+    })
+}
+
+/// Writes files into a folder that exists. A file that is there with the same content stays; one with another content
+/// refuses the whole, before anything is written.
+pub fn keep(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+    let mut missing = Vec::new();
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        match fs::read(&path) {
+            Ok(held) if held == *bytes => {}
+            Ok(_) => return Err(KeyFileError::Exists { path }.into()),
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => missing.push((name, bytes)),
+            Err(source) => return Err(KeyFileError::Io { path, source }.into()),
+        }
+    }
+    for (name, bytes) in missing {
+        write_new(&folder.join(name), bytes)?;
+    }
+    Ok(File::open(folder)?.sync_all()?)
+}
+
+/// Writes a folder of files that did not exist; after a crash it is whole or absent. One that is there with these very
+/// files stays as it is.
+pub fn keep_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+    if folder.exists() {
+        return keep(folder, files);
+    }
+    let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
+        return Err(KeyFileError::NotAFile { path: folder.to_owned() }.into());
+    };
+    // Left behind by a command that was cut off; nothing in it was ever acknowledged.
+    let unfinished = parent.join(format!(".{}.new", name.to_string_lossy()));
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    self::folder(&unfinished)?;
+    keep(&unfinished, files)?;
+    fs::rename(&unfinished, folder)?;
+    Ok(File::open(parent)?.sync_all()?)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let written = OpenOptions::new().write(true).create_new(true).open(path).and_then(|mut file| {
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        if written.is_err() {
+            // What is half written is of no use; the first fault is the one to tell.
+            let _ = fs::remove_file(path);
+        }
+        written
+    });
+    written.map_err(|source| {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::AlreadyExists => KeyFileError::Exists { path }.into(),
+            _ => KeyFileError::Io { path, source }.into(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn fresh(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("tongban-files-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        dir
+    }
+
+    fn files(text: &str) -> Vec<(String, Vec<u8>)> {
+        vec![("a".to_owned(), b"a".to_vec()), ("b".to_owned(), text.as_bytes().to_vec())]
+    }
+
+    #[test]
+    fn keeping_twice_changes_nothing_and_another_content_is_refused_whole() {
+        let dir = fresh("keep");
+        folder(&dir).unwrap();
+        keep(&dir, &files("one")).unwrap();
+        keep(&dir, &files("one")).unwrap();
+        fs::remove_file(dir.join("a")).unwrap();
+        let refused = keep(&dir, &files("two")).unwrap_err();
+        assert_eq!(refused.exit, Exit::CantCreate);
+        assert!(!dir.join("a").exists(), "nothing is written when something is refused");
+        assert_eq!(fs::read(dir.join("b")).unwrap(), b"one");
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_whole_or_absent() {
+        let dir = fresh("folder");
+        folder(&dir).unwrap();
+        fs::create_dir(dir.join(".m.new")).unwrap();
+        fs::write(dir.join(".m.new/half"), "x").unwrap();
+        keep_folder(&dir.join("m"), &files("one")).unwrap();
+        keep_folder(&dir.join("m"), &files("one")).unwrap();
+        assert_eq!(fs::read_dir(dir.join("m")).unwrap().count(), 2);
+        assert!(keep_folder(&dir.join("m"), &files("two")).is_err());
+        assert!(!dir.join(".m.new").exists());
+        fs::remove_dir_all(dir).unwrap();
+    }
+}

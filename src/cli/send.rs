@@ -1,0 +1,123 @@
+//! Decides what `tongban send` does: a message made from the command line, submitted, its receipt checked, and its way
+//! followed if asked. Never says that a message is accepted before the receipt holds.
+
+mod draft;
+mod many;
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::draft::Draft;
+use super::client::{As, Client, Told, Trouble, converse};
+use super::out::table;
+use super::span::Span;
+use super::{Answer, Exit, Failure, Lang, Out, message};
+use crate::evidence::State;
+use crate::id::MessageId;
+use crate::receipt::Checked;
+
+/// How often a message that is followed is asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Submit a message to the city's own gateway
+#[derive(Args)]
+pub struct Send {
+    #[command(flatten)]
+    who: As,
+    #[command(flatten)]
+    draft: draft::Written,
+    /// The message's id, a UUID [default: a new one]; the same message again gets the same receipt
+    #[arg(long, value_name = "UUID")]
+    id: Option<MessageId>,
+    /// Send so many messages, each with its own id, over one stream
+    #[arg(long, value_name = "N", conflicts_with_all = ["id", "wait"], value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Follow the message to its end, for a minute or as long as given
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "60s")]
+    wait: Option<Span>,
+}
+
+/// Submits what the command line says.
+pub fn run(args: &Send, out: &Out) -> Answer {
+    let draft = Draft::read(&args.draft)?;
+    let client = Client::new(args.who.reach()?);
+    match args.count {
+        Some(count) => converse(many::submit(&client, &draft, count, out)),
+        None => converse(one(&client, &draft, args, out)),
+    }
+}
+
+async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
+    let id = args.id.map_or_else(draft::new_id, Ok)?;
+    let envelope = draft.envelope(&client.me, id)?;
+    draft::check(&envelope)?;
+    let accepted = client.submit(&envelope).await.map_err(|trouble| trouble.shown(out))?;
+    let Some(patience) = args.wait else {
+        out.show(&accepted_json(&accepted), || accepted_table(&[&accepted], out.lang))?;
+        return Ok(Exit::Done);
+    };
+    if !out.json() {
+        out.print(&format!("{}\n", accepted_table(&[&accepted], out.lang)))?;
+    }
+    let told = follow(client, id, patience).await.map_err(|trouble| trouble.shown(out))?;
+    let mut shown = accepted_json(&accepted);
+    shown["message"] = told.json();
+    out.show(&shown, || message::timeline(&told, out.lang))?;
+    verdict(&told, patience, out)
+}
+
+/// Asks for the message until it has ended or patience has.
+async fn follow(client: &Client, id: MessageId, patience: Span) -> Result<Told, Trouble> {
+    let until = Instant::now() + Duration::from(patience);
+    loop {
+        let told = client.message(None, id).await?;
+        if told.state.is_final() || Instant::now() >= until {
+            return Ok(told);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn verdict(told: &Told, patience: Span, out: &Out) -> Answer {
+    if !told.state.is_final() {
+        let en = format!("still {} after {patience}; it goes on", told.state);
+        let zh = format!("{patience} 后仍为 {}，消息继续办理", told.state);
+        let look = format!("tongban message {} …", told.id);
+        return Err(
+            Failure::new(Exit::TempFail, en, zh).hint(format!("look again with: {look}"), format!("稍后查看：{look}"))
+        );
+    }
+    out.say(&message::state_line(told, out.lang));
+    Ok(if told.state == State::Confirmed { Exit::Done } else { Exit::No })
+}
+
+/// What a receipt of acceptance says, as data.
+fn accepted_json(accepted: &Checked) -> Value {
+    let evidence = &accepted.evidence;
+    json!({
+        "message_id": evidence.message_id.to_string(),
+        "event": evidence.event.as_str(),
+        "to": evidence.to.as_ref().map(ToString::to_string),
+        "receipt_id": evidence.id.to_string(),
+        "log": accepted.log_origin,
+        "index": accepted.receipt.proof.index,
+        "time": evidence.at.to_string(),
+        "header_digest": evidence.header_digest.to_string(),
+        "expires_at": evidence.expires_at.map(|at| at.to_string()),
+    })
+}
+
+fn accepted_table(accepted: &[&Checked], lang: Lang) -> String {
+    let head = match lang {
+        Lang::En => ["message", "event", "log", "index", "time"],
+        Lang::Zh => ["消息", "事件", "日志", "序号", "时间"],
+    };
+    let row = |accepted: &&Checked| {
+        let evidence = &accepted.evidence;
+        let (id, event, at) = (evidence.message_id.to_string(), evidence.event.to_string(), evidence.at.to_string());
+        vec![id, event, accepted.log_origin.clone(), accepted.receipt.proof.index.to_string(), at]
+    };
+    table(&head, accepted.iter().map(row))
+}
