@@ -205,3 +205,34 @@ pub const MEMBERS_MAX: usize = 4_096;
 pub const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of a file with certificates, revocations, a record or a directory: 16 MiB.
 pub const PUBLIC_FILE_BYTES_MAX: u64 = 16 << 20;
+
+// The log.
+/// Bytes of a signed note: a directory of 6,000 members, each with a record of 1.3 kB.
+pub const NOTE_BYTES_MAX: usize = 8 << 20;
+/// Signature lines of a note; C2SP asks readers to take 16.
+pub const SIGNATURES_MAX: usize = 32;
+/// Leaves of a log, 2⁶³ − 1: the largest number that an SQL integer and Go's `int64` hold alike.
+pub const LEAVES_MAX: u64 = i64::MAX as u64;
+/// Bytes of a receipt file: a checkpoint with sixteen post-quantum signatures of 5 kB in base64, the most C2SP asks of a
+/// reader, and as much again for proof and extra data.
+pub const PROOF_BYTES_MAX: usize = 256 << 10;
+/// Verified checkpoints that a checker remembers: a batch of receipts shares a few, and 64 cost some 20 kB.
+pub const CHECKPOINTS_CACHED_MAX: usize = 64;
+/// Leaves whose bytes are hashed anew at every start; the whole log is the scrub's affair.
+pub const REHASHED_AT_START: u64 = 4_096;
+/// Milliseconds by which the high-water mark may lag behind what was shown.
+pub const MARK_EVERY_MS: u64 = 1_000;
+
+// Answers.
+/// Bytes of a receipt batch's name.
+pub const BATCH_ID_BYTES_MAX: usize = 64;
+/// Milliseconds advised before a retry.
+pub const RETRY_AFTER_MS: u64 = 1_000;
+/// Bytes of the status text that travels in a header.
+pub const STATUS_TEXT_BYTES_MAX: usize = 512;
+/// Bytes of status details in trailers: stock gRPC clients take header lists of 8 KiB, and base64 adds a third.
+pub const STATUS_DETAILS_BYTES_MAX: usize = 5_000;
+/// Milliseconds for which a case waits when the partner's clock or directory is behind.
+pub const PARTNER_BEHIND_MS: u64 = 60_000;
+/// Rows of one lane that wait for a retry and are held beside the loaded ones.
+pub const LANE_PARKED_MAX: usize = 8 * LANE_LOADED_MAX;

@@ -13,7 +13,7 @@ use crate::chance;
 use crate::evidence::{Code, Event as EvidenceEvent};
 use crate::lanes::{Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId};
 use crate::ledger::{Answer, Entry, Fate, Settle};
-use crate::limits::{BACKOFF_MS, RECEIPT_BATCH_MAX, WINDOW};
+use crate::limits::{BACKOFF_MS, PARTNER_BEHIND_MS, RECEIPT_BATCH_MAX, WINDOW};
 use crate::party::Member;
 use crate::reason::Reason;
 use crate::receipt::Receipt;
@@ -285,7 +285,7 @@ impl Push {
         let later = now.plus_ms(answered.retry_after_ms.unwrap_or(*BACKOFF_MS.start()));
         match verdict(&answered) {
             Verdict::Throttled => (Outcome::Throttled { at: later }, None),
-            Verdict::Later => (Outcome::RetryLater { at: now.plus_ms(RETRY_LATER_MS) }, None),
+            Verdict::Later => (Outcome::RetryLater { at: now.plus_ms(PARTNER_BEHIND_MS) }, None),
             Verdict::Final => {
                 tracing::info!(partner = %self.member, id = %in_flight.id, reason = answered.reason, "refused by the partner");
                 let text = answered.text.clone();
@@ -447,6 +447,3 @@ fn code(answered: &Answered) -> Code {
     let said = answered.reason.as_deref().and_then(|code| code.parse().ok());
     said.unwrap_or_else(|| Reason::Internal.into())
 }
-
-/// Milliseconds for which a case waits when the partner's clock or directory is behind.
-const RETRY_LATER_MS: u64 = 60_000;

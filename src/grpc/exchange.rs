@@ -17,7 +17,7 @@ use crate::courier::{Ground, Mailboxes};
 use crate::evidence::Evidence;
 use crate::intake::Intake;
 use crate::ledger::{Answer, Entry, Witness};
-use crate::limits::{DETAIL_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
+use crate::limits::{BATCH_ID_BYTES_MAX, DETAIL_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
 use crate::message::visible;
 use crate::party::{Division, Party, Role};
 use crate::reason::Reason;
@@ -208,9 +208,6 @@ fn refusal(position: u32, why: String) -> pb::RefusedReceipt {
     let status = to_wire(&Refused::new(Reason::OriginReceiptForeign).with_detail(why));
     pb::RefusedReceipt { position, status: Some(status) }
 }
-
-/// Bytes of a batch's name.
-const BATCH_ID_BYTES_MAX: usize = 64;
 
 /// An id that the caller chose, bounded before it is sent back.
 fn short(mut id: String) -> String {

@@ -69,7 +69,7 @@ impl Policy {
         Policy {
             reach: Reach::Dial,
             loaded_max: limits::LANE_LOADED_MAX,
-            parked_max: PARKED_MAX,
+            parked_max: limits::LANE_PARKED_MAX,
             attempt_ms: limits::ATTEMPT_MS,
             attempt_total_ms_max: limits::ATTEMPT_MS,
             backoff_ms: limits::BACKOFF_MS,
@@ -222,6 +222,3 @@ pub struct Stats {
     /// Outcomes and extensions that fitted no delivery and changed nothing.
     pub ignored: u64,
 }
-
-/// Rows of one lane that wait for a retry and are held beside the loaded ones.
-const PARKED_MAX: usize = 8 * limits::LANE_LOADED_MAX;

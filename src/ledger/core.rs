@@ -7,7 +7,7 @@ use super::Answer;
 use super::Entry;
 use super::batch::{Batch, Scribe};
 use super::bells::Rung;
-use crate::limits::CLOCK_UNCERTAINTY_MS;
+use crate::limits::{CLOCK_UNCERTAINTY_MS, MARK_EVERY_MS, REHASHED_AT_START};
 use crate::party::Member;
 use crate::receipt::Receipt;
 use crate::store::{self, Mark, MarkError, Seq, Writer};
@@ -150,9 +150,9 @@ impl Core {
         self.mark_behind
     }
 
-    /// Writes the mark when the last writing is `every_ms` old.
-    pub fn write_mark_if_due(&mut self, now: Time, every_ms: u64) {
-        if self.mark_behind && now.since_ms(self.marked_at) >= every_ms {
+    /// Writes the mark when it may lag no longer.
+    pub fn write_mark_if_due(&mut self, now: Time) {
+        if self.mark_behind && now.since_ms(self.marked_at) >= MARK_EVERY_MS {
             self.write_mark(now);
         }
     }
@@ -181,6 +181,3 @@ fn check_mark(writer: &Writer, mark: &Mark, tree: &Tree) -> Result<(), StartErro
     }
     Ok(())
 }
-
-/// Leaves whose bytes are hashed anew at every start; the whole log is the scrub's affair.
-const REHASHED_AT_START: u64 = 4_096;

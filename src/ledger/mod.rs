@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX};
+use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
 use crate::party::Member;
 use crate::receipt::Receipt;
 use crate::store::{LaneName, Seq};
@@ -151,7 +151,9 @@ fn run(
 ) -> Result<(), crate::store::Error> {
     loop {
         let first = if core.mark_is_behind() {
-            match runtime.block_on(async { tokio::time::timeout(MARK_EVERY, queue.recv()).await }) {
+            match runtime
+                .block_on(async { tokio::time::timeout(Duration::from_millis(MARK_EVERY_MS), queue.recv()).await })
+            {
                 Ok(job) => job,
                 Err(_) => {
                     core.write_mark(clock.now());
@@ -177,7 +179,7 @@ fn run(
                 return Err(error);
             }
         }
-        core.write_mark_if_due(now, MARK_EVERY.as_millis() as u64);
+        core.write_mark_if_due(now);
     }
     core.write_mark(clock.now());
     Ok(())
@@ -195,6 +197,3 @@ fn drain(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Entry>, Vec<onesho
     }
     (entries, replies)
 }
-
-/// How far the high-water mark may lag behind.
-const MARK_EVERY: Duration = Duration::from_secs(1);

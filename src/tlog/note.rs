@@ -8,11 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer};
 use sha2::{Digest, Sha256};
 
-/// Largest note, in bytes: a directory of 6,000 members, each with a record of 1.3 kB.
-pub const NOTE_BYTES_MAX: usize = 8 << 20;
-
-/// Most signature lines in a note. C2SP asks for at least 16; twice that leaves room and bounds the work.
-pub const SIGNATURES_MAX: usize = 32;
+pub use crate::limits::{NOTE_BYTES_MAX, SIGNATURES_MAX};
 
 /// The signature type of plain Ed25519 notes.
 const ED25519: u8 = 0x01;

@@ -10,12 +10,7 @@ use super::note::{NoteError, VerifyingKey};
 use super::proof::{ProofError, verify_inclusion};
 use super::{Hash, leaf_hash};
 
-/// Largest receipt file, in bytes: a checkpoint with sixteen post-quantum signatures of 5 kB in base64, the most C2SP asks
-/// of a reader, and as much again for proof and extra data.
-pub const PROOF_BYTES_MAX: usize = 256 << 10;
-
-/// Verified checkpoints a [`Verifier`] remembers: a batch of receipts shares a few, and 64 cost some 20 kB.
-pub const CHECKPOINTS_CACHED_MAX: usize = 64;
+pub use crate::limits::{CHECKPOINTS_CACHED_MAX, PROOF_BYTES_MAX};
 
 /// The first line of every receipt file.
 const HEADER: &str = "c2sp.org/tlog-proof@v1";

@@ -3,8 +3,7 @@
 
 use super::{EMPTY_ROOT, Hash, node_hash};
 
-/// The most leaves a tree may have, 2^63 − 1: the largest number an SQL integer and Go's `int64` hold alike.
-pub const LEAVES_MAX: u64 = i64::MAX as u64;
+pub use crate::limits::LEAVES_MAX;
 
 /// Hashes in a full tile, 256 = 2^8: the width C2SP tlog-tiles fixes.
 pub const TILE_WIDTH: u64 = 1 << TILE_BITS;

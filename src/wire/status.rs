@@ -8,6 +8,7 @@ use tonic_types::pb as rpc;
 
 use super::envelope::Fault;
 use super::{pb, receipt};
+use crate::limits::{RETRY_AFTER_MS, STATUS_DETAILS_BYTES_MAX, STATUS_TEXT_BYTES_MAX};
 use crate::reason::{Reason, Retry};
 use crate::receipt::Receipt;
 
@@ -41,8 +42,6 @@ impl Refused {
     }
 }
 
-/// Advised pause before a retry, in milliseconds.
-const RETRY_AFTER_MS: u64 = 1_000;
 /// The domain of our reasons in `ErrorInfo`.
 pub const DOMAIN: &str = "tongban";
 
@@ -88,15 +87,12 @@ fn text(refused: &Refused) -> String {
         text += &format!("; {} {}", fault.field, fault.must);
     }
     // Headers carry it: a long list of faults stands whole in the details.
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    if text.len() > STATUS_TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(STATUS_TEXT_BYTES_MAX));
         text.push('…');
     }
     text
 }
-
-/// Bytes of the status text that travels in a header.
-const TEXT_BYTES_MAX: usize = 512;
 
 fn any(name: &str, message: &impl prost::Message) -> Any {
     Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
@@ -117,11 +113,8 @@ pub fn to_status(refused: &Refused) -> tonic::Status {
     status
 }
 
-/// Bytes of details that stock gRPC clients take in trailers (their header list limit is 8 KiB; base64 adds a third).
-const TRAILER_BYTES_MAX: usize = 5_000;
-
 fn cut_faults(status: &mut rpc::Status) {
-    while status.encoded_len() > TRAILER_BYTES_MAX {
+    while status.encoded_len() > STATUS_DETAILS_BYTES_MAX {
         let Some(detail) = status.details.iter_mut().find(|any| any.type_url.ends_with("/google.rpc.BadRequest"))
         else {
             return;
