@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use super::client::{As, Client, Told, ToldEvent, ToldPart, converse};
+use super::client::{As, Told, ToldEvent, ToldPart, converse};
 use super::out::table;
 use super::{Answer, Exit, Lang, Out};
 use crate::evidence::State;
@@ -32,8 +32,7 @@ pub struct Which {
 
 /// Asks the gateway for the message and shows its answer.
 pub fn run(args: &Message, out: &Out) -> Answer {
-    let client = Client::new(args.who.reach()?);
-    converse(async {
+    converse(&args.who, async |client| {
         let asked = client.message(args.which.from.as_ref(), args.which.id).await;
         let told = asked.map_err(|trouble| trouble.shown(out))?;
         out.show(&told.json(), || {

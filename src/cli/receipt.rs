@@ -2,6 +2,7 @@
 //! offline. Never writes a receipt that it has not checked.
 
 mod export;
+mod order;
 pub mod render;
 
 use std::path::PathBuf;
@@ -9,12 +10,14 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::json;
 
-pub use export::export;
+pub use export::{export, trust};
+pub use order::in_order;
 
-use super::client::{As, Client, Trouble, converse};
+use super::client::{As, Trouble, converse};
 use super::message::Which;
 use super::out::table;
 use super::{Answer, Exit, Failure, Lang, Out};
+use crate::directory::Directory;
 use crate::receipt::Checked;
 
 /// Show or export the receipts of a message
@@ -44,8 +47,8 @@ pub fn run(command: &Command, out: &Out) -> Answer {
     match command {
         Command::Get { who, which } => get(who, which, out),
         Command::Export { who, which, out: to } => {
-            let (client, receipts) = fetch(who, which, out)?;
-            let written = export(&receipts, &client.directory, to)?;
+            let (directory, receipts) = fetch(who, which, out)?;
+            let written = export(&receipts, &directory, to)?;
             show_export(&written, to, out)?;
             Ok(Exit::Done)
         }
@@ -74,16 +77,14 @@ fn row(checked: &Checked) -> Vec<String> {
     vec![at, event, issuer, log_origin.clone(), receipt.proof.index.to_string(), id]
 }
 
-/// The receipts of a message, every one checked.
-fn fetch(who: &As, which: &Which, out: &Out) -> Result<(Client, Vec<Checked>), Failure> {
-    let client = Client::new(who.reach()?);
-    let receipts = converse(async {
+/// The receipts of a message, every one checked, and the directory that they were checked with.
+fn fetch(who: &As, which: &Which, out: &Out) -> Result<(Directory, Vec<Checked>), Failure> {
+    converse(who, async |client| {
         let found = client.evidence(which.from.as_ref(), which.id).await.map_err(|trouble| trouble.shown(out))?;
         let checked = found.into_iter().map(|receipt| client.check(receipt)).collect::<Result<Vec<_>, Trouble>>()?;
         about_one(&checked, which)?;
-        Ok(checked)
-    })?;
-    Ok((client, receipts))
+        Ok((client.directory, in_order(checked)))
+    })
 }
 
 /// Whether all receipts speak of the message that was asked for.

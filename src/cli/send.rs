@@ -42,11 +42,10 @@ pub struct Send {
 /// Submits what the command line says.
 pub fn run(args: &Send, out: &Out) -> Answer {
     let draft = Draft::read(&args.draft)?;
-    let client = Client::new(args.who.reach()?);
-    match args.count {
-        Some(count) => converse(many::submit(&client, &draft, count, out)),
-        None => converse(one(&client, &draft, args, out)),
-    }
+    converse(&args.who, async |client| match args.count {
+        Some(count) => many::submit(&client, &draft, count, out).await,
+        None => one(&client, &draft, args, out).await,
+    })
 }
 
 async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
@@ -65,7 +64,7 @@ async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
     let mut shown = accepted_json(&accepted);
     shown["message"] = told.json();
     out.show(&shown, || message::timeline(&told, out.lang))?;
-    verdict(&told, patience, out)
+    verdict(&told, patience, &client.me.to_string(), out)
 }
 
 /// Asks for the message until it has ended or patience has.
@@ -80,11 +79,11 @@ async fn follow(client: &Client, id: MessageId, patience: Span) -> Result<Told, 
     }
 }
 
-fn verdict(told: &Told, patience: Span, out: &Out) -> Answer {
+fn verdict(told: &Told, patience: Span, me: &str, out: &Out) -> Answer {
     if !told.state.is_final() {
         let en = format!("still {} after {patience}; it goes on", told.state);
         let zh = format!("{patience} 后仍为 {}，消息继续办理", told.state);
-        let look = format!("tongban message {} …", told.id);
+        let look = format!("tongban message --as {me} {}", told.id);
         return Err(
             Failure::new(Exit::TempFail, en, zh).hint(format!("look again with: {look}"), format!("稍后查看：{look}"))
         );

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use clap::Args;
-use tonic::transport::Channel;
+use tonic::transport::Uri;
 
 use super::super::directory::public_key;
 use super::super::{Exit, Failure, now};
@@ -58,8 +58,9 @@ struct Me {
 pub struct Reach {
     pub me: Address,
     pub directory: Directory,
-    pub gateway: String,
-    pub channel: Channel,
+    pub dialler: Dialler,
+    /// Where the gateway is dialled.
+    pub gateway: Uri,
 }
 
 impl As {
@@ -95,8 +96,7 @@ impl As {
         let address = format!("https://{gateway}").parse().map_err(|_| {
             Failure::new(Exit::Usage, format!("{gateway} is no address"), format!("{gateway} 不是地址"))
         })?;
-        let channel = Dialler::new(config).channel(address);
-        Ok(Reach { me: self.me.address.clone(), directory, gateway, channel })
+        Ok(Reach { me: self.me.address.clone(), directory, dialler: Dialler::new(config), gateway: address })
     }
 
     fn read_directory(&self) -> Result<Directory, Failure> {
@@ -112,26 +112,25 @@ impl As {
         directory.map_err(|fault| Failure::from(fault).at(path.display()))
     }
 
-    /// Trusts the own city's authority and no other: nobody else is dialled.
+    /// Whom the directory knows. Only the own city's gateway is spoken with; the others are known so that one of them at
+    /// the wrong address is told by its name.
     fn trust(&self, directory: &Directory, record: &MemberRecord) -> Result<Trust, Failure> {
         let path = self.crl.clone().unwrap_or_else(|| self.city_folder().join("crl.pem"));
         let crls = match keys::read_crls(&path) {
             Err(KeyFileError::Missing { .. }) if record.crl == CrlPolicy::None => vec![],
             other => other?,
         };
-        let member = MemberTrust {
-            member: record.member.clone(),
-            roots: record.roots.clone(),
-            issuers: vec![],
+        let own = MemberTrust {
             crl: match record.crl {
                 CrlPolicy::Required => trust::CrlPolicy::Required,
                 CrlPolicy::None => trust::CrlPolicy::None,
             },
             crls,
-            pin: record.key_pin,
-            days_max: record.days_max,
+            ..known(record)
         };
-        Trust::build(directory.alliance().clone(), vec![member]).map_err(|faults| {
+        let others = directory.entries().map(|entry| &entry.record).filter(|other| other.member != record.member);
+        let members = std::iter::once(own).chain(others.map(known)).collect();
+        Trust::build(directory.alliance().clone(), members).map_err(|faults| {
             let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Failure::new(Exit::Data, all.join("\n"), format!("{}：{}", path.display(), all.join("\n")))
         })
@@ -179,6 +178,19 @@ impl As {
 
     fn city_folder(&self) -> PathBuf {
         self.dir.join(self.me.address.city.as_str())
+    }
+}
+
+/// A member as its record shows it, without revocation lists.
+fn known(record: &MemberRecord) -> MemberTrust {
+    MemberTrust {
+        member: record.member.clone(),
+        roots: record.roots.clone(),
+        issuers: vec![],
+        crl: trust::CrlPolicy::None,
+        crls: vec![],
+        pin: record.key_pin,
+        days_max: record.days_max,
     }
 }
 

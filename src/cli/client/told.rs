@@ -76,7 +76,7 @@ impl Told {
             in_doubt: answer.in_doubt,
             late: answer.late,
             parts: envelope.parts.into_iter().map(part).collect(),
-            history: answer.history.into_iter().map(ToldEvent::read).collect(),
+            history: history(answer.history),
         })
     }
 
@@ -129,6 +129,12 @@ pub fn plain(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().map(|c| if visible(c.encode_utf8(&mut [0; 4])) { c } else { '?' }).collect()
+}
+
+/// Events of one millisecond in the order of a message's life, which is that of their numbers.
+fn history(mut entries: Vec<pb::HistoryEntry>) -> Vec<ToldEvent> {
+    entries.sort_by_key(|entry| (moment(entry.time), entry.event));
+    entries.into_iter().map(ToldEvent::read).collect()
 }
 
 fn address(address: Option<pb::Address>) -> String {

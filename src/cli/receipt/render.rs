@@ -21,7 +21,7 @@ pub fn receipt(checked: &Checked) -> Value {
     Value::Object(all)
 }
 
-/// What a leaf says; fields without value are left out.
+/// What a leaf says; fields without value are left out, and zero is none, as in the leaf.
 pub fn evidence(evidence: &Evidence) -> Value {
     let text = |text: Option<&str>| text.map(str::to_owned);
     let time = |time: Option<Time>| time.map(|time| time.to_string());
@@ -65,7 +65,7 @@ pub fn evidence(evidence: &Evidence) -> Value {
         "witnessed": witnessed,
     });
     if let Value::Object(fields) = &mut value {
-        fields.retain(|_, value| !value.is_null() && *value != json!([]));
+        fields.retain(|_, value| !value.is_null() && *value != json!([]) && *value != json!(0));
     }
     value
 }
