@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::id::{MessageId, ReceiptId};
 use crate::limits::{AGREEMENT_BYTES_MAX, LEAF_BYTES_MAX, LOG_ORIGIN_BYTES_MAX, REASON_BYTES_MAX, REASONS_MAX};
-use crate::message::{Address, CaseNo, Digest, ItemCode, Step};
+use crate::message::{Address, CaseNo, Digest, ItemCode, Mode, Step};
 use crate::party::{Division, Member, Name};
 use crate::reason::Reason;
 use crate::time::Time;
@@ -229,6 +229,10 @@ pub struct Evidence {
     /// Leaf hash of the previous evidence about the same message.
     pub previous: Option<Digest>,
     pub witnessed: Option<Witnessed>,
+    /// How the cities share the work, as the sender said.
+    pub mode: Option<Mode>,
+    /// Of a `DELAYED` leaf: when the next attempt will be made.
+    pub next_attempt_at: Option<Time>,
     /// Fields of later versions that a verifier may ignore: tag 0x60 to 0x7f and bytes.
     pub extensions: Vec<(u8, Vec<u8>)>,
 }
@@ -295,6 +299,8 @@ mod tag {
     pub const WITNESSED_LEAF: u8 = 0x21;
     pub const WITNESSED_ISSUER: u8 = 0x22;
     pub const WITNESSED_LOG: u8 = 0x23;
+    pub const MODE: u8 = 0x24;
+    pub const NEXT_ATTEMPT_AT: u8 = 0x25;
     pub const EXTENSIONS: std::ops::RangeInclusive<u8> = 0x60..=0x7f;
 }
 
@@ -342,6 +348,8 @@ impl Evidence {
             leaf.text(tag::WITNESSED_ISSUER, &witnessed.issuer.to_string());
             leaf.text(tag::WITNESSED_LOG, &witnessed.log_origin);
         }
+        leaf.number(tag::MODE, self.mode.map_or(0, |mode| mode as u64));
+        leaf.time(tag::NEXT_ATTEMPT_AT, self.next_attempt_at);
         self.extensions.iter().for_each(|(tag, value)| leaf.bytes(*tag, value));
         if leaf.0.len() > LEAF_BYTES_MAX { Err(LeafError::TooLong) } else { Ok(leaf.0) }
     }
@@ -374,6 +382,7 @@ impl Evidence {
             self.witnessed.as_ref().is_none_or(|witnessed| origin(&witnessed.log_origin)),
             LeafError::Value(tag::WITNESSED_LOG),
         )?;
+        ensure(self.event == Event::Delayed || self.next_attempt_at.is_none(), LeafError::Value(tag::NEXT_ATTEMPT_AT))?;
         let mut last = 0;
         for (tag, value) in &self.extensions {
             ensure(tag::EXTENSIONS.contains(tag), LeafError::Unknown(*tag))?;
@@ -438,7 +447,7 @@ impl<'a> Fields<'a> {
             if !ascending || before >= repeats_at_most || value.is_empty() {
                 return Err(LeafError::Order(*tag));
             }
-            if *tag == 0 || (*tag > tag::WITNESSED_LOG && !tag::EXTENSIONS.contains(tag)) {
+            if *tag == 0 || (*tag > tag::NEXT_ATTEMPT_AT && !tag::EXTENSIONS.contains(tag)) {
                 return Err(LeafError::Unknown(*tag));
             }
             fields.push((*tag, value));
@@ -479,6 +488,8 @@ impl<'a> Fields<'a> {
             asserted_by: self.asserted_by()?,
             previous: self.digest(tag::PREVIOUS)?,
             witnessed: self.witnessed()?,
+            mode: self.mode()?,
+            next_attempt_at: self.time(tag::NEXT_ATTEMPT_AT)?,
             extensions: self
                 .0
                 .iter()
@@ -564,6 +575,12 @@ impl<'a> Fields<'a> {
         let value = self.get(tag::ASSERTED_BY);
         let known = self.small(tag::ASSERTED_BY).and_then(AssertedBy::from_number);
         if value.is_some() && known.is_none() { Err(LeafError::Value(tag::ASSERTED_BY)) } else { Ok(known) }
+    }
+
+    fn mode(&self) -> Result<Option<Mode>, LeafError> {
+        let value = self.get(tag::MODE);
+        let known = self.small(tag::MODE).and_then(Mode::from_number);
+        if value.is_some() && known.is_none() { Err(LeafError::Value(tag::MODE)) } else { Ok(known) }
     }
 
     fn witnessed(&self) -> Result<Option<Witnessed>, LeafError> {

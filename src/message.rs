@@ -61,7 +61,7 @@ text_type! {
 }
 text_type! {
     /// 办件编号, the case number: opaque, unique within its issuer. With the two cities it is the order key.
-    CaseNo, CaseNo, |t| sized(t, CASE_NO_BYTES_MAX) && visible(t)
+    CaseNo, CaseNo, |t| sized(t, CASE_NO_BYTES_MAX) && visible(t) && !t.trim().is_empty()
 }
 text_type! {
     /// 环节, the step of the case that this message is about (`apply`, `accept`, …): carried and marked, not enforced.
@@ -84,6 +84,7 @@ fn sized(text: &str, max: usize) -> bool {
 pub fn visible(text: &str) -> bool {
     !text.chars().any(|c| {
         c.is_control()
+            || matches!(c, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}')
             || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
             || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
     })
@@ -107,6 +108,13 @@ pub enum Mode {
     Proxy = 2,
     /// 多地联办, several offices together.
     Joint = 3,
+}
+
+impl Mode {
+    /// The mode with this number.
+    pub fn from_number(number: u8) -> Option<Mode> {
+        [Mode::Online, Mode::Proxy, Mode::Joint].into_iter().find(|mode| *mode as u8 == number)
+    }
 }
 
 /// A city and, where given, one of its systems.
@@ -194,7 +202,7 @@ pub struct Envelope {
 impl Envelope {
     /// Bytes of all parts together.
     pub fn total_size(&self) -> u64 {
-        self.parts.iter().map(|part| part.size).sum()
+        self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.size))
     }
 
     /// The digest of the part list: names, media types, sizes and salted digests, in order (docs/receipts.md §2).

@@ -17,14 +17,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::{self, Dialer, Ground};
 use crate::directory::{CrlPolicy, Directory, DirectoryError};
-use crate::grpc::exchange::Exchange;
 use crate::grpc::front::Calls;
 use crate::grpc::serve::{Lifetime, Serving, serve};
-use crate::grpc::{directory::Directory as DirectoryDoor, evidence::Evidence};
+use crate::grpc::{self, exchange::Exchange};
+use crate::grpc::{Doors, Health, directory::Directory as DirectoryDoor, evidence::Evidence};
 use crate::intake::{Intake, Rules, log_keys};
 use crate::keys::{self, KeyFileError};
 use crate::ledger::{Core, Ledger, StartError};
-use crate::limits::{DECODE_BYTES_MAX, ENCODE_BYTES_MAX, EXCHANGE_DECODE_BYTES_MAX};
 use crate::party::{Member, Party};
 use crate::receipt::Checker;
 use crate::routing::Tables;
@@ -35,9 +34,6 @@ use crate::tls::config::{Moment, Own, SharedTrust, client_config, server_config}
 use crate::tls::connections::Connections;
 use crate::tls::dial::Dialler;
 use crate::tls::trust::{self, MemberTrust, Trust};
-use crate::wire::pb::directory::directory_service_server::DirectoryServiceServer;
-use crate::wire::pb::evidence::evidence_service_server::EvidenceServiceServer;
-use crate::wire::pb::exchange::exchange_service_server::ExchangeServiceServer;
 
 /// Why a gateway does not come up, or had to go down.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +71,7 @@ pub struct Gateway {
     listener: TcpListener,
     serving: Serving,
     routes: Routes,
+    health: Health,
     ledger: Ledger,
     ledger_thread: std::thread::JoinHandle<()>,
     tasks: JoinSet<()>,
@@ -89,7 +86,6 @@ struct Standing {
     note: Arc<ArcSwap<String>>,
     trust: SharedTrust,
     moment: Moment,
-    clock: Clock,
 }
 
 /// Builds the gateway that `config` describes and binds it. Nothing is served yet.
@@ -119,7 +115,9 @@ pub async fn bind(config: &Config) -> Result<Gateway, ServerError> {
     let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing)));
     let intake = Arc::new(Intake::new(rules, ground.checker.clone(), ledger.clone(), clock));
     let exchange = Exchange { own: config.city.clone(), intake, ground: ground.clone(), mailboxes, stop: stop.clone() };
-    let routes = routes(config, exchange, &ground, &standing).await;
+    let evidence = Evidence { own: config.city.clone(), readers: ground.readers.clone() };
+    let directory = DirectoryDoor { note: standing.note.clone() };
+    let (routes, health) = Doors { exchange, evidence, directory }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
@@ -134,19 +132,11 @@ pub async fn bind(config: &Config) -> Result<Gateway, ServerError> {
     let serving = Serving {
         gate: Arc::new(gate),
         connections: Connections::default(),
-        calls: Arc::new(Calls::new(STREAMING)),
+        calls: Arc::new(Calls::new(grpc::STREAMING)),
         lifetime: Lifetime::default(),
     };
-    Ok(Gateway { listener, serving, routes, ledger, ledger_thread, tasks, stop, counters })
+    Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters })
 }
-
-/// Calls that last as long as the caller likes.
-const STREAMING: [&str; 4] = [
-    "/tongban.exchange.v1.ExchangeService/SubmitStream",
-    "/tongban.exchange.v1.ExchangeService/Receive",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-];
 
 impl Gateway {
     /// Where the gateway listens.
@@ -165,7 +155,7 @@ impl Gateway {
     /// # Errors
     /// The store failed: what was answered is safe, nothing more can be promised, and the process must start anew.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Gateway { listener, serving, routes, ledger, ledger_thread, mut tasks, stop: stopping, .. } = self;
+        let Gateway { listener, serving, routes, health, ledger, ledger_thread, mut tasks, stop: stopping, .. } = self;
         let failed = ledger.clone();
         let served = async {
             let end = stopping.clone();
@@ -177,6 +167,7 @@ impl Gateway {
             cause = failed.failed() => Some(cause),
             () = &mut served => None,
         };
+        health.draining().await;
         stopping.cancel();
         if failure.is_none() {
             served.await;
@@ -223,7 +214,6 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
         note: Arc::new(ArcSwap::from_pointee(note)),
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         moment: Moment::new(move || clock.now()),
-        clock,
     })
 }
 
@@ -315,30 +305,4 @@ fn rules(config: &Config, standing: &Standing) -> Rules {
         version: 0,
     };
     Rules { tables, grants: config.grants.clone() }
-}
-
-async fn routes(config: &Config, exchange: Exchange, ground: &Ground, standing: &Standing) -> Routes {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    let evidence = Evidence { own: config.city.clone(), readers: ground.readers.clone() };
-    let directory = DirectoryDoor { note: standing.note.clone() };
-    health.set_serving::<ExchangeServiceServer<Exchange>>().await;
-    health.set_serving::<EvidenceServiceServer<Evidence>>().await;
-    health.set_serving::<DirectoryServiceServer<DirectoryDoor>>().await;
-    tracing::debug!(started = %standing.clock.now(), "routes are built");
-    Routes::new(health_service)
-        .add_service(
-            ExchangeServiceServer::new(exchange)
-                .max_decoding_message_size(EXCHANGE_DECODE_BYTES_MAX)
-                .max_encoding_message_size(ENCODE_BYTES_MAX),
-        )
-        .add_service(
-            EvidenceServiceServer::new(evidence)
-                .max_decoding_message_size(DECODE_BYTES_MAX)
-                .max_encoding_message_size(ENCODE_BYTES_MAX),
-        )
-        .add_service(
-            DirectoryServiceServer::new(directory)
-                .max_decoding_message_size(DECODE_BYTES_MAX)
-                .max_encoding_message_size(ENCODE_BYTES_MAX),
-        )
 }

@@ -57,9 +57,9 @@ pub struct SentTime {
 }
 
 impl SentTime {
-    /// Seconds since 1970 and nanoseconds below 10⁹; `None` outside 1970 … 2⁴⁸ ms.
+    /// Seconds since 1970 and nanoseconds below 10⁹; `None` outside the years 1970 to 9999 (RFC 3339).
     pub fn new(seconds: i64, nanos: i32) -> Option<SentTime> {
-        let in_range = (0..=(TIME_MS_MAX / 1000) as i64 - 1).contains(&seconds) && (0..1_000_000_000).contains(&nanos);
+        let in_range = (0..=SECONDS_MAX).contains(&seconds) && (0..1_000_000_000).contains(&nanos);
         in_range.then_some(SentTime { seconds, nanos: nanos as u32 })
     }
 
@@ -78,6 +78,9 @@ impl SentTime {
         self.nanos
     }
 }
+
+/// The last second of the year 9999.
+const SECONDS_MAX: i64 = 253_402_300_799;
 
 impl From<Time> for SentTime {
     fn from(time: Time) -> SentTime {

@@ -1,5 +1,5 @@
-//! Claims of the front layer: what has not the shape of a gRPC call never reaches a service, and a call ends when its time is
-//! over, with the status that says so.
+//! Claims of the front layer: what has not the shape of a gRPC call never reaches a service, and a call ends when its
+//! time is over, with the status that says so.
 
 #[path = "support/gate.rs"]
 mod gate;

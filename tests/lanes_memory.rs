@@ -157,13 +157,13 @@ fn one_timer_stands_and_it_is_the_soonest() {
     };
     assert_eq!(wakes(lane.handle(NOW, loaded([row(0, ""), row(1, "")], true))), [60_000]);
     let later = NOW.plus_ms(10);
-    assert_eq!(wakes(lane.handle(later, Event::Credits { session: 1, count: 1 })), [], "60,010 is later");
+    assert_eq!(wakes(lane.handle(later, Event::Credits { session: 1, count: 1 })), [0; 0], "60,010 is later");
     let outcome = Outcome::RetryLater { at: NOW.plus_ms(500) };
     assert_eq!(wakes(lane.handle(later, Event::Attempted { seq: 0, attempt: 1, session: 1, outcome })), [500]);
     assert_eq!(wakes(lane.handle(later, Event::Tick)), [500], "it rang too early");
     assert_eq!(wakes(lane.handle(NOW.plus_ms(500), Event::Tick)), [60_010]);
     lane.handle(NOW.plus_ms(501), Event::Attempted { seq: 1, attempt: 2, session: 1, outcome: Outcome::Taken });
-    assert_eq!(wakes(lane.handle(NOW.plus_ms(60_010), Event::Tick)), [], "nothing is left to wait for");
+    assert_eq!(wakes(lane.handle(NOW.plus_ms(60_010), Event::Tick)), [0; 0], "nothing is left to wait for");
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn sessions_compete_in_turn_and_get_no_more_than_their_credits() {
     desk.on(Event::Credits { session: 1, count: 2 });
     desk.on(Event::Credits { session: 2, count: 4 });
     assert_eq!(sessions(&desk.on(Event::Resumed)), [1, 2, 1, 2, 2, 2]);
-    assert_eq!(desk.credits(3, 5), [], "an unknown session has no credits");
+    assert_eq!(desk.credits(3, 5), [0; 0], "an unknown session has no credits");
     assert_eq!(desk.credits(1, 1), [6]);
 }
 
@@ -223,7 +223,7 @@ fn throttling_stops_the_lane_and_counts_nothing() {
     let mut desk = Desk::push(&[(1, "a"), (2, ""), (3, "")], 2);
     assert_eq!(desk.answer(1, 1, Outcome::Throttled { at: desk.now.plus_ms(3_000) }), []);
     assert_eq!(desk.answer(2, 2, Outcome::Throttled { at: desk.now.plus_ms(1_000) }), [], "the later moment stands");
-    assert_eq!(desk.credits(1, 9), []);
+    assert_eq!(desk.credits(1, 9), [0; 0]);
     assert_eq!(desk.on(Event::Enqueued { seq: 9 }), [], "nothing is read meanwhile");
     assert_eq!(desk.after(2_999, Event::Tick), []);
     let effects = desk.after(1, Event::Tick);
@@ -247,7 +247,7 @@ fn a_partner_that_fails_rests_the_lane_and_messages_keep_their_count_unless_in_d
         assert_eq!(fail(&mut desk), withdrawn[..usize::from(name == "timed out")], "{name}");
         let until = desk.lane.stats(desk.now).backoff_until.expect(name);
         assert!(until >= desk.now.plus_ms(1_000) && until <= desk.now.plus_ms(2_000), "{name}");
-        assert_eq!(desk.credits(1, 5), [], "{name}");
+        assert_eq!(desk.credits(1, 5), [0; 0], "{name}");
         desk.now = until;
         let mut effects = desk.on(Event::Tick);
         if effects == [Effect::Dial] {

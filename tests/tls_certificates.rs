@@ -1,5 +1,6 @@
-//! Claims of the certificate matrix: each kind of bad certificate is refused for its own reason, seen by a real call and in
-//! the gate's counters. A refused client certificate shows only at the first call: in TLS 1.3 connecting still succeeds.
+//! Claims of the certificate matrix: each kind of bad certificate is refused for its own reason, seen by a real call
+//! and in the gate's counters. A refused client certificate shows only at the first call: in TLS 1.3 connecting still
+//! succeeds.
 
 #[path = "support/gate.rs"]
 mod gate;
@@ -329,8 +330,8 @@ fn a_list_of_any_bytes_is_a_fault_and_never_a_panic() {
     }
 }
 
-/// One real call with this certificate, whatever its key: the code of the refusal that the gate counted, or none when the
-/// call was answered.
+/// One real call with this certificate, whatever its key: the code of the refusal that the gate counted, or none when
+/// the call was answered.
 async fn call(server: &Running, trust: &SharedTrust, world: &World, caller: &Issued) -> Option<String> {
     let before = server.counters().refusals();
     let expected = gateway(HOME).parse().unwrap();

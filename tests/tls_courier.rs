@@ -1,4 +1,5 @@
-//! Claims of the calling side: it speaks only to exactly the gateway it dialled, and a dial that ends tells at which stage.
+//! Claims of the calling side: it speaks only to exactly the gateway it dialled, and a dial that ends tells at which
+//! stage.
 
 #[path = "support/gate.rs"]
 mod gate;

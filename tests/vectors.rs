@@ -62,13 +62,16 @@ fn part(from: &Value) -> Part {
     }
 }
 
-fn envelope(from: &Value) -> Envelope {
-    let mode = from["mode"].as_str().map(|mode| match mode {
+fn mode(from: &Value) -> Option<Mode> {
+    from.as_str().map(|mode| match mode {
         "online" => Mode::Online,
         "proxy" => Mode::Proxy,
         "joint" => Mode::Joint,
         other => panic!("{other}"),
-    });
+    })
+}
+
+fn envelope(from: &Value) -> Envelope {
     let attributes = from["attributes"].as_object().cloned().unwrap_or_default();
     Envelope {
         id: text(from, "message_id").parse().unwrap(),
@@ -79,7 +82,7 @@ fn envelope(from: &Value) -> Envelope {
         item_code: text(from, "item_code").parse().unwrap(),
         case_no: optional(from, "case_no"),
         step: optional(from, "step"),
-        mode,
+        mode: mode(&from["mode"]),
         in_reply_to: optional(from, "in_reply_to"),
         parts: from["parts"].as_array().map(|parts| parts.iter().map(part).collect()).unwrap_or_default(),
         attributes: attributes.into_iter().map(|(key, value)| (key, value.as_str().unwrap().to_owned())).collect(),
@@ -138,6 +141,8 @@ fn evidence(from: &Value) -> Evidence {
             issuer: text(seen, "issuer").parse().unwrap(),
             log_origin: text(seen, "log_origin").to_owned(),
         }),
+        mode: mode(&from["mode"]),
+        next_attempt_at: moment(&from["next_attempt_at"]),
         extensions: list("extensions").iter().map(|e| (e[0].as_u64().unwrap() as u8, bytes(&e[1]))).collect(),
     }
 }
@@ -281,14 +286,16 @@ prop_compose! {
         (reasons, token) in (proptest::collection::vec(code(), 1..=2), proptest::option::of(code())),
         (uncertainty, key_id, numbers) in any::<(u32, u32, [u64; 5])>(),
         agreement in proptest::option::of("[!-~]{1,24}"),
-        (case_no, item) in (proptest::option::of("[ -~一-龥]{1,16}"), proptest::option::of("[A-Za-z0-9._-]{1,40}")),
-        (step, by) in (proptest::option::of("[a-z0-9_-]{1,24}"), 0..=3u8),
+        (case_no, item) in (proptest::option::of("[!-~一-龥]{1,16}"), proptest::option::of("[A-Za-z0-9._-]{1,40}")),
+        (step, by, mode, next) in (proptest::option::of("[a-z0-9_-]{1,24}"), 0..=3u8, 0..=3u8, time()),
         extensions in proptest::collection::btree_map(0x60..=0x7fu8, proptest::collection::vec(any::<u8>(), 1..8), 0..3),
     ) -> Evidence {
         evidence.event = Event::from_number(event).unwrap();
         if evidence.event == Event::Witnessed && evidence.witnessed.is_none() {
             evidence.event = Event::Delayed;
         }
+        evidence.mode = Mode::from_number(mode);
+        evidence.next_attempt_at = Some(next).filter(|_| evidence.event == Event::Delayed);
         (evidence.reasons, evidence.token, evidence.at) = (reasons, token, at);
         let [submitted, accepted, relayed, consigned, acknowledged] = instants;
         evidence.instants = Instants { submitted, accepted, relayed, consigned, acknowledged };
@@ -306,6 +313,8 @@ prop_compose! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_evidence_reads_back_as_it_was_written(meant in any_evidence()) {
         match meant.to_leaf() {

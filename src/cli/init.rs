@@ -36,7 +36,7 @@ pub fn run(command: Init, out: &Out) -> Answer {
     })?;
     let key = keys::read_text(&alliance.join("alliance.vkey"))?;
     let key = VerifyingKey::parse(key.trim_end())
-        .map_err(|fault| Failure::new(Exit::Data, &fault, super::text::key_zh(&fault)))?;
+        .map_err(|fault| Failure::new(Exit::Data, fault, super::text::key_zh(&fault)))?;
     let directory = Directory::open(&keys::read_text(&alliance.join("directory.note"))?, &key)?;
     let record = directory.member(&Member::City(city.clone()));
     let listen = command.listen.or_else(|| Some(record?.endpoints.first()?.to_string())).ok_or_else(|| {

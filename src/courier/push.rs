@@ -37,15 +37,20 @@ pub struct Push {
     /// What came with an outcome, until it is settled.
     fates: HashMap<Seq, Fate>,
     homeward: Homeward,
-    news: (mpsc::Sender<(SessionId, News)>, mpsc::Receiver<(SessionId, News)>),
-    done: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
+    news: Channel<(SessionId, News)>,
+    done: Channel<Done>,
 }
+
+/// Both ends of a channel: the loop hears what the tasks beside it say.
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
 /// Receipts on their way home: one batch at a time.
 #[derive(Default)]
 struct Homeward {
     /// There may be leaves that have not been read.
     waiting: bool,
+    /// When to look again, after a failure.
+    again_at: Option<Time>,
     /// The batch that is out, with its leaves.
     out: Option<(String, Vec<u64>)>,
     reading: bool,
@@ -110,6 +115,9 @@ impl Push {
                 () = self.ground.until(self.wake) => {
                     self.wake = None;
                     self.feed(Event::Tick);
+                }
+                () = self.ground.until(self.homeward.again_at) => {
+                    self.homeward.again_at = None;
                     self.send_home();
                 }
             }
@@ -176,6 +184,7 @@ impl Push {
                 self.dialing = false;
                 tracing::warn!(partner = %self.member, %error, "no connection");
                 self.feed(Event::DialFailed);
+                self.send_home();
             }
             Done::Loaded(Ok((rows, end))) => self.feed(Event::Loaded { rows, end }),
             Done::Loaded(Err(error)) => {
@@ -326,7 +335,10 @@ impl Push {
         self.homeward.reading = false;
         let (leaves, receipts) = match batch {
             Ok(batch) => batch,
-            Err(error) => return tracing::error!(partner = %self.member, %error, "receipts cannot be read"),
+            Err(error) => {
+                tracing::error!(partner = %self.member, %error, "receipts cannot be read");
+                return self.look_again();
+            }
         };
         self.homeward.waiting = !leaves.is_empty();
         if leaves.is_empty() {
@@ -345,7 +357,7 @@ impl Push {
         let now = self.ground.clock.now();
         match self.lane.stats(now).backoff_until {
             None => self.dial(),
-            Some(until) => self.wake = Some(self.wake.map_or(until, |wake| wake.min(until))),
+            Some(until) => self.homeward.again_at = Some(until),
         }
     }
 
@@ -372,8 +384,11 @@ impl Push {
     fn stuck(&mut self, id: &str) {
         tracing::warn!(partner = %self.member, id, "the origin did not take a batch of receipts");
         self.homeward.out = None;
-        let again = self.ground.clock.now().plus_ms(*BACKOFF_MS.start());
-        self.wake = Some(self.wake.map_or(again, |wake| wake.min(again)));
+        self.look_again();
+    }
+
+    fn look_again(&mut self) {
+        self.homeward.again_at = Some(self.ground.clock.now().plus_ms(*BACKOFF_MS.start()));
     }
 }
 

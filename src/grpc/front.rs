@@ -1,5 +1,5 @@
-//! Decides which requests have the shape of a gRPC call, and when a call has had its time. Never looks at who calls or at what
-//! a call says, and never routes.
+//! Decides which requests have the shape of a gRPC call, and when a call has had its time. Never looks at who calls or
+//! at what a call says, and never routes.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -138,8 +138,8 @@ const SINGLE: [HeaderName; 6] = [
     HeaderName::from_static("content-length"),
 ];
 
-/// Whether the request is a gRPC call over HTTP/2 at all (gRPC over HTTP/2, "Request-Headers"), then whether its metadata is
-/// sound.
+/// Whether the request is a gRPC call over HTTP/2 at all (gRPC over HTTP/2, "Request-Headers"), then whether its
+/// metadata is sound.
 fn shape<B>(request: &Request<B>) -> Result<(), Turned> {
     let headers = request.headers();
     if request.method() != Method::POST {

@@ -8,11 +8,66 @@ mod receive;
 pub mod serve;
 mod view;
 
+use tonic::service::Routes;
 use tonic::{Request, Status};
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, health_reporter};
 
+use crate::limits::{DECODE_BYTES_MAX, ENCODE_BYTES_MAX, EXCHANGE_DECODE_BYTES_MAX};
 use crate::reason::Reason;
 use crate::tls::accept::Peer;
+use crate::wire::pb::directory::directory_service_server::DirectoryServiceServer;
+use crate::wire::pb::evidence::evidence_service_server::EvidenceServiceServer;
+use crate::wire::pb::exchange::exchange_service_server::ExchangeServiceServer;
 use crate::wire::status::{Refused, to_status};
+
+/// Calls that last as long as the caller likes, by path.
+pub const STREAMING: [&str; 3] = [
+    "/tongban.exchange.v1.ExchangeService/SubmitStream",
+    "/tongban.exchange.v1.ExchangeService/Receive",
+    "/grpc.health.v1.Health/Watch",
+];
+
+/// Everything that can be called.
+pub struct Doors {
+    pub exchange: exchange::Exchange,
+    pub evidence: evidence::Evidence,
+    pub directory: directory::Directory,
+}
+
+impl Doors {
+    /// Opens the doors, with grpc.health.v1 beside them.
+    pub async fn open(self) -> (Routes, Health) {
+        let (reporter, health) = health_reporter();
+        reporter.set_serving::<ExchangeServiceServer<exchange::Exchange>>().await;
+        reporter.set_serving::<EvidenceServiceServer<evidence::Evidence>>().await;
+        reporter.set_serving::<DirectoryServiceServer<directory::Directory>>().await;
+        let exchange = ExchangeServiceServer::new(self.exchange)
+            .max_decoding_message_size(EXCHANGE_DECODE_BYTES_MAX)
+            .max_encoding_message_size(ENCODE_BYTES_MAX);
+        let evidence = EvidenceServiceServer::new(self.evidence)
+            .max_decoding_message_size(DECODE_BYTES_MAX)
+            .max_encoding_message_size(ENCODE_BYTES_MAX);
+        let directory = DirectoryServiceServer::new(self.directory)
+            .max_decoding_message_size(DECODE_BYTES_MAX)
+            .max_encoding_message_size(ENCODE_BYTES_MAX);
+        let routes = Routes::new(health).add_service(exchange).add_service(evidence).add_service(directory);
+        (routes, Health(reporter))
+    }
+}
+
+/// What the health service says.
+pub struct Health(HealthReporter);
+
+impl Health {
+    /// Says that no new work should come here, before the connections are asked to go.
+    pub async fn draining(&self) {
+        self.0.set_service_status("", ServingStatus::NotServing).await;
+        self.0.set_not_serving::<ExchangeServiceServer<exchange::Exchange>>().await;
+        self.0.set_not_serving::<EvidenceServiceServer<evidence::Evidence>>().await;
+        self.0.set_not_serving::<DirectoryServiceServer<directory::Directory>>().await;
+    }
+}
 
 /// Who calls; the accept loop puts it beside every request.
 fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {

@@ -1,5 +1,5 @@
-//! Decides how long a connection lives and how much of HTTP/2 it may use, and serves the routes on it. Never opens a call:
-//! that is the routes' work, behind the front layer.
+//! Decides how long a connection lives and how much of HTTP/2 it may use, and serves the routes on it. Never opens a
+//! call: that is the routes' work, behind the front layer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tower::util::Oneshot;
 use tower::{Layer, ServiceExt};
 use tracing::{debug, info, warn};
 
+use crate::chance;
 use crate::grpc::front::{Calls, Front, FrontLayer};
 use crate::limits::{
     CONNECTION_AGE_MS, CONNECTION_GRACE_MS, CONNECTIONS_PER_PARTY_MAX, DRAIN_MS, HEADER_LIST_BYTES_MAX,
@@ -63,8 +64,8 @@ pub struct Serving {
     pub lifetime: Lifetime,
 }
 
-/// Serves `routes` on every connection that the gate lets in, until `stop`; then takes no more, lets calls under way end
-/// within the drain time, and cuts what is left. Returns when no connection is open.
+/// Serves `routes` on every connection that the gate lets in, until `stop`; then takes no more, lets calls under way
+/// end within the drain time, and cuts what is left. Returns when no connection is open.
 pub async fn serve(listener: TcpListener, serving: Serving, routes: Routes, stop: impl Future<Output = ()>) {
     let Serving { gate, connections, calls, lifetime } = serving;
     let drain = lifetime.drain;
@@ -74,7 +75,9 @@ pub async fn serve(listener: TcpListener, serving: Serving, routes: Routes, stop
     let open = connections.drain();
     info!(open, "draining");
     if timeout(drain, connections.all_ended()).await.is_err() {
-        warn!(open = connections.close_where(|_| true), "cutting connections that did not end");
+        // Not inside the log line: its fields are not even computed when nobody listens.
+        let open = connections.close_where(|_| true);
+        warn!(open, "cutting connections that did not end");
         connections.all_ended().await;
     }
 }
@@ -169,6 +172,6 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 
 /// The age of one connection: within a tenth of the standard, so that clients do not all come back at once.
 fn aged(age: Duration) -> Duration {
-    let chance = getrandom::u32().unwrap_or(u32::MAX / 2);
+    let chance = chance::bytes().map_or(u32::MAX / 2, u32::from_be_bytes);
     age.mul_f64(0.9 + 0.2 * f64::from(chance) / f64::from(u32::MAX))
 }

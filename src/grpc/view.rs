@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::party::{Division, Member, Party, Role};
 use crate::reason::Reason;
-use crate::store::{Key, Readers, Snapshot, Stored};
+use crate::store::{Error, Key, Readers, Snapshot, Stored};
 use crate::wire::envelope::{Faults, join};
 use crate::wire::pb::exchange as pb;
 use crate::wire::status::Refused;
@@ -35,23 +35,23 @@ pub async fn look<T: Send + 'static>(
         (None, Member::Hub(_)) => own.clone(),
     };
     let key = Key { from_city, id };
+    let (own, party) = (own.clone(), party.clone());
+    // Who may not see it is told so before anything more is read: neither words nor time tell what exists.
     let found = readers.seek(move |look| {
         let Some(head) = look.head(&key)? else { return Ok(None) };
         let Some(stored) = look.message(head.seq)? else { return Ok(None) };
+        let envelope = join(&stored.header, None).map_err(|error| Error::Damaged(error.to_string()))?;
+        if !sees(&party, &own, &stored, &envelope) {
+            return Ok(None);
+        }
         let more = more(look, &stored)?;
-        Ok(Some((stored, more)))
+        Ok(Some((View { stored, envelope }, more)))
     });
-    let not_found = || Refused::new(Reason::MessageNotFound);
     let found = found.await.map_err(|error| {
         tracing::error!(%error, "the store cannot be read");
         Refused::new(Reason::StoreUnavailable)
     })?;
-    let (stored, more) = found.ok_or_else(not_found)?;
-    let envelope = join(&stored.header, None).map_err(|_| Refused::new(Reason::Internal))?;
-    if !sees(party, own, &stored, &envelope) {
-        return Err(not_found());
-    }
-    Ok((View { stored, envelope }, more))
+    found.ok_or_else(|| Refused::new(Reason::MessageNotFound))
 }
 
 fn sees(party: &Party, own: &Division, stored: &Stored, envelope: &pb::Envelope) -> bool {

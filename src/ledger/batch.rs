@@ -319,6 +319,8 @@ impl<'a> Batch<'a> {
             asserted_by: None,
             previous: origin.map(|origin| origin.receipt.leaf_hash()),
             witnessed: None,
+            mode: envelope.mode,
+            next_attempt_at: None,
             extensions: vec![],
         })
     }
@@ -508,6 +510,7 @@ fn short(base: Evidence) -> Evidence {
         attempts: 0,
         last_status: 0,
         asserted_by: None,
+        mode: None,
         ..base
     }
 }

@@ -133,8 +133,9 @@ impl Ledger {
     /// Waits until the store has failed, and says how.
     pub async fn failed(&self) -> String {
         let mut stopped = self.stopped.clone();
-        match stopped.wait_for(Option::is_some).await {
-            Ok(cause) => cause.clone().unwrap_or_default(),
+        let cause = stopped.wait_for(Option::is_some).await.map(|cause| cause.clone().unwrap_or_default());
+        match cause {
+            Ok(cause) => cause,
             Err(_) => std::future::pending().await,
         }
     }

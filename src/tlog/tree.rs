@@ -102,8 +102,8 @@ impl Tree {
         if leaves.is_empty() {
             return Appended { first_index, paths: Vec::new(), tiles: Vec::new() };
         }
-        let size = first_index.checked_add(leaves.len() as u64).filter(|size| *size <= LEAVES_MAX);
-        let size = size.expect("a log never reaches 2^63 leaves");
+        assert!(leaves.len() as u64 <= LEAVES_MAX - first_index, "a log never reaches 2^63 leaves");
+        let size = first_index + leaves.len() as u64;
         let levels = grow(first_index, &self.edge, leaves);
         self.size = size;
         self.edge = edge_of(size, &levels);

@@ -1,5 +1,5 @@
-//! Decides which sockets become connections: how many at once, from whom, and within which time the handshake must end. Never
-//! reads past the handshake; what a known peer says is for `grpc`.
+//! Decides which sockets become connections: how many at once, from whom, and within which time the handshake must end.
+//! Never reads past the handshake; what a known peer says is for `grpc`.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

@@ -1,5 +1,5 @@
-//! Decides the TLS of both ends: 1.3 only, mutual, HTTP/2 only, no resumption and no early data, each handshake judged by
-//! the trust of that moment. Never reads a clock itself: the moment comes from the source given here.
+//! Decides the TLS of both ends: 1.3 only, mutual, HTTP/2 only, no resumption and no early data, each handshake judged
+//! by the trust of that moment. Never reads a clock itself: the moment comes from the source given here.
 
 use std::fmt;
 use std::sync::Arc;
@@ -80,8 +80,8 @@ pub fn server_config(trust: SharedTrust, own: Own, moment: Moment) -> Result<Arc
     Ok(Arc::new(config))
 }
 
-/// The TLS of our calling side: it demands that the server is exactly `expected`, by URI name or by pin, for `serverAuth`.
-/// What the address is called in DNS plays no part.
+/// The TLS of our calling side: it demands that the server is exactly `expected`, by URI name or by pin, for
+/// `serverAuth`. What the address is called in DNS plays no part.
 ///
 /// # Errors
 /// As [`server_config`].

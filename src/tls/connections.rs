@@ -1,5 +1,5 @@
-//! Decides how many connections one party may hold and which live connection must end now. Never reads or writes on one: the
-//! task that serves a connection obeys its order.
+//! Decides how many connections one party may hold and which live connection must end now. Never reads or writes on
+//! one: the task that serves a connection obeys its order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,8 +66,8 @@ impl Connections {
         self.shared.by_party.get(party).map_or(0, |open| *open)
     }
 
-    /// Cuts every live connection whose peer `ends`, and says how many. A connection entered later is not covered: store
-    /// what it depends on before this call.
+    /// Cuts every live connection whose peer `ends`, and says how many. A connection entered later is not covered:
+    /// store what it depends on before this call.
     pub fn close_where(&self, ends: impl Fn(&Peer) -> bool) -> usize {
         self.tell(Order::Cut, ends)
     }

@@ -1,5 +1,5 @@
-//! Decides how a partner's gateway is reached: one address, one TCP connection, one handshake, each stage with its deadline
-//! and its own error. Never retries and never chooses between partners; the lane that dials does.
+//! Decides how a partner's gateway is reached: one address, one TCP connection, one handshake, each stage with its
+//! deadline and its own error. Never retries and never chooses between partners; the lane that dials does.
 
 use std::io;
 use std::net::SocketAddr;

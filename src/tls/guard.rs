@@ -1,6 +1,6 @@
-//! Decides whether a peer keeps its HTTP/2 connection moving: the preface, each frame and each block of headers end within
-//! their deadlines, and frames without content stay within a rate. Never reads into a payload and never writes; what the
-//! frames mean is hyper's business.
+//! Decides whether a peer keeps its HTTP/2 connection moving: the preface, each frame and each block of headers end
+//! within their deadlines, and frames without content stay within a rate. Never reads into a payload and never writes;
+//! what the frames mean is hyper's business.
 
 use std::io;
 use std::pin::Pin;

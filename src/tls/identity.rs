@@ -1,5 +1,6 @@
-//! Decides which party a certificate names: its single URI name, or the hash of its public key. Never reads a common name,
-//! a DNS name, an address or a header, and confirms nothing: whether an issuer may give the name is decided in `trust`.
+//! Decides which party a certificate names: its single URI name, or the hash of its public key. Never reads a common
+//! name, a DNS name, an address or a header, and confirms nothing: whether an issuer may give the name is decided in
+//! `trust`.
 
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;

@@ -1,5 +1,6 @@
-//! Decides who is at the other end of a wire, before one byte of a call is read: certificates, their issuers, their names,
-//! and the deadlines of a connection's first moments. Never decides what a known party may do: that is admission's work.
+//! Decides who is at the other end of a wire, before one byte of a call is read: certificates, their issuers, their
+//! names, and the deadlines of a connection's first moments. Never decides what a known party may do: that is
+//! admission's work.
 
 pub mod refusal;
 

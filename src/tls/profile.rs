@@ -1,5 +1,5 @@
-//! Decides whether the certificates of a verified path have the shape this alliance asks for: what webpki accepts and we do
-//! not. Never checks a signature, a name or a revocation; those are done when this runs.
+//! Decides whether the certificates of a verified path have the shape this alliance asks for: what webpki accepts and
+//! we do not. Never checks a signature, a name or a revocation; those are done when this runs.
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{

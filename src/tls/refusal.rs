@@ -227,3 +227,23 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimed_name_is_one_clean_line_of_bounded_length() {
+        let name = Refused::claiming(Refusal::MalformedName, "spiffe://a\n\r\x1b[31m \u{202e}é\0x").name;
+        assert_eq!(name.as_deref(), Some("spiffe://a???[31m????x"));
+        let long = Refused::claiming(Refusal::MalformedName, &"a".repeat(1 << 20)).name;
+        assert_eq!(long.map(|name| name.len()), Some(LOGGED_NAME_CHARS_MAX));
+    }
+
+    #[test]
+    fn a_refusal_survives_its_way_through_rustls_and_io() {
+        let refused = Refused::claiming(Refusal::Revoked, "spiffe://alliance.example/city/450200/gateway");
+        let error = std::io::Error::other(rustls::Error::from(refused.clone()));
+        assert_eq!(Refused::from_handshake(&error), refused);
+    }
+}

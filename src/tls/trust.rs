@@ -1,5 +1,5 @@
-//! Decides whether a presented chain proves a party: which member's roots may vouch for the name, whether the path holds,
-//! whether anything on it is revoked. Never falls back to another member's roots, and never reads a clock.
+//! Decides whether a presented chain proves a party: which member's roots may vouch for the name, whether the path
+//! holds, whether anything on it is revoked. Never falls back to another member's roots, and never reads a clock.
 
 use std::collections::HashMap;
 use std::panic::catch_unwind;
@@ -128,8 +128,8 @@ impl Trust {
         }
     }
 
-    /// Whose a certificate is by its name or key alone. Proves nothing: for a chain that [`Trust::verify`] has just proven
-    /// in a handshake.
+    /// Whose a certificate is by its name or key alone. Proves nothing: for a chain that [`Trust::verify`] has just
+    /// proven in a handshake.
     pub fn whose(&self, leaf: &CertificateDer<'_>) -> Result<Identity, Refusal> {
         let certificate = identity::parse(leaf)?;
         let not_after = identity::not_after(&certificate);

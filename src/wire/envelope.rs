@@ -141,7 +141,7 @@ pub fn sent(faults: &mut Faults, field: &str, wire: Option<prost_types::Timestam
     let wire = wire?;
     let time = SentTime::new(wire.seconds, wire.nanos);
     if time.is_none() {
-        faults.add(field, "must lie between 1970 and the year 10889, with 0 to 999,999,999 nanoseconds");
+        faults.add(field, "must lie in the years 1970 to 9999, with 0 to 999,999,999 nanoseconds");
     }
     time
 }

@@ -171,6 +171,8 @@ def fields(evidence):
     yield 0x21, digest("leaf_hash", witnessed)
     yield 0x22, text("issuer", witnessed)
     yield 0x23, text("log_origin", witnessed)
+    yield 0x24, {"online": b"\x01", "proxy": b"\x02", "joint": b"\x03", None: b""}[get("mode")]
+    yield 0x25, number("next_attempt_at")
     for tag, value in get("extensions", []):
         yield tag, bytes.fromhex(value)
 
@@ -214,7 +216,7 @@ def at_the_limits(event, **more):
             "to": {"city": "5" * 12, "system": "t" * 32}, "in_reply_to": "ffffffff-ffff-7fff-bfff-ffffffffffff",
             "case_no": "号" * 21 + "A", "item_code": "i" * 40, "step": "s" * 24, "parts": 64, "total_size": TOP,
             "instants": {name: LATE for name in INSTANTS}, "expires_at": LATE, "attempts": TOP, "last_status": 16,
-            "asserted_by": "recipient receipt", "previous": digest_of("previous"), **more,
+            "asserted_by": "recipient receipt", "previous": digest_of("previous"), "mode": "joint", **more,
         })
 
 
@@ -243,6 +245,7 @@ def good_leaves():
     yield "expired", typical("EXPIRED", reasons=["MESSAGE_EXPIRED"], attempts=65535, last_status=4)
     yield "cancelled", typical("CANCELLED")
     yield "delayed, with the reason that it may have", typical("DELAYED", reasons=["BUSY"], attempts=256)
+    yield "delayed, next attempt known, proxy mode", typical("DELAYED", mode="proxy", next_attempt_at=1769846460123)
     yield "issued by a hub", typical("RELAY_ACCEPTED", "hub/main")
     yield "witnessed", minimal("WITNESSED", witnessed=witness(), previous=digest_of("previous"))
     yield "extensions that a verifier passes over", minimal(extensions=[[0x60, "00"], [0x61, "ff" * 255], [0x7F, "01"]])
@@ -251,7 +254,7 @@ def good_leaves():
     yield "at the limits of every field, handed over", at_the_limits("HANDED_OVER")
     sent = at_the_limits("WITNESSED", witnessed=witness(HUB, "o" * 160))
     for name in ["agreement", "table_version", "in_reply_to", "parts", "total_size", "instants", "expires_at",
-                 "attempts", "last_status", "asserted_by"]:
+                 "attempts", "last_status", "asserted_by", "mode"]:
         del sent[name]
     yield "at the limits of every field, witnessed", sent
 
@@ -284,7 +287,9 @@ def bad_leaves():
     yield "two fields change places", good[:2] + good[20:23] + good[2:20] + good[23:], "Order 0x01"
     yield "an empty field", spliced(0x04, b""), "Order 0x04"
     yield "tag zero", good[:2] + b"\x00\x01\x01" + good[2:], "Unknown 0x00"
-    yield "an unknown tag of a later version", good + b"\x24\x01\x01", "Unknown 0x24"
+    yield "an unknown tag of a later version", good + b"\x26\x01\x01", "Unknown 0x26"
+    yield "an unknown mode", good + b"\x24\x01\x04", "Value 0x24"
+    yield "a next attempt of what is not delayed", good + b"\x25\x01\x01", "Value 0x25"
     yield "the last tag before the extensions", good + b"\x5f\x01\x01", "Unknown 0x5f"
     yield "the first tag after the extensions", good + b"\x80\x01\x01", "Unknown 0x80"
     yield "event zero", spliced(0x02, b"\x00"), "Value 0x02"

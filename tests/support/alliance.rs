@@ -1,0 +1,331 @@
+//! Makes a development alliance in a folder of its own and runs its gateways in this process, behind real TLS.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tongban::clock::Clock;
+use tongban::config::Config;
+use tongban::directory::Directory;
+use tongban::intake::log_keys;
+use tongban::keys;
+use tongban::party::Party;
+use tongban::receipt::{Checked, Checker};
+use tongban::server;
+use tongban::tlog::note::VerifyingKey;
+use tongban::tls::accept::Counters;
+use tongban::tls::config::{Moment, Own, client_config};
+use tongban::tls::dial::Dialler;
+use tongban::tls::trust::{CrlPolicy, MemberTrust, Trust};
+use tongban::wire::pb::evidence as pbe;
+use tongban::wire::pb::evidence::evidence_service_client::EvidenceServiceClient;
+use tongban::wire::pb::exchange as pb;
+use tongban::wire::pb::exchange::exchange_service_client::ExchangeServiceClient;
+use tonic::transport::Channel;
+
+/// How long a test waits for a state before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An alliance of development cities.
+pub struct Alliance {
+    pub folder: PathBuf,
+}
+
+impl Drop for Alliance {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+impl Alliance {
+    /// Cities with their systems, e.g. `("450200", &["window"])`, each with a free address.
+    pub fn new(cities: &[(&str, &[&str])]) -> Alliance {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("tongban-{}-{count}", std::process::id()));
+        let alliance = Alliance { folder };
+        alliance.run(&["pki", "new"], &["--dir", &alliance.pki()]);
+        for (city, systems) in cities {
+            alliance.add_city(city, systems, &free_address());
+        }
+        for (city, _) in cities {
+            alliance.init(city);
+        }
+        alliance
+    }
+
+    pub fn pki(&self) -> String {
+        self.folder.join("pki").display().to_string()
+    }
+
+    pub fn add_city(&self, city: &str, systems: &[&str], endpoint: &str) {
+        let mut arguments = vec!["--dir".to_owned(), self.pki(), "--name-zh".into(), "测试".into()];
+        arguments.extend(["--name-en".into(), "Test".into(), "--endpoint".into(), endpoint.to_owned()]);
+        arguments.extend(systems.iter().flat_map(|system| ["--system".to_owned(), (*system).to_owned()]));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.run(&["pki", "add-city", city], &arguments);
+    }
+
+    pub fn init(&self, city: &str) {
+        let (pki, data) = (self.folder.join("pki").join(city), self.folder.join(city));
+        self.run(&["init"], &["--pki", &pki.display().to_string(), "--data", &data.display().to_string()]);
+    }
+
+    /// Runs the command line.
+    pub fn run(&self, command: &[&str], arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_tongban")).args(command).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn config_path(&self, city: &str) -> PathBuf {
+        self.folder.join(city).join("tongban.toml")
+    }
+
+    pub fn config(&self, city: &str) -> Config {
+        Config::load(&self.config_path(city)).unwrap()
+    }
+
+    /// Runs a city's gateway in this process.
+    pub async fn start(&self, city: &str) -> Gateway {
+        self.start_with(&self.config(city)).await
+    }
+
+    pub async fn start_with(&self, config: &Config) -> Gateway {
+        let gateway = server::bind(config).await.unwrap();
+        let counters = gateway.counters();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move { gateway.run(async move { stopped.cancelled().await }).await.unwrap() });
+        Gateway { stop, task, counters }
+    }
+
+    pub fn directory(&self) -> Directory {
+        let key = keys::read_text(&self.folder.join("pki/alliance.vkey")).unwrap();
+        let key = VerifyingKey::parse(key.trim_end()).unwrap();
+        Directory::open(&keys::read_text(&self.folder.join("pki/directory.note")).unwrap(), &key).unwrap()
+    }
+
+    pub fn checker(&self) -> Checker {
+        Checker::new(log_keys(&self.directory()))
+    }
+
+    /// A client with the certificate `CITY/PATH.{pem,key}` that calls the gateway of `to`.
+    pub fn client_of(&self, certificate: &str, to: &str) -> Client {
+        let folder = self.folder.join("pki");
+        let own = Own {
+            chain: keys::read_certificates(&folder.join(format!("{certificate}.pem"))).unwrap(),
+            key: keys::read_private_key(&folder.join(format!("{certificate}.key"))).unwrap(),
+        };
+        self.client_with(own, to)
+    }
+
+    pub fn client_with(&self, own: Own, to: &str) -> Client {
+        let directory = self.directory();
+        let record = directory.member(&to.parse().unwrap()).unwrap();
+        let expected = Party::gateway(directory.alliance().clone(), record.member.clone());
+        let tls = client_config(self.trust(&directory), own, Moment::new(|| Clock.now()), expected).unwrap();
+        let address = format!("https://{}", record.endpoints[0]).parse().unwrap();
+        let channel = Dialler::new(tls).channel(address);
+        Client {
+            exchange: ExchangeServiceClient::new(channel.clone()).max_decoding_message_size(8 << 20),
+            evidence: EvidenceServiceClient::new(channel.clone()),
+            channel,
+        }
+    }
+
+    /// A client with the certificate of a city's system, at its own gateway.
+    pub fn client(&self, city: &str, system: &str) -> Client {
+        self.client_of(&format!("{city}/systems/{system}"), city)
+    }
+
+    fn trust(&self, directory: &Directory) -> Arc<ArcSwap<Trust>> {
+        let members = directory.entries().map(|entry| MemberTrust {
+            member: entry.record.member.clone(),
+            roots: entry.record.roots.clone(),
+            issuers: vec![],
+            crl: CrlPolicy::None,
+            crls: vec![],
+            pin: entry.record.key_pin,
+            days_max: entry.record.days_max,
+        });
+        let trust = Trust::build(directory.alliance().clone(), members.collect()).unwrap();
+        Arc::new(ArcSwap::from_pointee(trust))
+    }
+}
+
+/// A gateway in this process.
+pub struct Gateway {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    pub counters: Arc<Counters>,
+}
+
+impl Gateway {
+    pub async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("the gateway drains").unwrap();
+    }
+}
+
+/// A party's calls.
+#[derive(Clone)]
+pub struct Client {
+    pub exchange: ExchangeServiceClient<Channel>,
+    pub evidence: EvidenceServiceClient<Channel>,
+    pub channel: Channel,
+}
+
+impl Client {
+    pub async fn submit(&self, envelope: pb::Envelope) -> Result<pbe::Receipt, tonic::Status> {
+        let request = pb::SubmitRequest { envelope: Some(envelope), origin_receipt: None };
+        let answer = self.exchange.clone().submit(request).await?;
+        Ok(answer.into_inner().receipt.expect("a receipt"))
+    }
+
+    pub async fn message(&self, from: &str, id: &str) -> Result<pb::GetMessageResponse, tonic::Status> {
+        let request = pb::GetMessageRequest { from_city: from.to_owned(), message_id: id.to_owned() };
+        Ok(self.exchange.clone().get_message(request).await?.into_inner())
+    }
+
+    /// Waits until the message is in `state`, and returns it.
+    pub async fn until(&self, from: &str, id: &str, state: pbe::State) -> pb::GetMessageResponse {
+        let reached = async {
+            loop {
+                let message = self.message(from, id).await.unwrap();
+                if message.state() == state {
+                    return message;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, reached).await;
+        match waited {
+            Ok(message) => message,
+            Err(_) => panic!("{id} is not {state:?}: {:?}", self.message(from, id).await),
+        }
+    }
+
+    pub async fn evidence(&self, from: &str, id: &str) -> Vec<pbe::Receipt> {
+        let request = pbe::GetMessageEvidenceRequest { from_city: from.to_owned(), message_id: id.to_owned() };
+        self.evidence.clone().get_message_evidence(request).await.unwrap().into_inner().receipts
+    }
+
+    /// Opens the mailbox.
+    pub async fn receive(&self, credits: u32) -> Mailbox {
+        use pb::receive_request::Request;
+        let (up, stream) = tokio::sync::mpsc::channel(64);
+        let open = Request::Open(pb::OpenMailbox { credits });
+        up.send(pb::ReceiveRequest { request: Some(open) }).await.unwrap();
+        let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+        let down = self.exchange.clone().receive(stream).await.unwrap().into_inner();
+        Mailbox { up, down }
+    }
+}
+
+/// An open mailbox.
+pub struct Mailbox {
+    pub up: tokio::sync::mpsc::Sender<pb::ReceiveRequest>,
+    pub down: tonic::Streaming<pb::ReceiveResponse>,
+}
+
+impl Mailbox {
+    pub async fn next(&mut self) -> Result<pb::receive_response::Response, tonic::Status> {
+        let step = tokio::time::timeout(PATIENCE, self.down.message()).await.expect("a step in time")?;
+        Ok(step.expect("the stream goes on").response.expect("a step"))
+    }
+
+    pub async fn delivery(&mut self) -> (pb::Delivery, pb::Message) {
+        match self.next().await.unwrap() {
+            pb::receive_response::Response::Delivery(mut delivery) => {
+                let pb::delivery::Content::Message(message) = delivery.content.take().unwrap();
+                (delivery, message)
+            }
+            other => panic!("no delivery: {other:?}"),
+        }
+    }
+
+    pub async fn settled(&mut self) -> pb::Settled {
+        match self.next().await.unwrap() {
+            pb::receive_response::Response::Settled(settled) => settled,
+            other => panic!("not settled: {other:?}"),
+        }
+    }
+
+    pub async fn say(&self, request: pb::receive_request::Request) {
+        self.up.send(pb::ReceiveRequest { request: Some(request) }).await.unwrap();
+    }
+
+    pub async fn give(&self, delivery_id: &str, outcome: pb::outcome::Outcome) {
+        let outcome = pb::Outcome { delivery_id: delivery_id.to_owned(), outcome: Some(outcome) };
+        self.say(pb::receive_request::Request::Outcome(outcome)).await;
+    }
+
+    pub async fn acknowledge(&self, delivery_id: &str) {
+        self.give(delivery_id, pb::outcome::Outcome::Acknowledge(pb::Acknowledge {})).await;
+    }
+}
+
+/// A new message id.
+pub fn new_id() -> String {
+    let chance = tongban::chance::bytes().unwrap();
+    tongban::id::MessageId::new_v7(Clock.now(), chance).to_string()
+}
+
+/// A good envelope with one small part.
+pub fn envelope(from: (&str, &str), to: (&str, &str)) -> pb::Envelope {
+    let address = |(city, system): (&str, &str)| pb::Address { city: city.to_owned(), system: system.to_owned() };
+    pb::Envelope {
+        message_id: new_id(),
+        from: Some(address(from)),
+        to: Some(address(to)),
+        item_code: "11440100007482575H3440118009000".to_owned(),
+        parts: vec![part("form.json", b"{\"name\":\"x\"}")],
+        created_at: Some(tongban::wire::envelope::time_to_wire(Clock.now())),
+        ..Default::default()
+    }
+}
+
+pub fn part(name: &str, content: &[u8]) -> pb::Part {
+    let salt = [7; 16];
+    let digest = Sha256::new().chain_update(salt).chain_update(content).finalize();
+    pb::Part {
+        name: name.to_owned(),
+        media_type: "application/json".to_owned(),
+        size: content.len() as u64,
+        salt: salt.to_vec(),
+        digest: Some(pb::Digest { algorithm: "sha256".to_owned(), value: digest.to_vec() }),
+        content: Some(pb::part::Content::Inline(content.to_vec().into())),
+    }
+}
+
+/// Checks a receipt from the wire.
+pub fn check(checker: &mut Checker, receipt: pbe::Receipt) -> Checked {
+    let receipt = tongban::wire::receipt::from_wire(receipt).expect("a well-formed receipt");
+    checker.check(receipt).expect("the receipt holds")
+}
+
+/// The reason in a status.
+pub fn reason(status: &tonic::Status) -> String {
+    tongban::wire::status::from_status(status).reason.unwrap_or_else(|| format!("none: {status:?}"))
+}
+
+/// An address of this machine that is free now.
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Whether a path exists below the alliance's folder.
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
