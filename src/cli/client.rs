@@ -2,6 +2,7 @@
 //! once they are checked. Never believes a receipt that it has not checked, and never tries a call twice.
 
 mod inbox;
+mod line;
 mod pipe;
 mod reach;
 mod told;
@@ -20,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 pub use inbox::{Delivered, Inbox, News, Outcome};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
-pub use told::{Told, ToldEvent, ToldPart};
+pub use told::{Told, ToldEvent, ToldPart, mode_name};
 pub use trouble::{Refused, Trouble};
 
 use super::Failure;
@@ -57,9 +58,9 @@ impl Client {
     /// A client for what `reach` names; it connects with the first call. Only within a runtime.
     pub fn new(reach: Reach) -> Client {
         let checker = Mutex::new(Checker::new(log_keys(&reach.directory)));
-        let Reach { me, directory, dialler, gateway } = reach;
+        let Reach { me, directory, dialler, gateway, patience } = reach;
         let address = gateway.authority().map(ToString::to_string).unwrap_or_default();
-        Client { me, directory, gateway: address, channel: dialler.channel(gateway), checker }
+        Client { me, directory, gateway: address, channel: line::channel(dialler, gateway, patience), checker }
     }
 
     /// Submits a message: the checked receipt of its acceptance. Sending the same again is safe.

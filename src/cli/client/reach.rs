@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::Args;
 use tonic::transport::Uri;
 
 use super::super::directory::public_key;
+use super::super::span::Span;
 use super::super::{Exit, Failure, now};
 use crate::directory::{CrlPolicy, Directory, Endpoint, MemberRecord};
 use crate::keys::{self, KeyFileError};
@@ -45,7 +47,13 @@ pub struct As {
     /// The city's revocation list [default: DIR/CITY/crl.pem]
     #[arg(long, help_heading = "Connection")]
     crl: Option<PathBuf>,
+    /// Wait so long for a gateway that does not listen yet
+    #[arg(long, value_name = "SPAN", default_value_t = PATIENCE, help_heading = "Connection")]
+    patience: Span,
 }
+
+/// How long a gateway that was just started may take until it listens.
+const PATIENCE: Span = Span::from_ms(3_000);
 
 /// A system of a city.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,14 +69,25 @@ pub struct Reach {
     pub dialler: Dialler,
     /// Where the gateway is dialled.
     pub gateway: Uri,
+    pub patience: Duration,
 }
 
 impl As {
     /// The same as `--as ME --dir DIR`.
     pub fn of(me: &Address, dir: &Path) -> Option<As> {
         let me = Me { address: me.clone(), name: me.system.clone()? };
-        let dir = dir.to_owned();
-        Some(As { me, dir, gateway: None, cert: None, key: None, directory: None, alliance_key: None, crl: None })
+        let (dir, patience) = (dir.to_owned(), PATIENCE);
+        Some(As {
+            me,
+            dir,
+            gateway: None,
+            cert: None,
+            key: None,
+            directory: None,
+            alliance_key: None,
+            crl: None,
+            patience,
+        })
     }
 
     /// Reads the files and prepares the connection.
@@ -96,7 +115,13 @@ impl As {
         let address = format!("https://{gateway}").parse().map_err(|_| {
             Failure::new(Exit::Usage, format!("{gateway} is no address"), format!("{gateway} 不是地址"))
         })?;
-        Ok(Reach { me: self.me.address.clone(), directory, dialler: Dialler::new(config), gateway: address })
+        Ok(Reach {
+            me: self.me.address.clone(),
+            directory,
+            dialler: Dialler::new(config),
+            gateway: address,
+            patience: self.patience.into(),
+        })
     }
 
     fn read_directory(&self) -> Result<Directory, Failure> {

@@ -138,6 +138,8 @@ pub mod sample {
             asserted_by: None,
             previous: previous.map(|checked| checked.receipt.leaf_hash()),
             witnessed: None,
+            mode: None,
+            next_attempt_at: None,
             extensions: vec![],
         };
         let proof = TlogProof { extra: None, index, path: vec![], checkpoint_note: String::new() };
