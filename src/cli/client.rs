@@ -2,6 +2,7 @@
 //! once they are checked. Never believes a receipt that it has not checked, and never tries a call twice.
 
 mod inbox;
+mod line;
 mod pipe;
 mod reach;
 mod told;
@@ -20,13 +21,14 @@ use tonic_health::pb::health_client::HealthClient;
 pub use inbox::{Delivered, Inbox, News, Outcome};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
-pub use told::{Told, ToldEvent, ToldPart};
+pub use told::{Told, ToldEvent, ToldPart, mode_name};
 pub use trouble::{Refused, Trouble};
 
 use super::Failure;
 use crate::directory::Directory;
 use crate::evidence::Event;
 use crate::id::MessageId;
+use crate::intake::log_keys;
 use crate::limits::{CALL_MS_MAX, ENCODE_BYTES_MAX};
 use crate::message::{Address, Digest, Envelope};
 use crate::party::{Division, Member};
@@ -53,11 +55,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for what `reach` names; it connects with the first call.
+    /// A client for what `reach` names; it connects with the first call. Only within a runtime.
     pub fn new(reach: Reach) -> Client {
-        let checker = Mutex::new(Checker::new(crate::intake::log_keys(&reach.directory)));
-        let Reach { me, directory, gateway, channel } = reach;
-        Client { me, directory, gateway, channel, checker }
+        let checker = Mutex::new(Checker::new(log_keys(&reach.directory)));
+        let Reach { me, directory, dialler, gateway, patience } = reach;
+        let address = gateway.authority().map(ToString::to_string).unwrap_or_default();
+        Client { me, directory, gateway: address, channel: line::channel(dialler, gateway, patience), checker }
     }
 
     /// Submits a message: the checked receipt of its acceptance. Sending the same again is safe.
@@ -180,10 +183,11 @@ fn timed<T>(message: T) -> Request<T> {
     request
 }
 
-/// Runs a command's conversation with a gateway to its end.
-pub fn converse<T>(talk: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Runs a command's conversation with the gateway that `who` names to its end.
+pub fn converse<T>(who: &As, talk: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> Result<T, Failure> {
+    let reach = who.reach()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(talk);
+    let ended = runtime.block_on(async { talk(Client::new(reach)).await });
     // A connection may still wait for a peer that is gone; nothing of it matters any more.
     runtime.shutdown_background();
     ended

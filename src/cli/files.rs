@@ -1,5 +1,5 @@
-//! Decides how what a command was sent lands on disk: whole or not at all, durable, and never over another file. Never
-//! follows a path that came over the wire: names are given by the caller, one level deep.
+//! Decides how what a command was sent lands on disk: never over another file, and whole and durable where somebody lets go
+//! of it afterwards. Never follows a path that came over the wire: names are given by the caller, one level deep.
 
 #![allow(clippy::disallowed_methods, reason = "writes, syncs and renames")]
 
@@ -31,17 +31,15 @@ pub fn keep(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
             Err(source) => return Err(KeyFileError::Io { path, source }.into()),
         }
     }
-    for (name, bytes) in missing {
-        write_new(&folder.join(name), bytes)?;
-    }
-    Ok(File::open(folder)?.sync_all()?)
+    missing.into_iter().try_for_each(|(name, bytes)| write_new(&folder.join(name), bytes))
 }
 
-/// Writes a folder of files that did not exist; after a crash it is whole or absent. One that is there with these very
-/// files stays as it is.
+/// Writes a folder of files that did not exist: durable on return, and after a crash whole or absent. One that is there
+/// with these very files stays as it is.
 pub fn keep_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
     if folder.exists() {
-        return keep(folder, files);
+        keep(folder, files)?;
+        return sync(folder, files);
     }
     let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
         return Err(KeyFileError::NotAFile { path: folder.to_owned() }.into());
@@ -53,13 +51,21 @@ pub fn keep_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Fai
     }
     self::folder(&unfinished)?;
     keep(&unfinished, files)?;
+    sync(&unfinished, files)?;
     fs::rename(&unfinished, folder)?;
     Ok(File::open(parent)?.sync_all()?)
 }
 
+fn sync(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+    for (name, _) in files {
+        File::open(folder.join(name))?.sync_all()?;
+    }
+    Ok(File::open(folder)?.sync_all()?)
+}
+
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let written = OpenOptions::new().write(true).create_new(true).open(path).and_then(|mut file| {
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let written = file.write_all(bytes);
         if written.is_err() {
             // What is half written is of no use; the first fault is the one to tell.
             let _ = fs::remove_file(path);

@@ -1,14 +1,20 @@
 //! Decides how `tongban message` shows where a message is: its state, what happened to it, and what it carries. Never
 //! proves anything: that is what receipts are for.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 
-use super::client::{As, Client, Told, ToldEvent, ToldPart, converse};
+use super::client::{As, Client, Told, ToldEvent, ToldPart, Trouble, converse};
 use super::out::table;
-use super::{Answer, Exit, Lang, Out};
+use super::span::Span;
+use super::{Answer, Exit, Failure, Lang, Out};
 use crate::evidence::State;
 use crate::id::MessageId;
 use crate::party::Division;
+
+/// How often a message that is followed is asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Show where a message is and what happened to it
 #[derive(Args)]
@@ -32,8 +38,7 @@ pub struct Which {
 
 /// Asks the gateway for the message and shows its answer.
 pub fn run(args: &Message, out: &Out) -> Answer {
-    let client = Client::new(args.who.reach()?);
-    converse(async {
+    converse(&args.who, async |client| {
         let asked = client.message(args.which.from.as_ref(), args.which.id).await;
         let told = asked.map_err(|trouble| trouble.shown(out))?;
         out.show(&told.json(), || {
@@ -43,6 +48,26 @@ pub fn run(args: &Message, out: &Out) -> Answer {
         })?;
         Ok(Exit::Done)
     })
+}
+
+/// Asks for a message until it has ended or patience has.
+pub async fn follow(client: &Client, from: Option<&Division>, id: MessageId, patience: Span) -> Result<Told, Trouble> {
+    let until = Instant::now() + Duration::from(patience);
+    loop {
+        let told = client.message(from, id).await?;
+        if told.state.is_final() || Instant::now() >= until {
+            return Ok(told);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A message that has not ended while it was followed.
+pub fn unended(told: &Told, patience: Span, me: &str) -> Failure {
+    let en = format!("still {} after {patience}; it goes on", told.state);
+    let zh = format!("{patience} 后仍为 {}，消息继续办理", told.state);
+    let look = format!("tongban message --as {me} {}", told.id);
+    Failure::new(Exit::TempFail, en, zh).hint(format!("look again with: {look}"), format!("稍后查看：{look}"))
 }
 
 /// The state of a message in one line.
@@ -102,7 +127,7 @@ fn parts(told: &Told, lang: Lang) -> String {
 }
 
 /// A state in Chinese, its published name beside it.
-fn state_zh(state: State) -> &'static str {
+pub fn state_zh(state: State) -> &'static str {
     match state {
         State::Accepted => "ACCEPTED 已受理",
         State::Relayed => "RELAYED 已转接",

@@ -1,6 +1,7 @@
 //! Decides which command runs and with which exit code it ends. Never does a command's work: each family has its file.
 
 mod client;
+mod demo;
 mod directory;
 mod files;
 mod init;
@@ -59,6 +60,7 @@ enum Command {
     #[command(subcommand)]
     Receipt(receipt::Command),
     Verify(verify::Verify),
+    Demo(demo::Demo),
     /// Print the version
     Version,
 }
@@ -187,6 +189,7 @@ pub fn run() -> ExitCode {
         Command::Message(command) => message::run(&command, &out),
         Command::Receipt(command) => receipt::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
+        Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),
     };
     answer.unwrap_or_else(|failure| tell(failure, &out)).into()

@@ -2,58 +2,68 @@
 //! offline. Never writes a receipt that it has not checked.
 
 mod export;
+mod order;
 pub mod render;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
-pub use export::export;
+pub use export::{files_of, trust};
+pub use order::in_order;
 
 use super::client::{As, Client, Trouble, converse};
-use super::message::Which;
+use super::message::{Which, follow, unended};
 use super::out::table;
-use super::{Answer, Exit, Failure, Lang, Out};
+use super::span::Span;
+use super::{Answer, Exit, Failure, Lang, Out, files};
+use crate::directory::Directory;
+use crate::id::MessageId;
+use crate::party::Division;
 use crate::receipt::Checked;
 
 /// Show or export the receipts of a message
 #[derive(Subcommand)]
 pub enum Command {
     /// Show the receipts of a message, oldest first
-    Get {
-        #[command(flatten)]
-        who: Box<As>,
-        #[command(flatten)]
-        which: Which,
-    },
+    Get(Get),
     /// Write the receipts of a message as files that anyone verifies offline, with the keys of the alliance's logs
-    Export {
-        #[command(flatten)]
-        who: Box<As>,
-        #[command(flatten)]
-        which: Which,
-        /// The folder, new or with an earlier export of the same message
-        #[arg(long)]
-        out: PathBuf,
-    },
+    Export(Export),
+}
+
+#[derive(Args)]
+pub struct Get {
+    #[command(flatten)]
+    who: As,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+pub struct Export {
+    #[command(flatten)]
+    who: As,
+    #[command(flatten)]
+    which: Which,
+    /// The folder, new or with an earlier export of the same message
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Wait first until the message has ended, for a minute or as long as given
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "60s")]
+    wait: Option<Span>,
 }
 
 /// Runs one command of the family.
 pub fn run(command: &Command, out: &Out) -> Answer {
     match command {
-        Command::Get { who, which } => get(who, which, out),
-        Command::Export { who, which, out: to } => {
-            let (client, receipts) = fetch(who, which, out)?;
-            let written = export(&receipts, &client.directory, to)?;
-            show_export(&written, to, out)?;
-            Ok(Exit::Done)
-        }
+        Command::Get(args) => get(args, out),
+        Command::Export(args) => export(args, out),
     }
 }
 
-fn get(who: &As, which: &Which, out: &Out) -> Answer {
-    let (_, receipts) = fetch(who, which, out)?;
+fn get(args: &Get, out: &Out) -> Answer {
+    let (_, receipts) = fetch(&args.who, &args.which, None, out)?;
     out.show(&receipts.iter().map(render::receipt).collect::<Vec<_>>(), || {
         let head = match out.lang {
             Lang::En => ["time", "event", "issuer", "log", "index", "receipt"],
@@ -74,39 +84,57 @@ fn row(checked: &Checked) -> Vec<String> {
     vec![at, event, issuer, log_origin.clone(), receipt.proof.index.to_string(), id]
 }
 
-/// The receipts of a message, every one checked.
-fn fetch(who: &As, which: &Which, out: &Out) -> Result<(Client, Vec<Checked>), Failure> {
-    let client = Client::new(who.reach()?);
-    let receipts = converse(async {
-        let found = client.evidence(which.from.as_ref(), which.id).await.map_err(|trouble| trouble.shown(out))?;
-        let checked = found.into_iter().map(|receipt| client.check(receipt)).collect::<Result<Vec<_>, Trouble>>()?;
-        about_one(&checked, which)?;
-        Ok(checked)
+fn export(args: &Export, out: &Out) -> Answer {
+    let to = &args.out;
+    let (directory, receipts) = fetch(&args.who, &args.which, args.wait, out)?;
+    let (names, mut all) = files_of("", &receipts)?;
+    all.push(("trust".to_owned(), trust(&directory).into_bytes()));
+    files::folder(to)?;
+    files::keep(to, &all).map_err(|failure| {
+        failure.hint("name a folder for this message alone, with --out", "请用 --out 为这条消息单独指定文件夹")
     })?;
-    Ok((client, receipts))
+    show_export(&names, to, out)?;
+    Ok(Exit::Done)
 }
 
-/// Whether all receipts speak of the message that was asked for.
-fn about_one(receipts: &[Checked], which: &Which) -> Result<(), Trouble> {
-    match receipts.iter().find(|checked| checked.evidence.message_id != which.id) {
-        None => Ok(()),
-        Some(other) => {
-            let id = other.evidence.id;
-            Err(Trouble::unsound(format!("receipt {id} is about another message"), format!("回执 {id} 属于另一消息")))
-        }
-    }
-}
-
-fn show_export(written: &[String], to: &std::path::Path, out: &Out) -> Result<(), Failure> {
+fn show_export(names: &[String], to: &Path, out: &Out) -> Result<(), Failure> {
     let verify = format!("tongban verify {0} --trust {0}/trust", to.display());
-    out.show(&json!({ "dir": to, "receipts": written, "trust": to.join("trust"), "verify": verify }), || {
-        written.join("\n")
-    })?;
-    let (count, dir) = (written.len(), to.display());
+    let shown = json!({ "dir": to, "receipts": names, "trust": to.join("trust"), "verify": verify });
+    out.show(&shown, || names.join("\n"))?;
+    let (count, dir) = (names.len(), to.display());
     out.say(&out.lang.tr(
         format!("{count} receipts in {dir}; the .json files only help to read, they prove nothing"),
         format!("{dir} 中有 {count} 份回执；.json 文件仅供阅读，不具证明力"),
     ));
     out.hint(&verify, &verify);
     Ok(())
+}
+
+/// The receipts of a message, when it has ended if that is to be awaited, and the directory that checked them.
+fn fetch(who: &As, which: &Which, wait: Option<Span>, out: &Out) -> Result<(Directory, Vec<Checked>), Failure> {
+    converse(who, async |client| {
+        if let Some(patience) = wait {
+            let followed = follow(&client, which.from.as_ref(), which.id, patience).await;
+            let told = followed.map_err(|trouble| trouble.shown(out))?;
+            if !told.state.is_final() {
+                return Err(unended(&told, patience, &client.me.to_string()));
+            }
+        }
+        let found = of_message(&client, which.from.as_ref(), which.id).await;
+        let receipts = found.map_err(|trouble| trouble.shown(out))?;
+        Ok((client.directory, receipts))
+    })
+}
+
+/// The receipts of a message in order, every one checked and about this message.
+pub async fn of_message(client: &Client, from: Option<&Division>, id: MessageId) -> Result<Vec<Checked>, Trouble> {
+    let found = client.evidence(from, id).await?;
+    let receipts = found.into_iter().map(|receipt| client.check(receipt)).collect::<Result<Vec<_>, _>>()?;
+    match receipts.iter().find(|checked| checked.evidence.message_id != id) {
+        None => Ok(in_order(receipts)),
+        Some(other) => {
+            let id = other.evidence.id;
+            Err(Trouble::unsound(format!("receipt {id} is about another message"), format!("回执 {id} 属于另一消息")))
+        }
+    }
 }

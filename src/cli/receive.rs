@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use self::show::Shown;
-use super::client::{As, Client, Delivered, Inbox, News, Outcome, Trouble, converse};
+use super::client::{As, Delivered, Inbox, News, Outcome, Trouble, converse};
 use super::span::Span;
 use super::{Answer, Exit, Failure, Out, now};
 use crate::evidence::Code;
@@ -59,8 +59,7 @@ pub struct Receive {
 /// Receives as the command line says.
 pub fn run(args: &Receive, out: &Out) -> Answer {
     args.check()?;
-    let client = Client::new(args.who.reach()?);
-    converse(async {
+    converse(&args.who, async |client| {
         let credits = args.wanted().min(CREDITS.into()) as u32;
         let mut session = Session {
             inbox: client.receive(credits).await.map_err(|trouble| trouble.shown(out))?,

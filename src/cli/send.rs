@@ -1,25 +1,20 @@
 //! Decides what `tongban send` does: a message made from the command line, submitted, its receipt checked, and its way
 //! followed if asked. Never says that a message is accepted before the receipt holds.
 
-mod draft;
+pub mod draft;
 mod many;
-
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use self::draft::Draft;
-use super::client::{As, Client, Told, Trouble, converse};
+use super::client::{As, Client, Told, converse};
 use super::out::table;
 use super::span::Span;
-use super::{Answer, Exit, Failure, Lang, Out, message};
+use super::{Answer, Exit, Lang, Out, message};
 use crate::evidence::State;
 use crate::id::MessageId;
 use crate::receipt::Checked;
-
-/// How often a message that is followed is asked for.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Submit a message to the city's own gateway
 #[derive(Args)]
@@ -42,11 +37,10 @@ pub struct Send {
 /// Submits what the command line says.
 pub fn run(args: &Send, out: &Out) -> Answer {
     let draft = Draft::read(&args.draft)?;
-    let client = Client::new(args.who.reach()?);
-    match args.count {
-        Some(count) => converse(many::submit(&client, &draft, count, out)),
-        None => converse(one(&client, &draft, args, out)),
-    }
+    converse(&args.who, async |client| match args.count {
+        Some(count) => many::submit(&client, &draft, count, out).await,
+        None => one(&client, &draft, args, out).await,
+    })
 }
 
 async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
@@ -61,33 +55,16 @@ async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
     if !out.json() {
         out.print(&format!("{}\n", accepted_table(&[&accepted], out.lang)))?;
     }
-    let told = follow(client, id, patience).await.map_err(|trouble| trouble.shown(out))?;
+    let told = message::follow(client, None, id, patience).await.map_err(|trouble| trouble.shown(out))?;
     let mut shown = accepted_json(&accepted);
     shown["message"] = told.json();
     out.show(&shown, || message::timeline(&told, out.lang))?;
-    verdict(&told, patience, out)
+    verdict(&told, patience, &client.me.to_string(), out)
 }
 
-/// Asks for the message until it has ended or patience has.
-async fn follow(client: &Client, id: MessageId, patience: Span) -> Result<Told, Trouble> {
-    let until = Instant::now() + Duration::from(patience);
-    loop {
-        let told = client.message(None, id).await?;
-        if told.state.is_final() || Instant::now() >= until {
-            return Ok(told);
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-fn verdict(told: &Told, patience: Span, out: &Out) -> Answer {
+fn verdict(told: &Told, patience: Span, me: &str, out: &Out) -> Answer {
     if !told.state.is_final() {
-        let en = format!("still {} after {patience}; it goes on", told.state);
-        let zh = format!("{patience} 后仍为 {}，消息继续办理", told.state);
-        let look = format!("tongban message {} …", told.id);
-        return Err(
-            Failure::new(Exit::TempFail, en, zh).hint(format!("look again with: {look}"), format!("稍后查看：{look}"))
-        );
+        return Err(message::unended(told, patience, me));
     }
     out.say(&message::state_line(told, out.lang));
     Ok(if told.state == State::Confirmed { Exit::Done } else { Exit::No })

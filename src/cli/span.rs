@@ -24,6 +24,11 @@ const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3
 const SPAN_MS_MAX: u64 = 3_652 * DAY_MS;
 
 impl Span {
+    /// A length of so many milliseconds.
+    pub const fn from_ms(ms: u64) -> Span {
+        Span { ms }
+    }
+
     /// The length in milliseconds.
     pub const fn ms(self) -> u64 {
         self.ms

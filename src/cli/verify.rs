@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 pub use self::bench::{Bench, Verdict};
+#[cfg(test)]
+pub use self::chain::sample;
 pub use self::chain::{Chain, Link};
 pub use self::show::{counts, show};
 use super::{Answer, Exit, Failure, Out};

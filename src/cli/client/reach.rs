@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::Args;
-use tonic::transport::Channel;
+use tonic::transport::Uri;
 
 use super::super::directory::public_key;
+use super::super::span::Span;
 use super::super::{Exit, Failure, now};
 use crate::directory::{CrlPolicy, Directory, Endpoint, MemberRecord};
 use crate::keys::{self, KeyFileError};
@@ -45,7 +47,13 @@ pub struct As {
     /// The city's revocation list [default: DIR/CITY/crl.pem]
     #[arg(long, help_heading = "Connection")]
     crl: Option<PathBuf>,
+    /// Wait so long for a gateway that does not listen yet
+    #[arg(long, value_name = "SPAN", default_value_t = PATIENCE, help_heading = "Connection")]
+    patience: Span,
 }
+
+/// How long a gateway that was just started may take until it listens.
+const PATIENCE: Span = Span::from_ms(3_000);
 
 /// A system of a city.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,16 +66,28 @@ struct Me {
 pub struct Reach {
     pub me: Address,
     pub directory: Directory,
-    pub gateway: String,
-    pub channel: Channel,
+    pub dialler: Dialler,
+    /// Where the gateway is dialled.
+    pub gateway: Uri,
+    pub patience: Duration,
 }
 
 impl As {
     /// The same as `--as ME --dir DIR`.
     pub fn of(me: &Address, dir: &Path) -> Option<As> {
         let me = Me { address: me.clone(), name: me.system.clone()? };
-        let dir = dir.to_owned();
-        Some(As { me, dir, gateway: None, cert: None, key: None, directory: None, alliance_key: None, crl: None })
+        let (dir, patience) = (dir.to_owned(), PATIENCE);
+        Some(As {
+            me,
+            dir,
+            gateway: None,
+            cert: None,
+            key: None,
+            directory: None,
+            alliance_key: None,
+            crl: None,
+            patience,
+        })
     }
 
     /// Reads the files and prepares the connection.
@@ -95,8 +115,13 @@ impl As {
         let address = format!("https://{gateway}").parse().map_err(|_| {
             Failure::new(Exit::Usage, format!("{gateway} is no address"), format!("{gateway} 不是地址"))
         })?;
-        let channel = Dialler::new(config).channel(address);
-        Ok(Reach { me: self.me.address.clone(), directory, gateway, channel })
+        Ok(Reach {
+            me: self.me.address.clone(),
+            directory,
+            dialler: Dialler::new(config),
+            gateway: address,
+            patience: self.patience.into(),
+        })
     }
 
     fn read_directory(&self) -> Result<Directory, Failure> {
@@ -112,26 +137,25 @@ impl As {
         directory.map_err(|fault| Failure::from(fault).at(path.display()))
     }
 
-    /// Trusts the own city's authority and no other: nobody else is dialled.
+    /// Whom the directory knows. Only the own city's gateway is spoken with; the others are known so that one of them at
+    /// the wrong address is told by its name.
     fn trust(&self, directory: &Directory, record: &MemberRecord) -> Result<Trust, Failure> {
         let path = self.crl.clone().unwrap_or_else(|| self.city_folder().join("crl.pem"));
         let crls = match keys::read_crls(&path) {
             Err(KeyFileError::Missing { .. }) if record.crl == CrlPolicy::None => vec![],
             other => other?,
         };
-        let member = MemberTrust {
-            member: record.member.clone(),
-            roots: record.roots.clone(),
-            issuers: vec![],
+        let own = MemberTrust {
             crl: match record.crl {
                 CrlPolicy::Required => trust::CrlPolicy::Required,
                 CrlPolicy::None => trust::CrlPolicy::None,
             },
             crls,
-            pin: record.key_pin,
-            days_max: record.days_max,
+            ..known(record)
         };
-        Trust::build(directory.alliance().clone(), vec![member]).map_err(|faults| {
+        let others = directory.entries().map(|entry| &entry.record).filter(|other| other.member != record.member);
+        let members = std::iter::once(own).chain(others.map(known)).collect();
+        Trust::build(directory.alliance().clone(), members).map_err(|faults| {
             let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Failure::new(Exit::Data, all.join("\n"), format!("{}：{}", path.display(), all.join("\n")))
         })
@@ -179,6 +203,19 @@ impl As {
 
     fn city_folder(&self) -> PathBuf {
         self.dir.join(self.me.address.city.as_str())
+    }
+}
+
+/// A member as its record shows it, without revocation lists.
+fn known(record: &MemberRecord) -> MemberTrust {
+    MemberTrust {
+        member: record.member.clone(),
+        roots: record.roots.clone(),
+        issuers: vec![],
+        crl: trust::CrlPolicy::None,
+        crls: vec![],
+        pin: record.key_pin,
+        days_max: record.days_max,
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Trouble;
 use crate::evidence::{Event, State};
-use crate::message::visible;
+use crate::message::{Mode, visible};
 use crate::time::{SentTime, Time};
 use crate::wire::pb::exchange as pb;
 
@@ -68,7 +68,7 @@ impl Told {
             item_code: plain(&envelope.item_code),
             case_no: plain(&envelope.case_no),
             step: plain(&envelope.step),
-            mode: mode(envelope.mode),
+            mode: u8::try_from(envelope.mode).ok().and_then(Mode::from_number).map(mode_name).unwrap_or_default(),
             in_reply_to: plain(&envelope.in_reply_to),
             created_at: moment(envelope.created_at),
             expires_at: moment(answer.expires_at),
@@ -76,7 +76,7 @@ impl Told {
             in_doubt: answer.in_doubt,
             late: answer.late,
             parts: envelope.parts.into_iter().map(part).collect(),
-            history: answer.history.into_iter().map(ToldEvent::read).collect(),
+            history: history(answer.history),
         })
     }
 
@@ -131,6 +131,12 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if visible(c.encode_utf8(&mut [0; 4])) { c } else { '?' }).collect()
 }
 
+/// Events of one millisecond in the order of a message's life, which is that of their numbers.
+fn history(mut entries: Vec<pb::HistoryEntry>) -> Vec<ToldEvent> {
+    entries.sort_by_key(|entry| (moment(entry.time), entry.event));
+    entries.into_iter().map(ToldEvent::read).collect()
+}
+
 fn address(address: Option<pb::Address>) -> String {
     let address = address.unwrap_or_default();
     match address.system.as_str() {
@@ -143,12 +149,12 @@ fn moment(time: Option<prost_types::Timestamp>) -> Option<Time> {
     time.and_then(|time| SentTime::new(time.seconds, time.nanos)).map(SentTime::time)
 }
 
-fn mode(number: i32) -> &'static str {
-    match pb::Mode::try_from(number) {
-        Ok(pb::Mode::Online) => "online",
-        Ok(pb::Mode::Proxy) => "proxy",
-        Ok(pb::Mode::Joint) => "joint",
-        Ok(pb::Mode::Unspecified) | Err(_) => "",
+/// A mode's name on the command line and in JSON.
+pub fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Online => "online",
+        Mode::Proxy => "proxy",
+        Mode::Joint => "joint",
     }
 }
 

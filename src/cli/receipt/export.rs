@@ -1,30 +1,26 @@
-//! Decides how the receipts of one message lie in a folder: `NN-EVENT-ISSUER.leaf`, `.tlog-proof` and `.json`, and the
-//! file `trust` with the keys of the alliance's logs. Never overwrites a file with another content.
+//! Decides how receipts are written as files: `NN-EVENT-ISSUER.leaf`, `.tlog-proof` and `.json`, and the file `trust` with
+//! the keys of the alliance's logs. Never writes one itself.
 
-use std::path::Path;
-
-use super::super::{Failure, files};
+use super::super::Failure;
 use super::render;
 use crate::directory::Directory;
 use crate::receipt::Checked;
 
-/// Writes checked receipts, oldest first, and the log keys of the directory; returns the names without extension.
-pub fn export(receipts: &[Checked], directory: &Directory, to: &Path) -> Result<Vec<String>, Failure> {
-    let mut written = Vec::new();
-    let mut all = vec![("trust".to_owned(), trust(directory).into_bytes())];
+/// Files as names and contents.
+pub type Files = Vec<(String, Vec<u8>)>;
+
+/// The files of receipts in order, their names after `prefix`; also the names without extension.
+pub fn files_of(prefix: &str, receipts: &[Checked]) -> Result<(Vec<String>, Files), Failure> {
+    let (mut names, mut files) = (Vec::new(), Files::new());
     for (checked, number) in receipts.iter().zip(1..) {
-        let name = name(number, checked);
+        let name = format!("{prefix}{}", name(number, checked));
         let reading = serde_json::to_string_pretty(&render::receipt(checked)).map_err(std::io::Error::from)?;
-        all.push((format!("{name}.leaf"), checked.receipt.leaf.clone()));
-        all.push((format!("{name}.tlog-proof"), checked.receipt.proof.to_text().into_bytes()));
-        all.push((format!("{name}.json"), format!("{reading}\n").into_bytes()));
-        written.push(name);
+        files.push((format!("{name}.leaf"), checked.receipt.leaf.clone()));
+        files.push((format!("{name}.tlog-proof"), checked.receipt.proof.to_text().into_bytes()));
+        files.push((format!("{name}.json"), format!("{reading}\n").into_bytes()));
+        names.push(name);
     }
-    files::folder(to)?;
-    files::keep(to, &all).map_err(|failure| {
-        failure.hint("name a folder for this message alone, with --out", "请用 --out 为这条消息单独指定文件夹")
-    })?;
-    Ok(written)
+    Ok((names, files))
 }
 
 /// The keys of all logs of the alliance, one vkey a line.
@@ -37,4 +33,22 @@ pub fn trust(directory: &Directory) -> String {
 fn name(number: usize, checked: &Checked) -> String {
     let issuer = checked.evidence.issuer.to_string().replace('/', "-");
     format!("{number:02}-{}-{issuer}", checked.evidence.event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::verify::sample::receipt;
+    use crate::evidence::Event;
+
+    #[test]
+    fn a_receipt_is_named_by_place_event_and_issuer() {
+        let first = receipt("450200", 0, Event::SubmissionAccepted, None);
+        let second = receipt("hub/main", 3, Event::RelayAccepted, Some(&first));
+        let (names, files) = files_of("DEMO-0001-", &[first.clone(), second]).unwrap();
+        assert_eq!(names, ["DEMO-0001-01-SUBMISSION_ACCEPTED-450200", "DEMO-0001-02-RELAY_ACCEPTED-hub-main"]);
+        let extensions: Vec<_> = files.iter().map(|(name, _)| name.rsplit_once('.').unwrap().1).collect();
+        assert_eq!(extensions, ["leaf", "tlog-proof", "json", "leaf", "tlog-proof", "json"]);
+        assert_eq!(files[0].1, first.receipt.leaf);
+    }
 }

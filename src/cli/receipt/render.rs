@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::cli::client::mode_name;
 use crate::evidence::Evidence;
 use crate::receipt::Checked;
 use crate::time::Time;
@@ -21,7 +22,7 @@ pub fn receipt(checked: &Checked) -> Value {
     Value::Object(all)
 }
 
-/// What a leaf says; fields without value are left out.
+/// What a leaf says; fields without value are left out, and zero is none, as in the leaf.
 pub fn evidence(evidence: &Evidence) -> Value {
     let text = |text: Option<&str>| text.map(str::to_owned);
     let time = |time: Option<Time>| time.map(|time| time.to_string());
@@ -49,6 +50,7 @@ pub fn evidence(evidence: &Evidence) -> Value {
         "case_no": text(evidence.case_no.as_ref().map(|case| case.as_str())),
         "item_code": text(evidence.item_code.as_ref().map(|item| item.as_str())),
         "step": text(evidence.step.as_ref().map(|step| step.as_str())),
+        "mode": evidence.mode.map(mode_name),
         "header_digest": evidence.header_digest.to_string(),
         "parts": evidence.parts,
         "total_size": evidence.total_size,
@@ -59,13 +61,14 @@ pub fn evidence(evidence: &Evidence) -> Value {
         "acknowledged_at": time(instants.acknowledged),
         "expires_at": time(evidence.expires_at),
         "attempts": evidence.attempts,
+        "next_attempt_at": time(evidence.next_attempt_at),
         "last_status": evidence.last_status,
         "asserted_by": evidence.asserted_by.map(|by| by.as_str()),
         "previous": evidence.previous.map(|hash| hash.to_string()),
         "witnessed": witnessed,
     });
     if let Value::Object(fields) = &mut value {
-        fields.retain(|_, value| !value.is_null() && *value != json!([]));
+        fields.retain(|_, value| !value.is_null() && *value != json!([]) && *value != json!(0));
     }
     value
 }

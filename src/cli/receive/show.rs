@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::super::client::Delivered;
+use super::super::client::{Delivered, mode_name};
 use super::super::{Failure, Out};
 use crate::id::MessageId;
-use crate::message::{Envelope, Mode, Part};
+use crate::message::{Envelope, Part};
 use crate::receipt::Checked;
 
 /// A received message, ready to be shown when its outcome is known.
@@ -62,7 +62,7 @@ fn lines(envelope: &Envelope) -> Vec<String> {
     for (name, value) in [
         ("case", envelope.case_no.as_ref().map(|case| case.as_str())),
         ("step", envelope.step.as_ref().map(|step| step.as_str())),
-        ("mode", envelope.mode.map(mode)),
+        ("mode", envelope.mode.map(mode_name)),
     ] {
         first += &value.map(|value| format!("  {name}={value}")).unwrap_or_default();
     }
@@ -83,7 +83,7 @@ fn json(envelope: &Envelope) -> Value {
         "item_code": envelope.item_code.as_str(),
         "case_no": envelope.case_no.as_ref().map(|case| case.as_str()),
         "step": envelope.step.as_ref().map(|step| step.as_str()),
-        "mode": envelope.mode.map(mode),
+        "mode": envelope.mode.map(mode_name),
         "jurisdiction": envelope.jurisdiction.as_ref().map(|division| division.as_str()),
         "in_reply_to": envelope.in_reply_to.map(|id| id.to_string()),
         "attributes": envelope.attributes,
@@ -91,12 +91,4 @@ fn json(envelope: &Envelope) -> Value {
         "created_at": envelope.created_at.time().to_string(),
         "header_digest": envelope.header_digest().to_string(),
     })
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Online => "online",
-        Mode::Proxy => "proxy",
-        Mode::Joint => "joint",
-    }
 }

@@ -97,8 +97,9 @@ fn state<'a>(evidence: impl Iterator<Item = &'a Evidence>) -> Option<State> {
     accepted.then(|| events.into_iter().fold(State::Accepted, step))
 }
 
+/// What tests take for checked receipts: leaves, places and logs, without proofs.
 #[cfg(test)]
-mod tests {
+pub mod sample {
     use super::*;
     use crate::evidence::Instants;
     use crate::id::ReceiptId;
@@ -107,7 +108,7 @@ mod tests {
     use crate::tlog::receipt_file::TlogProof;
 
     /// A receipt of one message, as if checked: only its leaf, place and log count here.
-    fn receipt(log: &str, index: u64, event: Event, previous: Option<&Checked>) -> Checked {
+    pub fn receipt(log: &str, index: u64, event: Event, previous: Option<&Checked>) -> Checked {
         let address = crate::cli::client::address("450200/window").unwrap();
         let evidence = Evidence {
             id: ReceiptId::new_v7(Time::from_ms(1_000 + index), [index as u8; 10]),
@@ -145,6 +146,12 @@ mod tests {
         let receipt = Receipt { leaf: evidence.to_leaf().unwrap(), proof };
         Checked { receipt, evidence, log_origin: log.to_owned(), tree_size: 100 }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::receipt;
+    use super::*;
 
     fn handed_over() -> Vec<Checked> {
         let accepted = receipt("450200", 0, Event::SubmissionAccepted, None);

@@ -1,0 +1,123 @@
+//! Decides how the demo tells what happened: each case with its item's evidence mark, how fast, what the receipts proved,
+//! and where everything lies. Never calls a run good in which one receipt failed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::client::mode_name;
+use super::super::out::table;
+use super::super::verify::{self, Chain, Link, Verdict};
+use super::super::{Exit, Failure, Lang, Out};
+use super::cases::Case;
+use super::play::Played;
+
+/// Cases that have their own row.
+const ROWS_MAX: usize = 100;
+
+/// All that a run of the demo came to.
+pub struct Summary<'a> {
+    pub played: &'a Played,
+    pub verdicts: &'a [Verdict],
+    pub chains: &'a [Chain],
+    pub folder: &'a Path,
+}
+
+impl Summary<'_> {
+    /// Done only if every message has ended, every receipt holds, and every message's chain is whole.
+    pub fn answer(&self) -> Exit {
+        let cases = &self.played.cases;
+        let complete = cases.iter().all(Case::ended) && self.chains.len() == cases.len();
+        if complete { verify::answer(self.verdicts, self.chains, false) } else { Exit::No }
+    }
+
+    /// Shows the run, as tables or as JSON.
+    pub fn show(&self, took: Duration, out: &Out) -> Result<(), Failure> {
+        out.show(&self.json(took), || format!("{}\n{}", self.cases(out.lang), self.lines(took, out.lang).join("\n")))?;
+        let folder = self.folder.display();
+        let again = format!("tongban verify {folder}/receipts --trust {folder}/trust");
+        out.hint(&format!("verify again with: {again}"), &format!("可再次验证：{again}"));
+        Ok(())
+    }
+
+    fn cases(&self, lang: Lang) -> String {
+        let head = match lang {
+            Lang::En => ["case", "item", "mode", "item name is", "state", "reasons", "receipts"],
+            Lang::Zh => ["办件", "事项", "模式", "事项名称依据", "状态", "原因", "回执"],
+        };
+        let row = |case: &Case| {
+            let state = case.state.map(|state| state.to_string()).unwrap_or_default();
+            let mode = case.item.mode.map(mode_name).unwrap_or_default().to_owned();
+            let item = format!("{} {}", case.item.code, case.item.name);
+            let (reasons, receipts) = (case.reasons.join("\n"), case.receipts.len().to_string());
+            vec![case.name(), item, mode, case.item.evidence.clone(), state, reasons, receipts]
+        };
+        let cases = &self.played.cases;
+        if cases.len() > ROWS_MAX { String::new() } else { table(&head, cases.iter().map(row)) }
+    }
+
+    fn lines(&self, took: Duration, lang: Lang) -> Vec<String> {
+        let (first, ended) = (self.played.first_receipt.as_secs_f64(), self.played.ended.as_secs_f64());
+        let (took, folder) = (took.as_secs_f64(), self.folder.display());
+        let (held, failed) = verify::counts(self.verdicts);
+        let whole = self.chains.iter().filter(|chain| chain.link == Link::Whole).count();
+        let (states, marks) = (list(&self.states()), list(&self.marks()));
+        match lang {
+            Lang::En => vec![
+                format!("first receipt {first:.2} s after start; all messages ended after {ended:.2} s: {states}"),
+                format!("with both gateways stopped: {held} receipts verified, {failed} failed, {whole} chains whole"),
+                format!("item names: {marks} (data/README.md); codes DEMO-nnn, numbers and contents are made up"),
+                format!("all done after {took:.2} s; everything lies in {folder}"),
+            ],
+            Lang::Zh => vec![
+                format!("启动后 {first:.2} 秒得到第一份回执，{ended:.2} 秒全部办结：{states}"),
+                format!("两个网关停止后离线验证：{held} 份回执通过，{failed} 份不通过，{whole} 条证据链完整"),
+                format!("事项名称：{marks}（见 data/README.md）；编码 DEMO-nnn、编号与内容均为虚构"),
+                format!("共用 {took:.2} 秒；全部文件在 {folder}"),
+            ],
+        }
+    }
+
+    fn states(&self) -> BTreeMap<String, usize> {
+        count(self.played.cases.iter().filter_map(|case| case.state).map(|state| state.to_string()))
+    }
+
+    /// Evidence marks of the cases' items.
+    fn marks(&self) -> BTreeMap<String, usize> {
+        count(self.played.cases.iter().filter(|case| !case.reply).map(|case| case.item.evidence.clone()))
+    }
+
+    fn json(&self, took: Duration) -> Value {
+        let case = |case: &Case| {
+            json!({ "case": case.name(), "message_id": case.id.to_string(), "item_code": case.item.code,
+                "item_name": case.item.name, "item_evidence": case.item.evidence, "reply": case.reply,
+                "state": case.state.map(|state| state.as_str()), "reasons": case.reasons,
+                "receipts": case.receipts.len() })
+        };
+        let (verified, failed) = verify::counts(self.verdicts);
+        json!({
+            "dir": self.folder,
+            "first_receipt_ms": self.played.first_receipt.as_millis() as u64,
+            "all_ended_ms": self.played.ended.as_millis() as u64,
+            "took_ms": took.as_millis() as u64,
+            "states": self.states(),
+            "item_evidence": self.marks(),
+            "receipts": { "verified": verified, "failed": failed },
+            "chains_whole": self.chains.iter().filter(|chain| chain.link == Link::Whole).count(),
+            "cases": self.played.cases.iter().map(case).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn count(words: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
+    words.fold(BTreeMap::new(), |mut counts, word| {
+        *counts.entry(word).or_default() += 1;
+        counts
+    })
+}
+
+fn list(counts: &BTreeMap<String, usize>) -> String {
+    counts.iter().map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+}
