@@ -74,12 +74,14 @@ impl Grants {
     }
 }
 
-/// Whether the sender named in the envelope is who speaks: a system its own city and name, a gateway its own city.
-pub fn speaks_for(party: &Party, envelope: &Envelope) -> bool {
-    let own_city = party.member == Member::City(envelope.from.city.clone());
+/// Whether the sender named in the envelope is who speaks to the gateway of the city `own`: one of that city's systems
+/// under its own name, or a gateway for its own city. Another city's system has a gateway of its own: here nobody could
+/// give it its city's receipt.
+pub fn speaks_for(party: &Party, own: &Division, envelope: &Envelope) -> bool {
+    let its_city = party.member == Member::City(envelope.from.city.clone());
     match &party.role {
-        Role::System(name) => own_city && envelope.from.system.as_ref() == Some(name),
-        Role::Gateway => own_city,
+        Role::System(name) => its_city && envelope.from.city == *own && envelope.from.system.as_ref() == Some(name),
+        Role::Gateway => its_city,
         Role::Ops(_) | Role::Auditor(_) => false,
     }
 }

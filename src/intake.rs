@@ -54,7 +54,8 @@ impl Intake {
     /// Takes a message into custody. On return it is durable, and the receipt says so; or it is refused and nothing of
     /// it is kept. The same message again gets the same receipt.
     pub async fn submit(&self, party: &Party, envelope: Envelope, origin: Option<Receipt>) -> Result<Receipt, Refused> {
-        if !admission::speaks_for(party, &envelope) {
+        let rules = self.rules.load();
+        if !admission::speaks_for(party, &rules.tables.own, &envelope) {
             return Err(
                 Refused::new(Reason::NotPermitted).with_detail("envelope.from is not the certificate's identity")
             );
@@ -66,7 +67,6 @@ impl Intake {
         };
         let now = self.clock.now();
         admission::in_window(&envelope, now).map_err(Refused::new)?;
-        let rules = self.rules.load();
         let other = match party.role {
             Role::Gateway => Some(&envelope.from.city),
             _ => envelope.to.as_ref().map(|to| &to.city),
