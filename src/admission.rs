@@ -1,7 +1,9 @@
 //! Decides who may send what, and how much: grants, the window of times, and rates. Pure: time is an argument. Never
 //! knows a connection and never looks a message up.
 
-use crate::limits::{CLOCK_AHEAD_MS_MAX, ID_WINDOW_MS};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::limits::{CLOCK_AHEAD_MS_MAX, ID_WINDOW_MS, REJECTION_LEAVES_PER_S};
 use crate::message::{Envelope, ItemCode};
 use crate::party::{Division, Member, Party, Role};
 use crate::reason::Reason;
@@ -118,6 +120,18 @@ impl Bucket {
             self.empty_at = empty_at;
         }
         fits
+    }
+}
+
+/// One identity's ration of rejection leaves, shared by all that it has under way. A leaf is for ever: whoever is refused
+/// may not fill the log with it.
+#[derive(Clone, Debug, Default)]
+pub struct Ration(Arc<Mutex<Bucket>>);
+
+impl Ration {
+    /// Takes one leaf, if there is one left.
+    pub fn take(&self, now: Time) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(now, REJECTION_LEAVES_PER_S)
     }
 }
 
