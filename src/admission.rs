@@ -1,7 +1,9 @@
 //! Decides who may send what, and how much: grants, the window of times, and rates. Pure: time is an argument. Never
 //! knows a connection and never looks a message up.
 
-use crate::limits::{CLOCK_AHEAD_MS_MAX, ID_WINDOW_MS};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::limits::{CLOCK_AHEAD_MS_MAX, ID_WINDOW_MS, REJECTION_LEAVES_PER_S};
 use crate::message::{Envelope, ItemCode};
 use crate::party::{Division, Member, Party, Role};
 use crate::reason::Reason;
@@ -74,12 +76,14 @@ impl Grants {
     }
 }
 
-/// Whether the sender named in the envelope is who speaks: a system its own city and name, a gateway its own city.
-pub fn speaks_for(party: &Party, envelope: &Envelope) -> bool {
-    let own_city = party.member == Member::City(envelope.from.city.clone());
+/// Whether the sender named in the envelope is who speaks to the gateway of the city `own`: one of that city's systems
+/// under its own name, or a gateway for its own city. Another city's system has a gateway of its own: here nobody could
+/// give it its city's receipt.
+pub fn speaks_for(party: &Party, own: &Division, envelope: &Envelope) -> bool {
+    let its_city = party.member == Member::City(envelope.from.city.clone());
     match &party.role {
-        Role::System(name) => own_city && envelope.from.system.as_ref() == Some(name),
-        Role::Gateway => own_city,
+        Role::System(name) => its_city && envelope.from.city == *own && envelope.from.system.as_ref() == Some(name),
+        Role::Gateway => its_city,
         Role::Ops(_) | Role::Auditor(_) => false,
     }
 }
@@ -116,6 +120,18 @@ impl Bucket {
             self.empty_at = empty_at;
         }
         fits
+    }
+}
+
+/// One identity's ration of rejection leaves, shared by all that it has under way. A leaf is for ever: whoever is refused
+/// may not fill the log with it.
+#[derive(Clone, Debug, Default)]
+pub struct Ration(Arc<Mutex<Bucket>>);
+
+impl Ration {
+    /// Takes one leaf, if there is one left.
+    pub fn take(&self, now: Time) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(now, REJECTION_LEAVES_PER_S)
     }
 }
 

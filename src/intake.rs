@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
-use crate::admission::{self, Bucket, Grants};
+use crate::admission::{self, Grants, Ration};
 use crate::clock::Clock;
 use crate::directory::book::Directory;
 use crate::evidence::{Event, Evidence};
 use crate::ledger::{Answer, Entry, Ledger, Route, Take, Trouble};
-use crate::limits::{REJECTION_LEAVES_PER_S, TIME_TO_LIVE_MS};
+use crate::limits::TIME_TO_LIVE_MS;
 use crate::message::{Digest, Envelope};
 use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
@@ -35,7 +35,7 @@ pub struct Intake {
     checker: Arc<Mutex<Checker>>,
     ledger: Ledger,
     clock: Clock,
-    rejections: DashMap<Party, Bucket>,
+    rejections: DashMap<Party, Ration>,
 }
 
 /// The keys of all logs in the directory.
@@ -54,7 +54,8 @@ impl Intake {
     /// Takes a message into custody. On return it is durable, and the receipt says so; or it is refused and nothing of
     /// it is kept. The same message again gets the same receipt.
     pub async fn submit(&self, party: &Party, envelope: Envelope, origin: Option<Receipt>) -> Result<Receipt, Refused> {
-        if !admission::speaks_for(party, &envelope) {
+        let rules = self.rules.load();
+        if !admission::speaks_for(party, &rules.tables.own, &envelope) {
             return Err(
                 Refused::new(Reason::NotPermitted).with_detail("envelope.from is not the certificate's identity")
             );
@@ -66,7 +67,6 @@ impl Intake {
         };
         let now = self.clock.now();
         admission::in_window(&envelope, now).map_err(Refused::new)?;
-        let rules = self.rules.load();
         let other = match party.role {
             Role::Gateway => Some(&envelope.from.city),
             _ => envelope.to.as_ref().map(|to| &to.city),
@@ -75,9 +75,9 @@ impl Intake {
             return Err(Refused::new(Reason::NotPermitted).with_detail("no grant covers this item and city"));
         }
         let verdict = verdict(&rules.tables, &envelope, origin.as_ref().map(|origin| &origin.evidence), now);
-        let leaf_for_refusal = verdict.is_ok() || self.may_leave_a_leaf(party, now);
         let (header, body) = split(&envelope);
-        let take = Take { envelope, header_digest, header, body, origin, verdict, leaf_for_refusal };
+        let rejections = self.rejections_of(party);
+        let take = Take { envelope, header_digest, header, body, origin, verdict, rejections };
         match self.ledger.try_enter(Entry::Take(Box::new(take))).await {
             Ok(Answer::Taken(Ok(receipt))) => Ok(receipt),
             Ok(Answer::Taken(Err(refusal))) => {
@@ -102,8 +102,11 @@ impl Intake {
         }
     }
 
-    fn may_leave_a_leaf(&self, party: &Party, now: crate::time::Time) -> bool {
-        self.rejections.entry(party.clone()).or_default().take(now, REJECTION_LEAVES_PER_S)
+    fn rejections_of(&self, party: &Party) -> Ration {
+        match self.rejections.get(party) {
+            Some(ration) => ration.clone(),
+            None => self.rejections.entry(party.clone()).or_default().clone(),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::intake::Intake;
 use crate::ledger::{Answer, Entry, Witness};
 use crate::limits::{BATCH_ID_BYTES_MAX, DETAIL_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
 use crate::message::visible;
-use crate::party::{Division, Party, Role};
+use crate::party::{Division, Member, Party, Role};
 use crate::reason::Reason;
 use crate::receipt::{Checked, Receipt};
 use crate::wire::envelope::{address_to_wire, parse, time_to_wire};
@@ -69,8 +69,10 @@ impl ExchangeService for Exchange {
         request: Request<Streaming<pb::ReceiveRequest>>,
     ) -> Result<Response<Self::ReceiveStream>, Status> {
         let peer = peer(&request)?;
+        // Other cities have systems of the same names.
+        let own = peer.party.member == Member::City(self.own.clone());
         let mailbox = match &peer.party.role {
-            Role::System(name) => self.mailboxes.get(name).cloned(),
+            Role::System(name) if own => self.mailboxes.get(name).cloned(),
             _ => None,
         };
         let Some(mailbox) = mailbox else {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::bells::Rung;
 use super::{Answer, Entry};
+use crate::admission::Ration;
 use crate::chance;
 use crate::evidence::{AssertedBy, Code, Event, Evidence, Instants, State, Witnessed};
 use crate::id::ReceiptId;
@@ -39,8 +40,8 @@ pub struct Take {
     pub origin: Option<Checked>,
     /// The rules' verdict. A message known before is answered as before, whatever they say now.
     pub verdict: Result<Route, Reason>,
-    /// Whether a refusal may leave a leaf: they are rationed for each identity.
-    pub leaf_for_refusal: bool,
+    /// The caller's ration of rejection leaves: a conflict shows only here.
+    pub rejections: Ration,
 }
 
 /// A refusal by rule, with its receipt where a leaf was written.
@@ -217,7 +218,7 @@ impl<'a> Batch<'a> {
     }
 
     fn refuse(&mut self, take: &Take, reason: Reason, last: Option<Digest>) -> Result<Pending, Error> {
-        if !take.leaf_for_refusal {
+        if !take.rejections.take(self.scribe.at) {
             return Ok(Pending::Refused(reason, None));
         }
         let event = match take.origin {

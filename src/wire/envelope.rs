@@ -71,11 +71,9 @@ impl Faults {
 pub fn parse(wire: pb::Envelope) -> Result<Envelope, Vec<Fault>> {
     let mut faults = Faults::default();
     let id = faults.need("envelope.message_id", &wire.message_id);
-    let from = address(&mut faults, "envelope.from", wire.from);
-    if from.is_none() {
-        faults.add("envelope.from.city", "is obligatory");
-    }
-    let to = address(&mut faults, "envelope.to", wire.to);
+    let from = address(&mut faults, "envelope.from", wire.from.unwrap_or_default());
+    let named = wire.to.filter(|to| !(to.city.is_empty() && to.system.is_empty()));
+    let to = named.and_then(|to| address(&mut faults, "envelope.to", to));
     let jurisdiction = faults.parse("envelope.jurisdiction", &wire.jurisdiction);
     let redrive_of = faults.parse("envelope.redrive_of", &wire.redrive_of);
     let item_code = faults.need("envelope.item_code", &wire.item_code);
@@ -116,8 +114,7 @@ pub fn parse(wire: pb::Envelope) -> Result<Envelope, Vec<Fault>> {
     }))
 }
 
-fn address(faults: &mut Faults, field: &str, wire: Option<pb::Address>) -> Option<Address> {
-    let wire = wire.filter(|wire| !(wire.city.is_empty() && wire.system.is_empty()))?;
+fn address(faults: &mut Faults, field: &str, wire: pb::Address) -> Option<Address> {
     let city = faults.need(&format!("{field}.city"), &wire.city);
     let system = faults.parse(&format!("{field}.system"), &wire.system);
     Some(Address { city: city?, system })
