@@ -172,8 +172,11 @@ async fn a_gateway_told_to_stop_under_load_answers_what_it_accepts_and_keeps_wha
     let alliance = two_cities();
     let mut liuzhou = Process::start(&alliance, LIUZHOU.0).await;
     let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
-    // One that listens and says nothing.
+    // One that listens and says nothing, and one that never says what it wants.
     let _idle = window.receive(8).await;
+    let (_silent, stream) = mpsc::channel::<pb::ReceiveRequest>(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let _waiting = window.exchange.clone().receive(stream).await.unwrap();
     let (answers, mut heard) = mpsc::unbounded_channel();
     let writers = (0..16).map(|case| {
         let client = alliance.client(LIUZHOU.0, LIUZHOU.1);
