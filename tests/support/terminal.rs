@@ -23,10 +23,10 @@ impl Terminal {
         Terminal { dir }
     }
 
-    /// The program with the words of a line, ready to run. `#` stands for a space within a word.
+    /// The program with the words of a line, ready to run.
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tongban"));
-        command.args(line.split(' ').map(|word| word.replace('#', " "))).current_dir(&self.dir);
+        command.args(line.split_whitespace()).current_dir(&self.dir);
         command.env_remove("LC_ALL").env_remove("LC_MESSAGES").env("LANG", "C").stdin(Stdio::null());
         command
     }
@@ -87,6 +87,14 @@ pub struct Town {
 
 impl Town {
     pub fn new(file: &str, name: &str) -> Town {
+        let mut town = Town::asleep(file, name);
+        let [liuzhou, foshan] = ["run/450200", "run/440600"].map(|data| Some(Gateway::start(&town.terminal, data)));
+        (town.liuzhou, town.foshan) = (liuzhou, foshan);
+        town
+    }
+
+    /// The same with neither gateway started.
+    pub fn asleep(file: &str, name: &str) -> Town {
         let terminal = Terminal::new(file, name);
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [liuzhou, foshan] = [0, 1].map(|place| ports[place].local_addr().unwrap());
@@ -98,8 +106,7 @@ impl Town {
         terminal.ends(0, &format!("pki add-city 440600 {add} --endpoint {foshan}"));
         terminal.ends(0, "init --pki certs/dev/450200 --data run/450200");
         terminal.ends(0, "init --pki certs/dev/440600 --data run/440600");
-        let [liuzhou, foshan] = ["run/450200", "run/440600"].map(|data| Some(Gateway::start(&terminal, data)));
-        Town { terminal, liuzhou, foshan }
+        Town { terminal, liuzhou: None, foshan: None }
     }
 
     pub fn stop(&mut self) {
