@@ -56,7 +56,7 @@ impl Out {
 
     /// A bar on stderr that counts to `length`; nothing is drawn where nobody looks.
     pub fn bar(&self, length: u64) -> ProgressBar {
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}");
         ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 

@@ -84,7 +84,7 @@ impl Play {
             failed = self.liuzhou() => { failed?; }
         }
         let ended = self.started.elapsed();
-        self.bars.iter().for_each(ProgressBar::finish);
+        self.bars.iter().for_each(ProgressBar::abandon);
         self.fetch().await?;
         let board = self.board.into_inner();
         let trust = receipt::trust(&self.window.directory);
