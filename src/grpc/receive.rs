@@ -51,7 +51,10 @@ async fn converse(
     down: &Sink,
     stop: CancellationToken,
 ) -> Result<(), Refused> {
-    let first = up.message().await.ok().flatten().and_then(|step| step.request);
+    let first = tokio::select! {
+        first = up.message() => first.ok().flatten().and_then(|step| step.request),
+        () = stop.cancelled() => return Err(Refused::new(Reason::ShuttingDown)),
+    };
     let Some(Up::Open(open)) = first else { return Err(protocol("the first step must open the mailbox")) };
     // Every credit can become a delivery, a withdrawal and a settlement that wait here.
     let (steps, waiting) = mpsc::channel(4 * CREDITS_MAX as usize);

@@ -1,0 +1,554 @@
+//! Gateways killed with SIGKILL at the worst moments: what was answered is there after a normal start, and every message
+//! has its effect once. The sender's and the receiver's own books stand in the test, outside the processes that die.
+
+#[path = "support/alliance.rs"]
+mod alliance;
+#[path = "support/process.rs"]
+mod process;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use alliance::{Alliance, Client, check, envelope};
+use futures_util::future::join_all;
+use process::{Process, let_work, until};
+use rusqlite::Connection;
+use tokio::sync::mpsc;
+use tongban::evidence::Event;
+use tongban::receipt::Checker;
+use tongban::wire::pb::evidence as pbe;
+use tongban::wire::pb::exchange as pb;
+
+const LIUZHOU: (&str, &str) = ("450200", "window");
+const FOSHAN: (&str, &str) = ("440600", "approval");
+/// Kills in each loop, unless TONGBAN_KILLS says another number.
+const KILLS: usize = 50;
+const WRITERS: usize = 4;
+
+fn kills() -> usize {
+    std::env::var("TONGBAN_KILLS").map_or(KILLS, |kills| kills.parse().unwrap())
+}
+
+fn two_cities() -> Alliance {
+    process::alliance(&[(LIUZHOU.0, &[LIUZHOU.1]), (FOSHAN.0, &[FOSHAN.1])])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_killed_right_after_an_answer_keeps_all_that_was_answered() {
+    let alliance = two_cities();
+    let _foshan = Process::start(&alliance, FOSHAN.0).await;
+    let receiver = Receiver::open(&alliance).await;
+    let mut liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    let (begun, mut book, mut answered) = (Instant::now(), Book::default(), 0);
+    for kill in 0..kills() {
+        let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+        let (answers, mut heard) = mpsc::unbounded_channel();
+        let writers =
+            (0..WRITERS).map(|case| tokio::spawn(write(window.clone(), format!("CASE-{case}"), answers.clone())));
+        let writers: Vec<_> = writers.collect();
+        for _ in 0..=kill % 7 {
+            heard.recv().await.unwrap();
+        }
+        liuzhou.kill();
+        let before = book.0.len();
+        for writer in writers {
+            book.0.extend(writer.await.unwrap());
+        }
+        answered += book.0[before..].iter().filter(|sent| sent.receipt.is_some()).count();
+        liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+        book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), before).await;
+    }
+    let killed = begun.elapsed();
+    book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
+    receiver.settles(&book).await;
+    receiver.took_each_case_in_order(&book);
+    all_is_whole(&alliance, &book).await;
+    println!(
+        "{} kills of the origin in {killed:.1?}: {} messages, {answered} answered before the kill, {} deliveries, \
+         whole after {:.1?}",
+        kills(),
+        book.0.len(),
+        receiver.seen.lock().unwrap().deliveries,
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_killed_between_delivery_and_settlement_hands_over_once() {
+    let alliance = two_cities();
+    let _liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    let mut foshan = Process::start(&alliance, FOSHAN.0).await;
+    let (begun, window) = (Instant::now(), alliance.client(LIUZHOU.0, LIUZHOU.1));
+    let mut book = Book((0..kills()).map(|_| Sent { envelope: envelope(LIUZHOU, FOSHAN), receipt: None }).collect());
+    book.send_again(&window, 0).await;
+    for sent in &book.0 {
+        window.until("", sent.id(), pbe::State::Consigned).await;
+    }
+
+    let (mut again, mut settled_by_then, mut taken) = (0, 0, HashSet::new());
+    for kill in 0..kills() {
+        let mut mailbox = alliance.client(FOSHAN.0, FOSHAN.1).receive(1).await;
+        let (delivery, message) = mailbox.delivery().await;
+        let id = message.envelope.unwrap().message_id;
+        assert!(taken.insert(id.clone()), "{id} was settled and came again");
+        // Before the acknowledgement, as it leaves, and at any moment of its way to the disk and back.
+        if kill % 3 > 0 {
+            mailbox.acknowledge(&delivery.delivery_id).await;
+            let_work(Duration::from_micros(200 * (kill % 25) as u64)).await;
+        }
+        foshan.kill();
+        foshan = Process::start(&alliance, FOSHAN.0).await;
+        let approval = alliance.client(FOSHAN.0, FOSHAN.1);
+        if handovers(&mut alliance.checker(), &approval, &id).await == 1 {
+            settled_by_then += 1;
+            continue;
+        }
+        let mut mailbox = approval.receive(1).await;
+        let (delivery, message) = mailbox.delivery().await;
+        assert_eq!(message.envelope.unwrap().message_id, id, "what was not settled comes again, first");
+        mailbox.acknowledge(&delivery.delivery_id).await;
+        assert!(mailbox.settled().await.receipt.is_some());
+        again += 1;
+    }
+    assert_eq!(taken.len(), kills());
+    assert!(again >= kills() / 3 && settled_by_then > 0, "both sides of the commit were met");
+    let killed = begun.elapsed();
+    all_is_whole(&alliance, &book).await;
+    println!(
+        "{} kills of the recipient in {killed:.1?}: {again} delivered again, {settled_by_then} settled by then, \
+         whole after {:.1?}",
+        kills(),
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_killed_before_it_knows_that_custody_has_passed_relays_once() {
+    let alliance = two_cities();
+    let foshan = Process::start(&alliance, FOSHAN.0).await;
+    let receiver = Receiver::open(&alliance).await;
+    let mut liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    let (begun, mut book, mut in_doubt) = (Instant::now(), Book::default(), 0);
+    for _ in 0..kills() {
+        let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+        let before = book.write_one(&window).await;
+        receiver.settles(&book).await;
+        // The line stands. The partner pauses; what is sent to it waits in its sockets, and what it answers then finds
+        // the origin paused.
+        foshan.pause();
+        for _ in 0..8 {
+            book.write_one(&window).await;
+        }
+        let address = alliance.config(FOSHAN.0).listen;
+        until("messages wait before the partner", async || process::unread(address) > 4_000).await;
+        liuzhou.pause();
+        foshan.resume();
+        until("the partner hands over", async || receiver.effects() > before + 1).await;
+        liuzhou.kill();
+        let queued = queued(&alliance.config(LIUZHOU.0).data);
+        let taken = receiver.seen.lock().unwrap().known.clone();
+        let doubt = queued.iter().filter(|id| taken.contains(*id)).count();
+        assert!(doubt > 0, "the partner has what the origin does not know it has");
+        in_doubt += doubt;
+        liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    }
+    let killed = begun.elapsed();
+    book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
+    receiver.settles(&book).await;
+    all_is_whole(&alliance, &book).await;
+    println!(
+        "{} kills of the origin in {killed:.1?}, each before it knew that custody had passed: {} messages, {in_doubt} in \
+         doubt, whole after {:.1?}",
+        kills(),
+        book.0.len(),
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_told_to_stop_under_load_answers_what_it_accepts_and_keeps_what_it_answered() {
+    let alliance = two_cities();
+    let mut liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+    // One that listens and says nothing, and one that never says what it wants.
+    let _idle = window.receive(8).await;
+    let (_silent, stream) = mpsc::channel::<pb::ReceiveRequest>(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let _waiting = window.exchange.clone().receive(stream).await.unwrap();
+    let (answers, mut heard) = mpsc::unbounded_channel();
+    let writers = (0..16).map(|case| {
+        let client = alliance.client(LIUZHOU.0, LIUZHOU.1);
+        tokio::spawn(write(client, format!("CASE-{case}"), answers.clone()))
+    });
+    let writers: Vec<_> = writers.collect();
+    let streaming = tokio::spawn(write_stream(window, answers));
+    for _ in 0..1_000 {
+        heard.recv().await.unwrap();
+    }
+    liuzhou.terminate();
+    let (status, took) = liuzhou.ended().await;
+    assert!(status.success(), "{status}: {}", liuzhou.said());
+    assert!(took < Duration::from_secs(10), "{took:?}, though no call needs that long: {}", liuzhou.said());
+    let mut book = Book(streaming.await.unwrap());
+    for writer in writers {
+        book.0.extend(writer.await.unwrap());
+    }
+    let answered: HashSet<_> =
+        book.0.iter().filter(|sent| sent.receipt.is_some()).map(|sent| sent.id().to_owned()).collect();
+    let stored: HashSet<_> = queued(&alliance.config(LIUZHOU.0).data).into_iter().collect();
+    assert_eq!(answered.difference(&stored).count(), 0, "what was answered is stored");
+    assert_eq!(stored.difference(&answered).count(), 0, "what was accepted is answered");
+    let _liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
+    println!(
+        "stopped under load in {took:.1?}: {} sent, {} answered, {} stored",
+        book.0.len(),
+        answered.len(),
+        stored.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_a_store_is_refused_within_a_second() {
+    let alliance = two_cities();
+    let liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    let second = process::refused(&alliance, LIUZHOU.0).await;
+    assert_eq!(second.code, Some(75), "{second:?}");
+    assert!(second.took < Duration::from_secs(1), "{second:?}");
+    let store = alliance.config(LIUZHOU.0).data.display().to_string();
+    assert!(second.said.contains(&store), "it names the store: {second:?}");
+    Book::default().write_one(&alliance.client(LIUZHOU.0, LIUZHOU.1)).await;
+    liuzhou.stop().await;
+    Process::start(&alliance, LIUZHOU.0).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_put_back_from_an_older_copy_is_refused() {
+    let alliance = two_cities();
+    let store = alliance.config(LIUZHOU.0).data;
+    let (old, new, mark) = (store.with_extension("old"), store.with_extension("new"), store.join("high-water.note"));
+    let mut book = Book::default();
+    write_some(&alliance, &mut book).await;
+    copy_store(&store, &old);
+    write_some(&alliance, &mut book).await;
+    copy_store(&store, &new);
+
+    copy_store(&old, &store);
+    std::fs::copy(new.join("high-water.note"), &mark).unwrap();
+    let behind = process::refused(&alliance, LIUZHOU.0).await;
+    assert_eq!(behind.code, Some(65), "{behind:?}");
+    assert!(behind.said.contains("put back from an older copy"), "{behind:?}");
+
+    // Without the mark the old copy goes on, to another history of the same length: the mark of the first one tells.
+    std::fs::remove_file(&mark).unwrap();
+    write_some(&alliance, &mut Book::default()).await;
+    std::fs::copy(new.join("high-water.note"), &mark).unwrap();
+    let forked = process::refused(&alliance, LIUZHOU.0).await;
+    assert_eq!(forked.code, Some(65), "{forked:?}");
+    assert!(forked.said.contains("different roots"), "{forked:?}");
+
+    copy_store(&new, &store);
+    let _liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
+}
+
+/// A byte flipped in a stopped store: in which column of which row, and what the gateway says of it.
+const FLIPPED: [(&str, &str, &str); 6] = [
+    ("tree.edge", "one = 1", "another root"),
+    ("leaf.hash", "idx = (SELECT max(idx) FROM leaf)", "another root"),
+    ("leaf.hash", "idx = 0", "another root"),
+    ("leaf.bytes", "idx = (SELECT max(idx) FROM leaf)", "not what its hash says"),
+    ("leaf.bytes", "idx = 0", "not what its hash says"),
+    ("checkpoint.note", "size = (SELECT size FROM tree)", "does not lead to its own checkpoint"),
+];
+
+/// Something else changed in it.
+const CHANGED: [(&str, &str); 4] = [
+    ("UPDATE tree SET size = size - 1", "the store is damaged"),
+    ("DELETE FROM leaf WHERE idx = 2", "the store is damaged"),
+    ("DELETE FROM checkpoint WHERE size = (SELECT size FROM tree)", "does not lead to its own checkpoint"),
+    ("INSERT INTO migration VALUES (99, x'00')", "use a newer build"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_changed_in_one_place_is_refused_and_nothing_is_signed_on_it() {
+    let alliance = two_cities();
+    let store = alliance.config(LIUZHOU.0).data;
+    let whole = store.with_extension("whole");
+    let mut book = Book::default();
+    write_some(&alliance, &mut book).await;
+    copy_store(&store, &whole);
+    for (column, row, expected) in FLIPPED {
+        copy_store(&whole, &store);
+        flip(&store, column.split_once('.').unwrap(), row);
+        is_refused(&alliance, &format!("{column} where {row}"), expected).await;
+    }
+    for (sql, expected) in CHANGED {
+        copy_store(&whole, &store);
+        assert_eq!(database(&store).execute(sql, []).unwrap(), 1, "{sql}");
+        is_refused(&alliance, sql, expected).await;
+    }
+    copy_store(&whole, &store);
+    let _liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
+}
+
+async fn is_refused(alliance: &Alliance, what: &str, expected: &str) {
+    let store = alliance.config(LIUZHOU.0).data;
+    let signed =
+        || database(&store).query_row("SELECT count(*) FROM checkpoint", [], |row| row.get::<_, u64>(0)).unwrap();
+    let before = signed();
+    let refused = process::refused(alliance, LIUZHOU.0).await;
+    assert!(refused.code.is_some_and(|code| (64..=78).contains(&code)), "{what}: {refused:?}");
+    assert!(refused.said.contains(expected), "{what}: {refused:?}");
+    assert_eq!(signed(), before, "{what}: nothing is signed");
+}
+
+/// Changes the last byte of one value.
+fn flip(store: &Path, (table, column): (&str, &str), row: &str) {
+    let database = database(store);
+    let select = format!("SELECT CAST({column} AS BLOB) FROM {table} WHERE {row}");
+    let mut bytes: Vec<u8> = database.query_row(&select, [], |row| row.get(0)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    let update = format!(
+        "UPDATE {table} SET {column} = CAST(?1 AS {}) WHERE {row}",
+        if column == "note" { "TEXT" } else { "BLOB" }
+    );
+    assert_eq!(database.execute(&update, [bytes]).unwrap(), 1);
+}
+
+fn database(store: &Path) -> Connection {
+    Connection::open(store.join("store.db")).unwrap()
+}
+
+/// Starts the gateway, writes three messages and stops it.
+async fn write_some(alliance: &Alliance, book: &mut Book) {
+    let liuzhou = Process::start(alliance, LIUZHOU.0).await;
+    for _ in 0..3 {
+        book.write_one(&alliance.client(LIUZHOU.0, LIUZHOU.1)).await;
+    }
+    liuzhou.stop().await;
+}
+
+/// What the sender's system knows.
+#[derive(Default)]
+struct Book(Vec<Sent>);
+
+struct Sent {
+    envelope: pb::Envelope,
+    /// The answer, once there was one.
+    receipt: Option<pbe::Receipt>,
+}
+
+impl Sent {
+    fn id(&self) -> &str {
+        &self.envelope.message_id
+    }
+}
+
+impl Book {
+    /// Writes a message down, submits it, and writes down the answer; how many were in the book before.
+    async fn write_one(&mut self, client: &Client) -> usize {
+        let envelope = envelope(LIUZHOU, FOSHAN);
+        let receipt = client.submit(envelope.clone()).await.unwrap();
+        self.0.push(Sent { envelope, receipt: Some(receipt) });
+        self.0.len() - 1
+    }
+
+    /// Sends everything from the place `from` on again: what was answered gets the same answer, byte for byte, and what
+    /// was not is answered now.
+    async fn send_again(&mut self, client: &Client, from: usize) {
+        let answers = join_all(self.0[from..].iter().map(|sent| client.submit(sent.envelope.clone()))).await;
+        for (sent, answer) in self.0[from..].iter_mut().zip(answers) {
+            let receipt = answer.unwrap();
+            assert!(sent.receipt.as_ref().is_none_or(|first| *first == receipt), "{} was answered", sent.id());
+            sent.receipt = Some(receipt);
+        }
+    }
+}
+
+/// Submits one message of a case after the other until an answer fails to come.
+async fn write(window: Client, case_no: String, answers: mpsc::UnboundedSender<()>) -> Vec<Sent> {
+    let mut sent = vec![];
+    loop {
+        let envelope = pb::Envelope { case_no: case_no.clone(), ..envelope(LIUZHOU, FOSHAN) };
+        let receipt = window.submit(envelope.clone()).await.ok();
+        let ended = receipt.is_none();
+        sent.push(Sent { envelope, receipt });
+        if ended {
+            return sent;
+        }
+        let _ = answers.send(());
+    }
+}
+
+/// The same on one stream, as fast as it takes them, until it ends.
+async fn write_stream(window: Client, answers: mpsc::UnboundedSender<()>) -> Vec<Sent> {
+    use pb::submit_stream_request::Request;
+    let (steps, stream) = mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let mut down = window.exchange.clone().submit_stream(stream).await.unwrap().into_inner();
+    let writing = tokio::spawn(async move {
+        let mut sent = vec![];
+        loop {
+            let envelope = envelope(LIUZHOU, FOSHAN);
+            let submit = pb::SubmitRequest { envelope: Some(envelope.clone()), origin_receipt: None };
+            sent.push(Sent { envelope, receipt: None });
+            if steps.send(pb::SubmitStreamRequest { request: Some(Request::Submit(submit)) }).await.is_err() {
+                return sent;
+            }
+        }
+    });
+    let mut receipts = HashMap::new();
+    while let Ok(Some(answer)) = down.message().await {
+        if let Some(pb::submit_stream_response::Response::Receipt(receipt)) = answer.response {
+            receipts.insert(answer.id, receipt);
+            let _ = answers.send(());
+        }
+    }
+    let mut sent = writing.await.unwrap();
+    sent.iter_mut().for_each(|sent| sent.receipt = receipts.remove(sent.id()));
+    sent
+}
+
+/// The partner's system: takes everything, acknowledges it, and lets each message have its effect once.
+struct Receiver {
+    seen: Arc<Mutex<Seen>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    deliveries: usize,
+    known: HashSet<String>,
+    /// Messages by their case, as they had their effect.
+    cases: BTreeMap<String, Vec<String>>,
+    /// How often each was settled with a receipt.
+    settled: HashMap<String, usize>,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Receiver {
+    async fn open(alliance: &Alliance) -> Receiver {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let mailbox = alliance.client(FOSHAN.0, FOSHAN.1).receive(64).await;
+        Receiver { seen: seen.clone(), task: tokio::spawn(take(mailbox, seen)) }
+    }
+
+    fn effects(&self) -> usize {
+        self.seen.lock().unwrap().known.len()
+    }
+
+    /// Waits until everything in the book is settled, each message once.
+    async fn settles(&self, book: &Book) {
+        until("everything is settled", async || self.seen.lock().unwrap().settled.len() >= book.0.len()).await;
+        let seen = self.seen.lock().unwrap();
+        for sent in &book.0 {
+            assert_eq!(seen.settled.get(sent.id()), Some(&1), "{}", sent.id());
+        }
+        assert_eq!(seen.settled.len(), book.0.len(), "nothing else came");
+    }
+
+    /// A writer sends one message of its case after the other, and again what was not answered before it goes on.
+    fn took_each_case_in_order(&self, book: &Book) {
+        let mut cases: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for sent in &book.0 {
+            cases.entry(sent.envelope.case_no.clone()).or_default().push(sent.id().to_owned());
+        }
+        assert_eq!(self.seen.lock().unwrap().cases, cases);
+    }
+}
+
+async fn take(mut mailbox: alliance::Mailbox, seen: Arc<Mutex<Seen>>) {
+    use pb::receive_response::Response;
+    let mut held = HashMap::new();
+    while let Ok(Some(step)) = mailbox.down.message().await {
+        match step.response.unwrap() {
+            Response::Delivery(delivery) => {
+                let Some(pb::delivery::Content::Message(message)) = delivery.content else { panic!("a message") };
+                let envelope = message.envelope.unwrap();
+                held.insert(delivery.delivery_id.clone(), envelope.message_id.clone());
+                {
+                    let mut seen = seen.lock().unwrap();
+                    seen.deliveries += 1;
+                    if seen.known.insert(envelope.message_id.clone()) {
+                        seen.cases.entry(envelope.case_no).or_default().push(envelope.message_id);
+                    }
+                }
+                mailbox.acknowledge(&delivery.delivery_id).await;
+            }
+            Response::Settled(settled) => {
+                let id = held.remove(&settled.delivery_id).unwrap();
+                *seen.lock().unwrap().settled.entry(id).or_default() += usize::from(settled.receipt.is_some());
+                mailbox.say(pb::receive_request::Request::Credits(pb::GrantCredits { count: 1 })).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Everything in the book is confirmed at the origin, with the first receipt unchanged and a chain that has every link.
+async fn all_is_whole(alliance: &Alliance, book: &Book) {
+    let (window, approval) = (alliance.client(LIUZHOU.0, LIUZHOU.1), alliance.client(FOSHAN.0, FOSHAN.1));
+    let mut checker = alliance.checker();
+    for sent in &book.0 {
+        window.until("", sent.id(), pbe::State::Confirmed).await;
+        let receipts = window.evidence("", sent.id()).await;
+        assert!(receipts.contains(sent.receipt.as_ref().unwrap()), "{}: the first receipt", sent.id());
+        has_every_link(&mut checker, receipts);
+        assert_eq!(handovers(&mut checker, &approval, sent.id()).await, 1, "{}", sent.id());
+    }
+}
+
+/// Each event once, each leaf on the one before it, and every receipt of the partner witnessed.
+fn has_every_link(checker: &mut Checker, receipts: Vec<pbe::Receipt>) {
+    let checked: Vec<_> = receipts.into_iter().map(|receipt| check(checker, receipt)).collect();
+    let hashes: HashSet<_> = checked.iter().map(|checked| checked.receipt.leaf_hash().0).collect();
+    let count = |event| checked.iter().filter(|checked| checked.evidence.event == event).count();
+    let once = [Event::SubmissionAccepted, Event::RelayAccepted, Event::Consigned, Event::HandedOver];
+    assert_eq!((once.map(count), count(Event::Witnessed), checked.len()), ([1; 4], 3, 7));
+    for one in &checked {
+        let previous = one.evidence.previous.map(|previous| hashes.contains(&previous.0));
+        assert_eq!(
+            previous.is_none(),
+            one.evidence.event == Event::SubmissionAccepted,
+            "only the first has none before it"
+        );
+        assert_ne!(previous, Some(false), "{} hangs in the air", one.evidence.event);
+        assert!(one.evidence.witnessed.as_ref().is_none_or(|witnessed| hashes.contains(&witnessed.leaf_hash.0)));
+    }
+}
+
+/// Leaves of the recipient's log that say that the message was handed over.
+async fn handovers(checker: &mut Checker, approval: &Client, id: &str) -> usize {
+    let receipts = approval.evidence(LIUZHOU.0, id).await;
+    let checked = receipts.into_iter().map(|receipt| check(checker, receipt));
+    checked.filter(|checked| checked.evidence.event == Event::HandedOver).count()
+}
+
+/// The messages that wait in the store of a process that was killed, read from a copy.
+fn queued(store: &Path) -> Vec<String> {
+    let copy = store.with_extension("copy");
+    copy_store(store, &copy);
+    let sql = database(&copy);
+    let mut statement = sql.prepare("SELECT message_id FROM queue JOIN message USING (seq)").unwrap();
+    let id = |row: &rusqlite::Row<'_>| Ok(tongban::id::MessageId::from_bytes(row.get(0)?).to_string());
+    statement.query_map([], id).unwrap().map(Result::unwrap).collect()
+}
+
+/// Copies the database of a store that nobody uses.
+fn copy_store(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
