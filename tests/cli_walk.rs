@@ -147,7 +147,8 @@ fn many_messages_go_over_one_stream_and_arrive() {
     let mut sent: Vec<_> = many["accepted"].as_array().unwrap().iter().map(|a| a["message_id"].to_string()).collect();
     let mut arrived: Vec<_> =
         received(&town, 0, "--ack --count 300").iter().map(|message| message["message_id"].to_string()).collect();
-    (sent.sort(), arrived.sort());
+    sent.sort();
+    arrived.sort();
     assert_eq!(sent, arrived);
 }
 

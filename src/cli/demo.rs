@@ -21,8 +21,8 @@ use super::{Answer, Exit, Failure, Out, files, now, receipt, verify};
 ///
 /// Everything is real but the cities' offices: certificates, gateways, stores, logs. Liuzhou (450200) sends, Foshan (440600)
 /// acknowledges most cases, refuses some and replies to one. At the end both gateways are stopped and all receipts are
-/// verified from their files alone. Item names are real, see data/README.md; item codes, case numbers and contents are
-/// made up.
+/// verified from their files alone. Item names come with the mark sourced or unverified, see data/README.md; item codes,
+/// case numbers and contents are made up.
 #[derive(Args)]
 pub struct Demo {
     /// How many cases travel

@@ -23,7 +23,7 @@ pub struct Send {
     who: As,
     #[command(flatten)]
     draft: draft::Written,
-    /// The message's id, a UUID [default: a new one]; the same message again gets the same receipt
+    /// The message's id, a UUID [default: a new one]; used for a second message it is refused as a conflict
     #[arg(long, value_name = "UUID")]
     id: Option<MessageId>,
     /// Send so many messages, each with its own id, over one stream

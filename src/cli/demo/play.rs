@@ -107,7 +107,10 @@ impl Play {
                 sent += usize::from(goes);
                 pipe = pipe.filter(|_| goes);
             }
-            let Some((id, answer)) = answers.next(&self.window).await? else { break };
+            let Some((id, answer)) = answers.next(&self.window).await? else {
+                let closed = || Failure::new(Exit::Unavailable, "the gateway closed the stream", "网关关闭了流");
+                return if answered == envelopes.len() { Ok(()) } else { Err(closed()) };
+            };
             let unknown = || Trouble::unsound("an answer to a message that was not sent", "应答的消息并未发送");
             let place = *places.get(&id).ok_or_else(unknown)?;
             self.answered(place, answer, &envelopes[place])?;

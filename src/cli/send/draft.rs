@@ -191,7 +191,7 @@ fn unfit(why: &TextError) -> Failure {
     Failure::new(Exit::Data, why, zh)
 }
 
-fn no_chance(fault: getrandom::Error) -> Failure {
+fn no_chance(fault: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Io, format!("no random numbers: {fault}"), format!("没有随机数：{fault}"))
 }
 
