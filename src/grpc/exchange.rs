@@ -24,7 +24,7 @@ use crate::reason::Reason;
 use crate::receipt::{Checked, Receipt};
 use crate::wire::envelope::{address_to_wire, parse, time_to_wire};
 use crate::wire::pb::exchange as pb;
-use crate::wire::status::{Refused, to_status, to_wire};
+use crate::wire::status::{Refused, to_status, to_wire, unreadable};
 use crate::wire::{pb::evidence as pbe, receipt};
 use pb::exchange_service_server::ExchangeService;
 use pb::submit_stream_request::Request as Step;
@@ -122,7 +122,7 @@ impl Exchange {
         answers: mpsc::Sender<Result<pb::SubmitStreamResponse, Status>>,
     ) {
         let mut open = FuturesUnordered::new();
-        let mut ended = false;
+        let (mut ended, mut broken) = (false, None);
         while !ended || !open.is_empty() {
             tokio::select! {
                 biased;
@@ -134,11 +134,17 @@ impl Exchange {
                 step = steps.message(), if !ended && open.len() < STREAM_OPEN_MAX => match step {
                     Ok(Some(step)) => open.push(self.answer(&party, step)),
                     Ok(None) => ended = true,
-                    // The caller is gone or broke the protocol; what was handed over goes on.
-                    Err(_) => return,
+                    // The caller is gone, or sent what does not decode: where the next step begins is lost, and what
+                    // was handed over is answered first.
+                    Err(status) => (ended, broken) = (true, Some(status)),
                 },
-                () = self.stop.cancelled(), if !ended => ended = true,
+                () = self.stop.cancelled(), if !ended => {
+                    (ended, broken) = (true, Some(to_status(&Refused::new(Reason::ShuttingDown))));
+                }
             }
+        }
+        if let Some(status) = broken {
+            let _ = answers.send(Err(unreadable(&status).map_or(status, |refused| to_status(&refused)))).await;
         }
     }
 
@@ -212,7 +218,7 @@ fn refusal(position: u32, why: String) -> pb::RefusedReceipt {
 }
 
 /// An id that the caller chose, bounded before it is sent back.
-fn short(mut id: String) -> String {
+pub(super) fn short(mut id: String) -> String {
     id.truncate(id.floor_char_boundary(BATCH_ID_BYTES_MAX));
     id
 }

@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, TE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::limits::{CALL_MS_MAX, METADATA_MAX};
+use crate::reason::Reason;
+use crate::wire::envelope::Fault;
+use crate::wire::status::{Refused, to_status, unreadable};
 
 /// When a call must have ended. Handlers find it among the request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +56,8 @@ impl Calls {
 enum Turned {
     /// It is no gRPC call: a plain HTTP status without a body.
     Http(StatusCode),
-    /// It is one, and badly made: a gRPC status without a message.
-    Grpc(Code, &'static str),
+    /// It is one, and badly made: the faulty metadata.
+    Grpc(Fault),
 }
 
 impl Turned {
@@ -65,7 +68,7 @@ impl Turned {
                 *response.status_mut() = status;
                 response
             }
-            Turned::Grpc(code, text) => Status::new(code, text).into_http(),
+            Turned::Grpc(fault) => to_status(&Refused::faults(vec![fault])).into_http(),
         }
     }
 }
@@ -108,14 +111,15 @@ where
             Err(turned) => return Box::pin(async move { Ok(turned.into_response()) }),
         };
         let Some(time) = self.calls.time_for(request.uri().path(), asked) else {
-            return Box::pin(self.inner.call(request));
+            let call = self.inner.call(request);
+            return Box::pin(async move { call.await.map(told) });
         };
         let until = Instant::now() + time;
         request.extensions_mut().insert(Deadline(until));
         let call = self.inner.call(request);
         Box::pin(async move {
             match timeout_at(until, call).await {
-                Ok(Ok(response)) => Ok(response.map(|body| Body::new(Timed::new(body, until)))),
+                Ok(Ok(response)) => Ok(told(response).map(|body| Body::new(Timed::new(body, until)))),
                 Ok(Err(never)) => match never {},
                 Err(_) => Ok(overdue().into_http()),
             }
@@ -125,17 +129,30 @@ where
 
 /// tonic calls this CANCELLED, which says that the caller gave up.
 fn overdue() -> Status {
-    Status::deadline_exceeded("the call has had its time")
+    to_status(&Refused::new(Reason::DeadlineExceeded))
+}
+
+/// A request that did not decode is answered before any service sees it, with a status that names no reason: our own say
+/// more, and have details. Such an answer stands in the headers alone.
+fn told(response: Response<Body>) -> Response<Body> {
+    let headers = response.headers();
+    if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key(Status::GRPC_STATUS_DETAILS) {
+        return response;
+    }
+    match Status::from_header_map(headers).as_ref().and_then(unreadable) {
+        Some(refused) => to_status(&refused).into_http(),
+        None => response,
+    }
 }
 
 /// Keys that may stand once only: whoever reads another of two values than we do could be fooled.
-const SINGLE: [HeaderName; 6] = [
-    AUTHORIZATION,
-    HeaderName::from_static("grpc-timeout"),
-    HeaderName::from_static("grpc-encoding"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("user-agent"),
-    HeaderName::from_static("content-length"),
+const SINGLE: [(&str, HeaderName); 6] = [
+    ("authorization", AUTHORIZATION),
+    ("grpc-timeout", HeaderName::from_static("grpc-timeout")),
+    ("grpc-encoding", HeaderName::from_static("grpc-encoding")),
+    ("traceparent", HeaderName::from_static("traceparent")),
+    ("user-agent", USER_AGENT),
+    ("content-length", CONTENT_LENGTH),
 ];
 
 /// Whether the request is a gRPC call over HTTP/2 at all (gRPC over HTTP/2, "Request-Headers"), then whether its
@@ -152,13 +169,18 @@ fn shape<B>(request: &Request<B>) -> Result<(), Turned> {
         return Err(Turned::Http(StatusCode::BAD_REQUEST));
     }
     if headers.len() > METADATA_MAX {
-        return Err(Turned::Grpc(Code::InvalidArgument, "too many metadata entries"));
+        return Err(metadata("metadata", format!("must be at most {METADATA_MAX} entries")));
     }
     let twice = |key: &HeaderName| headers.get_all(key).iter().nth(1).is_some();
-    if SINGLE.iter().any(twice) || headers.contains_key("authorization-bin") {
-        return Err(Turned::Grpc(Code::InvalidArgument, "a metadata key that must stand once stands twice"));
+    match SINGLE.iter().find(|(_, key)| twice(key)) {
+        Some((name, _)) => Err(metadata(name, "must stand once")),
+        None if headers.contains_key("authorization-bin") => Err(metadata("authorization-bin", "must be absent")),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn metadata(key: &str, must: impl Into<String>) -> Turned {
+    Turned::Grpc(Fault { field: key.to_owned(), must: must.into() })
 }
 
 fn only(headers: &HeaderMap, key: &HeaderName, allowed: &[&str]) -> bool {
@@ -178,8 +200,8 @@ fn plain_target<B>(request: &Request<B>) -> bool {
 /// The caller's `grpc-timeout`: one to eight digits and a unit.
 fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Turned> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-    let malformed = Turned::Grpc(Code::InvalidArgument, "grpc-timeout is malformed");
-    value.to_str().ok().and_then(grpc_timeout).map(Some).ok_or(malformed)
+    let malformed = || metadata("grpc-timeout", "must be 1 to 8 digits and one of H, M, S, m, u and n");
+    value.to_str().ok().and_then(grpc_timeout).map(Some).ok_or_else(malformed)
 }
 
 fn grpc_timeout(text: &str) -> Option<Duration> {

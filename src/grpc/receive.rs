@@ -9,6 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use super::exchange::short;
 use crate::courier::{Delivery, Ground, Mailbox, MailboxError, Outcome, Settlement, Step};
 use crate::lanes::SessionId;
 use crate::limits::{CREDITS_MAX, DETAIL_BYTES_MAX};
@@ -17,7 +18,7 @@ use crate::reason::Reason;
 use crate::wire::envelope::{Faults, join, sent, time_to_wire};
 use crate::wire::pb::exchange as pb;
 use crate::wire::receipt;
-use crate::wire::status::{Refused, to_status, to_wire};
+use crate::wire::status::{Refused, to_status, to_wire, unreadable};
 use pb::receive_request::Request as Up;
 use pb::receive_response::Response as Down;
 
@@ -52,8 +53,12 @@ async fn converse(
     stop: CancellationToken,
 ) -> Result<(), Refused> {
     let first = tokio::select! {
-        first = up.message() => first.ok().flatten().and_then(|step| step.request),
+        first = up.message() => first,
         () = stop.cancelled() => return Err(Refused::new(Reason::ShuttingDown)),
+    };
+    let first = match first {
+        Ok(first) => first.and_then(|step| step.request),
+        Err(status) => return unreadable(&status).map_or(Ok(()), Err),
     };
     let Some(Up::Open(open)) = first else { return Err(protocol("the first step must open the mailbox")) };
     // Every credit can become a delivery, a withdrawal and a settlement that wait here.
@@ -96,7 +101,9 @@ impl Talk<'_> {
                 step = up.message() => match step {
                     Ok(Some(step)) => self.heard(step).await?,
                     // The system has said all it had to say.
-                    Ok(None) | Err(_) => return Ok(()),
+                    Ok(None) => return Ok(()),
+                    // It is gone, or sent what does not decode.
+                    Err(status) => return unreadable(&status).map_or(Ok(()), Err),
                 },
                 step = self.waiting.recv() => match step {
                     Some(step) => self.tell(step).await,
@@ -129,6 +136,9 @@ impl Talk<'_> {
             }
             Some(Up::Extend(extend)) => {
                 let mut faults = Faults::default();
+                if extend.until.is_none() {
+                    faults.add("extend.until", "is obligatory");
+                }
                 let until = sent(&mut faults, "extend.until", extend.until);
                 match (self.held.get(&extend.delivery_id), faults.or(until)) {
                     (Some(delivery), Ok(until)) => self.mailbox.extend(self.session, *delivery, until.time()).await,
@@ -212,7 +222,8 @@ impl Talk<'_> {
     }
 
     async fn refuse(&mut self, delivery_id: String, refused: Refused) {
-        self.send(Down::Refused(pb::RefusedStep { delivery_id, status: Some(to_wire(&refused)) })).await;
+        let (delivery_id, status) = (short(delivery_id), Some(to_wire(&refused)));
+        self.send(Down::Refused(pb::RefusedStep { delivery_id, status })).await;
     }
 
     async fn send(&mut self, response: Down) {

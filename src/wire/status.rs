@@ -135,6 +135,15 @@ fn cut_faults(status: &mut rpc::Status) {
     }
 }
 
+/// What tonic says, in its own words, of a request that it could not read; none when the status says something else.
+pub fn unreadable(status: &tonic::Status) -> Option<Refused> {
+    match status.code() {
+        tonic::Code::OutOfRange => Some(Refused::new(Reason::MessageTooLarge).with_detail(status.message())),
+        tonic::Code::Internal => Some(Refused::new(Reason::InvalidEnvelope).with_detail(status.message())),
+        _ => None,
+    }
+}
+
 /// A status that a partner or a server answered with, as far as it can be read.
 #[derive(Debug, Clone)]
 pub struct Answered {

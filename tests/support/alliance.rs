@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
@@ -19,7 +19,8 @@ use tongban::intake::log_keys;
 use tongban::keys;
 use tongban::party::Party;
 use tongban::receipt::{Checked, Checker};
-use tongban::server;
+use tongban::server::{self, ServerError};
+use tongban::store::{self, OpenError, Readers, Synchronous, Writer};
 use tongban::tlog::note::VerifyingKey;
 use tongban::tls::accept::Counters;
 use tongban::tls::config::{Moment, Own, client_config};
@@ -29,7 +30,7 @@ use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::evidence::evidence_service_client::EvidenceServiceClient;
 use tongban::wire::pb::exchange as pb;
 use tongban::wire::pb::exchange::exchange_service_client::ExchangeServiceClient;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Uri};
 
 /// How long a test waits for a state before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -101,8 +102,18 @@ impl Alliance {
         self.start_with(&self.config(city)).await
     }
 
+    /// A child process that another test starts holds every lock with us until it runs its own program: a store that was
+    /// closed a moment ago may look open.
     pub async fn start_with(&self, config: &Config) -> Gateway {
-        let gateway = server::bind(config).await.unwrap();
+        let began = Instant::now();
+        let gateway = loop {
+            match server::bind(config).await {
+                Err(ServerError::Store(OpenError::InUse(_))) if began.elapsed() < PATIENCE => {
+                    tokio::task::yield_now().await;
+                }
+                bound => break bound.unwrap_or_else(|error| panic!("{error}")),
+            }
+        };
         let counters = gateway.counters();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -122,21 +133,21 @@ impl Alliance {
 
     /// A client with the certificate `CITY/PATH.{pem,key}` that calls the gateway of `to`.
     pub fn client_of(&self, certificate: &str, to: &str) -> Client {
+        self.client_with(self.own(certificate), to)
+    }
+
+    /// The certificate `CITY/PATH.{pem,key}` and its key.
+    pub fn own(&self, certificate: &str) -> Own {
         let folder = self.folder.join("pki");
-        let own = Own {
+        Own {
             chain: keys::read_certificates(&folder.join(format!("{certificate}.pem"))).unwrap(),
             key: keys::read_private_key(&folder.join(format!("{certificate}.key"))).unwrap(),
-        };
-        self.client_with(own, to)
+        }
     }
 
     pub fn client_with(&self, own: Own, to: &str) -> Client {
-        let directory = self.directory();
-        let record = directory.member(&to.parse().unwrap()).unwrap();
-        let expected = Party::gateway(directory.alliance().clone(), record.member.clone());
-        let tls = client_config(self.trust(&directory), own, Moment::new(|| Clock.now()), expected).unwrap();
-        let address = format!("https://{}", record.endpoints[0]).parse().unwrap();
-        let channel = Dialler::new(tls).channel(address);
+        let (dialler, address) = self.dialler_with(own, to);
+        let channel = dialler.channel(address);
         Client {
             exchange: ExchangeServiceClient::new(channel.clone()).max_decoding_message_size(8 << 20),
             evidence: EvidenceServiceClient::new(channel.clone()),
@@ -144,12 +155,21 @@ impl Alliance {
         }
     }
 
+    /// A dialler with this certificate for the gateway of `to`, and that gateway's address.
+    pub fn dialler_with(&self, own: Own, to: &str) -> (Dialler, Uri) {
+        let directory = self.directory();
+        let record = directory.member(&to.parse().unwrap()).unwrap();
+        let expected = Party::gateway(directory.alliance().clone(), record.member.clone());
+        let tls = client_config(self.trust(&directory), own, Moment::new(|| Clock.now()), expected).unwrap();
+        (Dialler::new(tls), format!("https://{}", record.endpoints[0]).parse().unwrap())
+    }
+
     /// A client with the certificate of a city's system, at its own gateway.
     pub fn client(&self, city: &str, system: &str) -> Client {
         self.client_of(&format!("{city}/systems/{system}"), city)
     }
 
-    fn trust(&self, directory: &Directory) -> Arc<ArcSwap<Trust>> {
+    pub fn trust(&self, directory: &Directory) -> Arc<ArcSwap<Trust>> {
         let members = directory.entries().map(|entry| MemberTrust {
             member: entry.record.member.clone(),
             roots: entry.record.roots.clone(),
@@ -273,6 +293,17 @@ impl Mailbox {
 
     pub async fn acknowledge(&self, delivery_id: &str) {
         self.give(delivery_id, pb::outcome::Outcome::Acknowledge(pb::Acknowledge {})).await;
+    }
+}
+
+/// Opens the store of a gateway that has stopped.
+pub fn open_store(config: &Config) -> (Writer, Readers) {
+    let began = Instant::now();
+    loop {
+        match store::open(&config.data, Synchronous::Full) {
+            Err(OpenError::InUse(_)) if began.elapsed() < PATIENCE => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
     }
 }
 
