@@ -1,7 +1,7 @@
 //! Decides how the mailbox of one own system is kept: who may take deliveries, and what their outcomes settle, as the
 //! mailbox's lane says. Never decides the order, and never touches a connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -117,6 +117,8 @@ pub fn open(ground: Ground, name: Name) -> (Mailbox, Keeper) {
         ground,
         name: LaneName::System(name),
         lane: Lane::new(Policy::mailbox(), seed),
+        events: VecDeque::new(),
+        feeding: false,
         wake: None,
         sessions: HashMap::new(),
         opened: 0,
@@ -134,6 +136,9 @@ pub struct Keeper {
     ground: Ground,
     name: LaneName,
     lane: Lane,
+    /// What the lane has not been told yet, and whether it is being told now.
+    events: VecDeque<Event>,
+    feeding: bool,
     wake: Option<Time>,
     sessions: HashMap<SessionId, mpsc::Sender<Step>>,
     opened: SessionId,
@@ -175,9 +180,17 @@ impl Keeper {
         }
     }
 
+    /// Tells the lane what happened and carries out what it asks for, in its order: what happens meanwhile waits its turn.
     fn feed(&mut self, event: Event) {
-        let effects = self.lane.handle(self.ground.clock.now(), event);
-        effects.into_iter().for_each(|effect| self.carry_out(effect));
+        self.events.push_back(event);
+        if std::mem::replace(&mut self.feeding, true) {
+            return;
+        }
+        while let Some(event) = self.events.pop_front() {
+            let effects = self.lane.handle(self.ground.clock.now(), event);
+            effects.into_iter().for_each(|effect| self.carry_out(effect));
+        }
+        self.feeding = false;
     }
 
     fn called(&mut self, call: Call) {

@@ -1,7 +1,7 @@
 //! Decides nothing of its own about when and what: carries out what one partner's lane asks for, tells it what came of
 //! it, and sends the receipts of the partner's messages home beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,9 @@ pub struct Push {
     name: LaneName,
     dialer: Dialer,
     lane: Lane,
+    /// What the lane has not been told yet, and whether it is being told now.
+    events: VecDeque<Event>,
+    feeding: bool,
     wake: Option<Time>,
     session: Option<Session>,
     sessions: SessionId,
@@ -75,6 +78,8 @@ impl Push {
         Push {
             name: LaneName::Gateway(member.clone()),
             lane: Lane::new(Policy::push(), seed),
+            events: VecDeque::new(),
+            feeding: false,
             wake: None,
             session: None,
             sessions: 0,
@@ -124,9 +129,17 @@ impl Push {
         }
     }
 
+    /// Tells the lane what happened and carries out what it asks for, in its order: what happens meanwhile waits its turn.
     fn feed(&mut self, event: Event) {
-        let effects = self.lane.handle(self.ground.clock.now(), event);
-        effects.into_iter().for_each(|effect| self.carry_out(effect));
+        self.events.push_back(event);
+        if std::mem::replace(&mut self.feeding, true) {
+            return;
+        }
+        while let Some(event) = self.events.pop_front() {
+            let effects = self.lane.handle(self.ground.clock.now(), event);
+            effects.into_iter().for_each(|effect| self.carry_out(effect));
+        }
+        self.feeding = false;
     }
 
     fn carry_out(&mut self, effect: Effect) {
