@@ -187,7 +187,7 @@ impl Exchange {
         for (position, wire) in (0..).zip(batch.receipts) {
             match self.hold(wire) {
                 Ok(checked) => held.push((position, checked)),
-                Err(why) => refused.push(refusal(position, why)),
+                Err(why) => refused.push(refusal(position, Reason::OriginReceiptInvalid, why)),
             }
         }
         let text = |position: u32| {
@@ -200,7 +200,10 @@ impl Exchange {
         let answer = self.ground.ledger.try_enter(Entry::Witness(Box::new(Witness { receipts }))).await?;
         let Answer::Witnessed(each) = answer else { return Err(Refused::new(Reason::Internal)) };
         refused.extend(
-            positions.into_iter().zip(each).filter_map(|(p, each)| each.err().map(|why| refusal(p, why.to_string()))),
+            positions
+                .into_iter()
+                .zip(each)
+                .filter_map(|(p, each)| Some(refusal(p, Reason::OriginReceiptForeign, each.err()?.to_string()))),
         );
         Ok(pb::ReceiptBatchAccepted { refused })
     }
@@ -212,8 +215,8 @@ impl Exchange {
     }
 }
 
-fn refusal(position: u32, why: String) -> pb::RefusedReceipt {
-    let status = to_wire(&Refused::new(Reason::OriginReceiptForeign).with_detail(why));
+fn refusal(position: u32, reason: Reason, why: String) -> pb::RefusedReceipt {
+    let status = to_wire(&Refused::new(reason).with_detail(why));
     pb::RefusedReceipt { position, status: Some(status) }
 }
 

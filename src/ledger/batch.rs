@@ -93,6 +93,8 @@ pub enum WitnessRefusal {
     OtherDigest,
     #[error("the receipt's issuer has no part in the message")]
     Issuer,
+    #[error("the event is not for the receipt's issuer to tell")]
+    Event,
 }
 
 /// What stands the same in every leaf of a commit.
@@ -375,10 +377,16 @@ impl<'a> Batch<'a> {
         if head.header_digest != evidence.header_digest {
             return Ok(Err(WitnessRefusal::OtherDigest));
         }
-        // Only the recipient city's gateway can tell what became of the message there.
+        // Only the recipient city's gateway can tell what became of the message there, and we need nobody to tell us what
+        // we said: each leaf of ours that came back would make another.
         let recipient = self.base(&head)?.to.map(|to| Member::City(to.city));
-        if recipient.as_ref() != Some(&evidence.issuer) {
+        if recipient.as_ref() != Some(&evidence.issuer) || evidence.issuer == self.scribe.issuer {
             return Ok(Err(WitnessRefusal::Issuer));
+        }
+        // The sender's gateway accepts, refuses and cancels; and a receipt causes no evidence beyond one WITNESSED leaf.
+        use Event::{Cancelled, SubmissionAccepted, SubmissionRejected};
+        if matches!(evidence.event, SubmissionAccepted | SubmissionRejected | Cancelled | Event::Witnessed) {
+            return Ok(Err(WitnessRefusal::Event));
         }
         self.witness_leaf(&mut head, receipt, text)?;
         self.heads.insert(head.seq, head);

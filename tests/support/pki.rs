@@ -166,7 +166,7 @@ pub fn ed25519() -> KeyPair {
     KeyPair::generate_for(&PKCS_ED25519).unwrap()
 }
 
-fn leaf(uris: &[&str]) -> CertificateParams {
+pub fn leaf(uris: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = named("a party");
     params.not_before = date_time_ymd(2026, 1, 1);
