@@ -137,13 +137,13 @@ async fn an_origin_killed_before_it_knows_that_custody_has_passed_relays_once() 
         receiver.settles(&book).await;
         // The line stands. The partner pauses; what is sent to it waits in its sockets, and what it answers then finds
         // the origin paused.
-        foshan.pause();
+        foshan.pause().await;
         for _ in 0..8 {
             book.write_one(&window).await;
         }
         let address = alliance.config(FOSHAN.0).listen;
         until("messages wait before the partner", async || process::unread(address) > 4_000).await;
-        liuzhou.pause();
+        liuzhou.pause().await;
         foshan.resume();
         until("the partner hands over", async || receiver.effects() > before + 1).await;
         liuzhou.kill();

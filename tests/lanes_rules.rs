@@ -318,6 +318,19 @@ fn a_connection_that_served_and_closes_idle_is_no_failure_and_one_that_never_did
     assert_eq!(desk.lane.stats(desk.now).failures, 1, "what is closed does not close again");
 }
 
+#[test]
+fn a_connection_that_carried_no_message_but_was_alive_closes_without_failure_and_ends_the_pause() {
+    let mut desk = Desk { lane: Lane::new(Policy::push(), 1), now: Time::from_ms(1_000_000) };
+    desk.on(Event::DialFailed);
+    desk.on(Event::Opened { session: 1 });
+    desk.on(Event::Alive { session: 2 });
+    assert_eq!(desk.lane.stats(desk.now).failures, 1, "that session is not open");
+    desk.on(Event::Alive { session: 1 });
+    desk.on(Event::Closed { session: 1 });
+    let stats = desk.lane.stats(desk.now);
+    assert_eq!((stats.failures, stats.backoff_until), (0, None));
+}
+
 // Leases of a mailbox.
 
 #[test]

@@ -243,7 +243,7 @@ impl Push {
 
     fn answered(&mut self, session: SessionId, answer: StreamAnswer) {
         let (id, outcome) = match answer {
-            StreamAnswer::ReceiptsTaken { id, refused } => return self.arrived(&id, &refused),
+            StreamAnswer::ReceiptsTaken { id, refused } => return self.arrived(session, &id, &refused),
             StreamAnswer::Refused { ref id, .. } if self.homeward.is_out(id) => return self.stuck(id),
             StreamAnswer::Receipt { id, receipt } => {
                 let Some(in_flight) = self.find(&id) else { return };
@@ -375,10 +375,12 @@ impl Push {
     }
 
     /// The batch is durable at the origin, but for those it refused: sending them again would change nothing.
-    fn arrived(&mut self, id: &str, refused: &[(u32, String)]) {
+    fn arrived(&mut self, session: SessionId, id: &str, refused: &[(u32, String)]) {
         if !self.homeward.is_out(id) {
             return;
         }
+        // The lane knows nothing of receipts; without this a connection that carries nothing else would be a failure.
+        self.feed(Event::Alive { session });
         for (position, why) in refused {
             tracing::warn!(partner = %self.member, position, why, "the origin refused a receipt");
         }

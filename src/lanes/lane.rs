@@ -77,6 +77,7 @@ impl Lane {
             Event::Opened { session } => self.opened(session),
             Event::Credits { session, count } => self.sessions.grant(session, count),
             Event::Closed { session } => self.closed(now, session),
+            Event::Alive { session } => self.alive(session),
             Event::DialFailed => self.dial_failed(now),
             Event::Attempted { seq, attempt, session, outcome } => self.attempted(now, seq, attempt, session, outcome),
             Event::Extended { seq, attempt, session, ms } => self.extended(now, seq, attempt, session, ms),
@@ -196,8 +197,7 @@ impl Lane {
             return;
         }
         if !matches!(outcome, Outcome::Unreachable | Outcome::NoAnswer) {
-            self.sessions.answered(session);
-            self.backoff.succeed();
+            self.alive(session);
         }
         match outcome {
             Outcome::Taken => self.settle(seq, Fate::Taken { attempt }),
@@ -215,6 +215,12 @@ impl Lane {
                 self.failed(now, attempt);
             }
             Outcome::Unreachable | Outcome::NoAnswer => self.unanswered(now, seq, attempt),
+        }
+    }
+
+    fn alive(&mut self, session: SessionId) {
+        if self.sessions.answered(session) {
+            self.backoff.succeed();
         }
     }
 

@@ -126,6 +126,9 @@ pub enum Event {
     Credits { session: SessionId, count: u32 },
     /// The session is gone, and nothing more comes from it.
     Closed { session: SessionId },
+    /// Something else than a delivery came through on the session: the partner is there, and a pause that its silence
+    /// began is over.
+    Alive { session: SessionId },
     /// [`Effect::Dial`] came to nothing.
     DialFailed,
     /// What became of a delivery.

@@ -61,10 +61,9 @@ impl Sessions {
         }
     }
 
-    pub fn answered(&mut self, session: SessionId) {
-        if let Some(holder) = self.open.get_mut(&session) {
-            holder.answered = Answered::Once;
-        }
+    /// Whether the session is open.
+    pub fn answered(&mut self, session: SessionId) -> bool {
+        self.open.get_mut(&session).map(|holder| holder.answered = Answered::Once).is_some()
     }
 
     /// Spends a credit of `favourite` if it has one, else of the session whose turn it is.

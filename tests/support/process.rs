@@ -86,9 +86,15 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// SIGSTOP: alive, and does nothing.
-    pub fn pause(&self) {
+    /// SIGSTOP: alive, and does nothing. Returns when each of its threads has stopped.
+    pub async fn pause(&self) {
         self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.child.id());
+        let stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        };
+        until("the process pauses", async || std::fs::read_dir(&threads).unwrap().all(stopped)).await;
     }
 
     /// SIGCONT.
