@@ -117,8 +117,6 @@ pub fn open(ground: Ground, name: Name) -> (Mailbox, Keeper) {
         ground,
         name: LaneName::System(name),
         lane: Lane::new(Policy::mailbox(), seed),
-        events: VecDeque::new(),
-        feeding: false,
         wake: None,
         sessions: HashMap::new(),
         opened: 0,
@@ -136,9 +134,6 @@ pub struct Keeper {
     ground: Ground,
     name: LaneName,
     lane: Lane,
-    /// What the lane has not been told yet, and whether it is being told now.
-    events: VecDeque<Event>,
-    feeding: bool,
     wake: Option<Time>,
     sessions: HashMap<SessionId, mpsc::Sender<Step>>,
     opened: SessionId,
@@ -180,17 +175,15 @@ impl Keeper {
         }
     }
 
-    /// Tells the lane what happened and carries out what it asks for, in its order: what happens meanwhile waits its turn.
+    /// Tells the lane and does what it asks for. What that brings about at once is told when all of it is done: an effect
+    /// of the later event must not be overtaken by one of the earlier.
     fn feed(&mut self, event: Event) {
-        self.events.push_back(event);
-        if std::mem::replace(&mut self.feeding, true) {
-            return;
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for effect in self.lane.handle(self.ground.clock.now(), event) {
+                events.extend(self.carry_out(effect));
+            }
         }
-        while let Some(event) = self.events.pop_front() {
-            let effects = self.lane.handle(self.ground.clock.now(), event);
-            effects.into_iter().for_each(|effect| self.carry_out(effect));
-        }
-        self.feeding = false;
     }
 
     fn called(&mut self, call: Call) {
@@ -214,7 +207,8 @@ impl Keeper {
                 self.feed(Event::Extended { seq, attempt, session, ms });
             }
             Call::Close { session } => {
-                self.gone(session);
+                let closed = self.gone(session);
+                self.feed(closed);
             }
         }
     }
@@ -230,17 +224,19 @@ impl Keeper {
             return self.tell(session, Step::Settled { delivery, settlement: Settlement::NotHeld });
         };
         self.held.remove(&seq);
-        match fate {
-            Some(fate) => {
-                self.fates.insert(seq, fate);
-                self.settling.insert(seq, held);
-            }
-            None => self.tell(session, Step::Settled { delivery, settlement: Settlement::Written(None) }),
+        let postponed = fate.is_none();
+        if let Some(fate) = fate {
+            self.fates.insert(seq, fate);
+            self.settling.insert(seq, held);
         }
         self.feed(Event::Attempted { seq, attempt, session, outcome });
+        // Told after the lane: a stream that is gone must not take its last word with it.
+        if postponed {
+            self.tell(session, Step::Settled { delivery, settlement: Settlement::Written(None) });
+        }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Load { from, count } => {
                 let (ground, name) = (self.ground.clone(), self.name.clone());
@@ -248,11 +244,11 @@ impl Keeper {
             }
             Effect::Deliver { session, seq, attempt, count, until } => {
                 self.held.insert(seq, (session, attempt));
-                self.tell(session, Step::Deliver { delivery: Delivery { seq, attempt }, count, until });
+                return self.told(session, Step::Deliver { delivery: Delivery { seq, attempt }, count, until });
             }
             Effect::Withdraw { session, seq, attempt } => {
                 self.held.remove(&seq);
-                self.tell(session, Step::Withdraw { delivery: Delivery { seq, attempt } });
+                return self.told(session, Step::Withdraw { delivery: Delivery { seq, attempt } });
             }
             Effect::Settle { seq, deliveries, fate } => self.settle(seq, deliveries, fate),
             Effect::Park { seq, deliveries, until } => {
@@ -263,20 +259,26 @@ impl Keeper {
             // A mailbox's owner comes by itself.
             Effect::Dial => {}
         }
+        None
     }
 
-    /// Tells a stream; one that does not keep up with its own credits is gone.
+    /// Tells a stream.
     fn tell(&mut self, session: SessionId, step: Step) {
-        let lost = self.sessions.get(&session).is_some_and(|steps| steps.try_send(step).is_err());
-        if lost {
-            self.gone(session);
+        if let Some(closed) = self.told(session, step) {
+            self.feed(closed);
         }
     }
 
-    fn gone(&mut self, session: SessionId) {
+    /// Tells a stream; one that does not keep up with its own credits, or has ended, is gone.
+    fn told(&mut self, session: SessionId, step: Step) -> Option<Event> {
+        let lost = self.sessions.get(&session).is_none_or(|steps| steps.try_send(step).is_err());
+        lost.then(|| self.gone(session))
+    }
+
+    fn gone(&mut self, session: SessionId) -> Event {
         self.sessions.remove(&session);
         self.held.retain(|_, (holder, _)| *holder != session);
-        self.feed(Event::Closed { session });
+        Event::Closed { session }
     }
 
     fn settle(&mut self, seq: Seq, attempts: u32, fate: LaneFate) {
@@ -319,4 +321,55 @@ impl Keeper {
 
 fn newest(bell: &mut watch::Receiver<u64>) -> u64 {
     *bell.borrow_and_update()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::ledger::{Core, Ledger};
+    use crate::party::Member;
+    use crate::receipt::Checker;
+    use crate::store::{Mark, Synchronous};
+    use crate::tlog::note::SigningKey;
+
+    /// A keeper over an empty store that runs only as far as a test drives it.
+    fn keeper(folder: &std::path::Path) -> Keeper {
+        let (writer, readers) = store::open(folder, Synchronous::Full).unwrap();
+        let own: Member = "450200".parse().unwrap();
+        let key = SigningKey::from_seed("a.example/log/1/1", &[7; 32]).unwrap();
+        let core = Core::open(writer, Mark::in_folder(folder), key, own.clone()).unwrap();
+        let ledger = Ledger::start(core, Clock).unwrap().0;
+        let checker = Arc::new(Mutex::new(Checker::new(vec![])));
+        open(Ground { own, readers: Arc::new(readers), ledger, clock: Clock, checker }, "window".parse().unwrap()).1
+    }
+
+    fn opened(keeper: &mut Keeper, credits: u32) -> (SessionId, mpsc::Receiver<Step>) {
+        let (steps, given) = mpsc::channel(16);
+        let (reply, mut answer) = tokio::sync::oneshot::channel();
+        keeper.called(Call::Open { steps, reply });
+        let session = answer.try_recv().unwrap().unwrap();
+        keeper.called(Call::Credits { session, count: credits });
+        (session, given)
+    }
+
+    #[tokio::test]
+    async fn what_was_meant_for_a_dead_stream_is_held_by_the_next_one() {
+        let folder = std::env::temp_dir().join(format!("tongban-mailbox-{}", std::process::id()));
+        let mut keeper = keeper(&folder);
+        keeper.feed(Event::Enqueued { seq: 0 });
+        let dead = opened(&mut keeper, 2);
+        let (alive, mut given) = opened(&mut keeper, 3);
+        drop(dead);
+        let row = |seq| Queued { seq, case: None, deliveries: 0, parked_until: Time::ZERO };
+        keeper.feed(Event::Loaded { rows: vec![row(1), row(2), row(3)], end: true });
+        for _ in 0..3 {
+            let Ok(Step::Deliver { delivery, .. }) = given.try_recv() else { panic!("three deliveries") };
+            assert_eq!(keeper.held.get(&delivery.seq), Some(&(alive, delivery.attempt)));
+        }
+        drop(keeper);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

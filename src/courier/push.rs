@@ -29,14 +29,12 @@ pub struct Push {
     name: LaneName,
     dialer: Dialer,
     lane: Lane,
-    /// What the lane has not been told yet, and whether it is being told now.
-    events: VecDeque<Event>,
-    feeding: bool,
     wake: Option<Time>,
     session: Option<Session>,
     sessions: SessionId,
     dialing: bool,
-    in_flight: HashMap<Attempt, InFlight>,
+    /// Attempts under way, and the message of each once it has been read.
+    out: HashMap<Attempt, Option<InFlight>>,
     /// What came with an outcome, until it is settled.
     fates: HashMap<Seq, Fate>,
     homeward: Homeward,
@@ -57,6 +55,8 @@ struct Homeward {
     /// The batch that is out, with its leaves.
     out: Option<(String, Vec<u64>)>,
     reading: bool,
+    /// When to look again, beside the lane's own timer.
+    again: Option<Time>,
     batches: u64,
 }
 
@@ -66,7 +66,7 @@ enum Done {
     Loaded(Result<(Vec<Queued>, bool), store::Error>),
     Settled { seq: Seq, written: bool },
     Receipts(Result<Batch, store::Error>),
-    Sent,
+    Sent { written: bool },
 }
 
 /// Leaves and the receipts that carry them.
@@ -78,13 +78,11 @@ impl Push {
         Push {
             name: LaneName::Gateway(member.clone()),
             lane: Lane::new(Policy::push(), seed),
-            events: VecDeque::new(),
-            feeding: false,
             wake: None,
             session: None,
             sessions: 0,
             dialing: false,
-            in_flight: HashMap::new(),
+            out: HashMap::new(),
             fates: HashMap::new(),
             homeward: Homeward { waiting: true, ..Homeward::default() },
             // A lane's window and a few more: whoever is told waits when the loop is behind.
@@ -117,8 +115,9 @@ impl Push {
                 }
                 Some((session, news)) = self.news.1.recv() => self.heard(session, news),
                 Some(done) = self.done.1.recv() => self.finished(done),
-                () = self.ground.until(self.wake) => {
-                    self.wake = None;
+                () = self.ground.until([self.wake, self.homeward.again].into_iter().flatten().min()) => {
+                    // Either may come early: both ask again for what is still to come.
+                    (self.wake, self.homeward.again) = (None, None);
                     self.feed(Event::Tick);
                 }
                 () = self.ground.until(self.homeward.again_at) => {
@@ -129,20 +128,18 @@ impl Push {
         }
     }
 
-    /// Tells the lane what happened and carries out what it asks for, in its order: what happens meanwhile waits its turn.
+    /// Tells the lane and does what it asks for. What that brings about at once is told when all of it is done: an effect
+    /// of the later event must not be overtaken by one of the earlier.
     fn feed(&mut self, event: Event) {
-        self.events.push_back(event);
-        if std::mem::replace(&mut self.feeding, true) {
-            return;
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for effect in self.lane.handle(self.ground.clock.now(), event) {
+                self.carry_out(effect, &mut events);
+            }
         }
-        while let Some(event) = self.events.pop_front() {
-            let effects = self.lane.handle(self.ground.clock.now(), event);
-            effects.into_iter().for_each(|effect| self.carry_out(effect));
-        }
-        self.feeding = false;
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
             Effect::Load { from, count } => {
                 let (ground, name) = (self.ground.clone(), self.name.clone());
@@ -151,13 +148,14 @@ impl Push {
             Effect::Dial => self.dial(),
             Effect::Deliver { session, seq, attempt, .. } => {
                 let carried = self.session.as_ref().filter(|open| open.id == session);
-                if !carried.is_some_and(|open| open.carry(Load::Message { seq, attempt })) {
-                    self.attempted(session, seq, attempt, Outcome::Unreachable);
+                match carried.is_some_and(|open| open.carry(Load::Message { seq, attempt })) {
+                    true => drop(self.out.insert(attempt, None)),
+                    false => events.extend(ended(session, seq, attempt, Outcome::Unreachable)),
                 }
             }
             Effect::Withdraw { session, attempt, .. } => {
-                self.in_flight.remove(&attempt);
-                self.feed(Event::Credits { session, count: 1 });
+                self.out.remove(&attempt);
+                events.push_back(Event::Credits { session, count: 1 });
             }
             Effect::Settle { seq, deliveries, fate } => self.settle(seq, deliveries, fate),
             Effect::Park { seq, deliveries, until } => {
@@ -210,9 +208,12 @@ impl Push {
             }
             Done::Settled { seq, written: false } => self.feed(Event::SettleFailed { seq }),
             Done::Receipts(batch) => self.carry_home(batch),
-            Done::Sent => {
+            Done::Sent { written } => {
                 self.homeward.out = None;
-                self.send_home();
+                match written {
+                    true => self.send_home(),
+                    false => self.send_home_later(),
+                }
             }
         }
     }
@@ -222,7 +223,13 @@ impl Push {
             return;
         }
         match news {
-            News::Sending(in_flight) => drop(self.in_flight.insert(in_flight.attempt, in_flight)),
+            News::Sending(in_flight) => {
+                // One that was withdrawn while it waited to be sent is nobody's any more; its answer settles nothing.
+                if let Some(out) = self.out.get_mut(&in_flight.attempt) {
+                    *out = Some(in_flight);
+                }
+            }
+            News::Unreadable { attempt, .. } if self.out.remove(&attempt).is_none() => {}
             News::Unreadable { seq, attempt, why } => {
                 tracing::error!(partner = %self.member, seq, why, "a message cannot be read");
                 let failed = Fate::RelayFailed { reason: Reason::Internal.into(), status: 13, text: String::new() };
@@ -233,7 +240,7 @@ impl Push {
             News::Ended { why } => {
                 tracing::info!(partner = %self.member, why, "disconnected");
                 self.session = None;
-                self.in_flight.clear();
+                self.out.clear();
                 self.homeward.waiting |= self.homeward.out.take().is_some();
                 self.feed(Event::Closed { session });
                 self.send_home();
@@ -256,19 +263,18 @@ impl Push {
             StreamAnswer::Unreadable { id } => (id, None),
         };
         let Some(in_flight) = self.find(&id) else { return };
-        self.in_flight.remove(&in_flight.attempt);
+        self.out.remove(&in_flight.attempt);
         let (outcome, fate) = outcome.unwrap_or((Outcome::NoAnswer, None));
         self.fates.extend(fate.map(|fate| (in_flight.seq, fate)));
         self.attempted(session, in_flight.seq, in_flight.attempt, outcome);
     }
 
     fn find(&self, id: &str) -> Option<InFlight> {
-        self.in_flight.values().find(|out| out.id.to_string() == id).cloned()
+        self.out.values().flatten().find(|out| out.id.to_string() == id).cloned()
     }
 
     fn attempted(&mut self, session: SessionId, seq: Seq, attempt: Attempt, outcome: Outcome) {
-        self.feed(Event::Attempted { seq, attempt, session, outcome });
-        self.feed(Event::Credits { session, count: 1 });
+        ended(session, seq, attempt, outcome).into_iter().for_each(|event| self.feed(event));
     }
 
     /// The partner's receipt, if it is one for this message: nothing else ends our custody.
@@ -360,9 +366,15 @@ impl Push {
         let Some(session) = &self.session else { return self.connect_for_receipts() };
         self.homeward.batches += 1;
         let batch_id = format!("receipts-{}-{}", session.id, self.homeward.batches);
-        if session.carry(Load::Receipts { batch_id: batch_id.clone(), receipts }) {
-            self.homeward.out = Some((batch_id, leaves));
+        match session.carry(Load::Receipts { batch_id: batch_id.clone(), receipts }) {
+            true => self.homeward.out = Some((batch_id, leaves)),
+            false => self.send_home_later(),
         }
+    }
+
+    /// After the shortest pause: what stood in the way may be gone by then, and no bell will say so.
+    fn send_home_later(&mut self) {
+        self.homeward.again = Some(self.ground.clock.now().plus_ms(*BACKOFF_MS.start()));
     }
 
     /// Receipts alone are reason enough to dial, with the lane's own pauses between failures.
@@ -388,14 +400,15 @@ impl Push {
         let (ground, member) = (self.ground.clone(), self.member.clone());
         self.beside(async move {
             let sent = ground.ledger.enter(Entry::Sent { member, leaves }).await;
-            if !matches!(sent, Ok(Answer::Sent)) {
+            let written = matches!(sent, Ok(Answer::Sent));
+            if !written {
                 tracing::warn!("the arrival of receipts was not written; they will be sent again");
             }
-            Done::Sent
+            Done::Sent { written }
         });
     }
 
-    /// The origin could not store the batch: it goes again with the next wake or bell.
+    /// The origin could not store the batch.
     fn stuck(&mut self, id: &str) {
         tracing::warn!(partner = %self.member, id, "the origin did not take a batch of receipts");
         self.homeward.out = None;
@@ -426,6 +439,11 @@ async fn batch(ground: &Ground, member: Member) -> Result<Batch, store::Error> {
         Ok((leaves, receipts))
     });
     read.await
+}
+
+/// An attempt has ended, and its place is free.
+fn ended(session: SessionId, seq: Seq, attempt: Attempt, outcome: Outcome) -> [Event; 2] {
+    [Event::Attempted { seq, attempt, session, outcome }, Event::Credits { session, count: 1 }]
 }
 
 fn newest(bell: &mut watch::Receiver<u64>) -> u64 {
