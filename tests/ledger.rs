@@ -1,35 +1,42 @@
-//! The ledger without its thread, over a real store: what one commit makes true, and that a receipt is the same bytes for
-//! ever.
+//! The ledger without its thread: what one commit makes true, that it is answered once and the same for ever, and that a
+//! store which does not fit what was shown is never signed on.
 
-use std::path::PathBuf;
+#[path = "support/alliance.rs"]
+mod alliance;
+#[path = "support/forge.rs"]
+mod forge;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use alliance::{envelope, part};
+use forge::Forge;
+use rusqlite::Connection;
 use tongban::admission::Ration;
-use tongban::evidence::{Event, Evidence};
-use tongban::id::MessageId;
-use tongban::ledger::{Answer, Core, Entry, Fate, Route, Settle, Take};
-use tongban::message::{Address, Envelope};
+use tongban::evidence::{Event, Evidence, State};
+use tongban::ledger::{Answer, Core, Entry, Fate, Refusal, Route, Settle, StartError, Take, Witness, WitnessRefusal};
+use tongban::limits::TIME_TO_LIVE_MS;
+use tongban::message::{Address, Digest};
 use tongban::party::Member;
 use tongban::reason::Reason;
-use tongban::receipt::{Checker, LogKey, Receipt};
-use tongban::store::{LaneName, Mark, Readers, Synchronous, open};
-use tongban::time::{SentTime, Time};
-use tongban::tlog::note::SigningKey;
+use tongban::receipt::{Checked, Checker, LogKey, Receipt};
+use tongban::store::{self, Key, LaneName, Mark, Readers, Seq, Synchronous};
+use tongban::time::Time;
+use tongban::tlog::note::{SigningKey, VerifyingKey};
+use tongban::tlog::receipt_file::verify;
+use tongban::wire::envelope::{parse, split};
+use tongban::wire::pb::evidence as pbe;
+use tongban::wire::pb::exchange as pb;
+use tongban::wire::receipt;
 
 const ORIGIN: &str = "450200.gateway.alliance.example/log/a/1";
-const NOW: Time = Time::from_ms(1_800_000_000_000);
-
-struct Desk {
-    core: Core,
-    readers: Readers,
-    folder: PathBuf,
-}
-
-impl Drop for Desk {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
+const THEIRS: &str = "440600.gateway.alliance.example/log/a/1";
+const WINDOW: (&str, &str) = ("450200", "window");
+const ARCHIVE: (&str, &str) = ("450200", "archive");
+const APPROVAL: (&str, &str) = ("440600", "approval");
+/// When these tests take place.
+const NOW: Time = Time::from_ms(1_780_272_000_000);
 
 fn key() -> SigningKey {
     SigningKey::from_seed(ORIGIN, &[7; 32]).unwrap()
@@ -39,159 +46,674 @@ fn own() -> Member {
     "450200".parse().unwrap()
 }
 
-fn desk() -> Desk {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("tongban-ledger-{}-{count}", std::process::id()));
-    let (writer, readers) = open(&folder, Synchronous::Full).unwrap();
-    let core = Core::open(writer, Mark::in_folder(&folder), key(), own()).unwrap();
-    Desk { core, readers, folder }
+fn foshan() -> Member {
+    "440600".parse().unwrap()
 }
 
-impl Desk {
-    fn apply(&mut self, now: Time, entries: Vec<Entry>) -> Vec<Answer> {
-        self.core.apply(now, entries).unwrap().0
-    }
-
-    fn rebuilt(&self, leaf: u64) -> Receipt {
-        self.readers.look(|look| look.receipt(leaf)).unwrap()
-    }
+/// A log of the partner's.
+fn theirs() -> Forge {
+    Forge::unknown(THEIRS, &foshan())
 }
 
-fn envelope(number: u64, item: &str) -> Envelope {
-    let address =
-        |city: &str, system: &str| Address { city: city.parse().unwrap(), system: Some(system.parse().unwrap()) };
-    let mut id = [0; 16];
-    id[8..].copy_from_slice(&number.to_be_bytes());
-    Envelope {
-        id: MessageId::from_bytes(id),
-        from: address("450200", "window"),
-        to: Some(address("440600", "approval")),
-        jurisdiction: None,
-        redrive_of: None,
-        item_code: item.parse().unwrap(),
-        case_no: None,
-        step: None,
-        mode: None,
-        in_reply_to: None,
-        parts: vec![],
-        attributes: Default::default(),
-        created_at: SentTime::from(NOW),
-        expires_at: None,
-        traceparent: None,
+fn checker() -> Checker {
+    let keys = [(own(), key().verifying_key().clone()), (foshan(), theirs().key.verifying_key().clone())];
+    Checker::new(keys.map(|(member, key)| LogKey { member, key }).into())
+}
+
+fn checked(wire: pbe::Receipt) -> Checked {
+    checker().check(receipt::from_wire(wire).unwrap()).unwrap()
+}
+
+/// A ledger on a folder of its own.
+struct Bench {
+    core: Core,
+    readers: Readers,
+    folder: PathBuf,
+}
+
+fn open(folder: &Path) -> Result<(Core, Readers), StartError> {
+    let (writer, readers) = store::open(folder, Synchronous::Full).unwrap();
+    Ok((Core::open(writer, Mark::in_folder(folder), key(), own())?, readers))
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-fn lane() -> LaneName {
-    LaneName::Gateway("440600".parse().unwrap())
-}
+impl Bench {
+    fn new() -> Bench {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("tongban-ledger-{}-{count}", std::process::id()));
+        let (core, readers) = open(&folder).unwrap();
+        Bench { core, readers, folder }
+    }
 
-fn take(envelope: Envelope, verdict: Result<(), Reason>) -> Entry {
-    let recipient = envelope.to.clone().unwrap();
-    let route = Route { recipient, lane: lane(), table_version: 0, expires_at: NOW.plus_ms(1000) };
-    Entry::Take(Box::new(Take {
-        header_digest: envelope.header_digest(),
-        envelope,
-        header: vec![1],
-        body: vec![],
-        origin: None,
-        verdict: verdict.map(|()| route),
-        rejections: Ration::default(),
-    }))
-}
+    fn apply(&mut self, entries: Vec<Entry>) -> Vec<Answer> {
+        self.core.apply(NOW, entries).unwrap().0
+    }
 
-fn receipt(answer: &Answer) -> Receipt {
-    match answer {
-        Answer::Taken(Ok(receipt)) => receipt.clone(),
-        other => panic!("{other:?}"),
+    fn one(&mut self, entry: Entry) -> Answer {
+        self.apply(vec![entry]).pop().unwrap()
+    }
+
+    /// Takes one message in and returns its place and its receipt.
+    fn accepted(&mut self, envelope: &pb::Envelope) -> (Seq, Receipt) {
+        let Answer::Taken(Ok(receipt)) = self.one(take(envelope.clone())) else { panic!("refused") };
+        (self.seq(envelope), receipt)
+    }
+
+    fn seq(&self, envelope: &pb::Envelope) -> Seq {
+        let from_city = envelope.from.as_ref().unwrap().city.parse().unwrap();
+        let key = Key { from_city, id: envelope.message_id.parse().unwrap() };
+        self.readers.look(|look| look.head(&key)).unwrap().expect("it is stored").seq
+    }
+
+    fn state(&self, seq: Seq) -> State {
+        self.readers.look(|look| look.message(seq)).unwrap().unwrap().state
+    }
+
+    /// Our own receipts about a message, with what they say.
+    fn own(&self, seq: Seq) -> Vec<Checked> {
+        let (own, _) = self.readers.look(|look| look.evidence(seq)).unwrap();
+        let mut checker = checker();
+        own.into_iter().map(|receipt| checker.check(receipt).unwrap()).collect()
+    }
+
+    fn events(&self, seq: Seq) -> Vec<Event> {
+        self.own(seq).iter().map(|checked| checked.evidence.event).collect()
+    }
+
+    fn queue(&self, lane: &LaneName) -> Vec<Seq> {
+        self.readers.look(|look| look.queue(lane, 0, 9_999)).unwrap().iter().map(|row| row.seq).collect()
+    }
+
+    /// Leaves in the log.
+    fn size(&self) -> u64 {
+        let sql = Connection::open(self.folder.join("store.db")).unwrap();
+        sql.query_row("SELECT size FROM tree", [], |row| row.get(0)).unwrap()
+    }
+
+    /// Stops, runs `between` on the folder, and tries to start again.
+    fn restart(mut self, between: impl FnOnce(&Path)) -> Result<Bench, StartError> {
+        self.core.write_mark(NOW);
+        // The folder lives on in the next bench.
+        let folder = std::mem::take(&mut self.folder);
+        drop(self);
+        between(&folder);
+        let opened = open(&folder);
+        if opened.is_err() {
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+        opened.map(|(core, readers)| Bench { core, readers, folder })
     }
 }
 
-fn evidence(receipt: &Receipt) -> Evidence {
-    let keys = vec![LogKey { member: own(), key: key().verifying_key().clone() }];
-    Checker::new(keys).check(receipt.clone()).unwrap().evidence
+fn mailbox(name: &str) -> LaneName {
+    LaneName::System(name.parse().unwrap())
+}
+
+fn line() -> LaneName {
+    LaneName::Gateway(foshan())
+}
+
+fn taking(
+    envelope: pb::Envelope,
+    verdict: Result<Route, Reason>,
+    origin: Option<Checked>,
+    rejections: Ration,
+) -> Entry {
+    let envelope = parse(envelope).unwrap();
+    let (header_digest, (header, body)) = (envelope.header_digest(), split(&envelope));
+    Entry::Take(Box::new(Take { envelope, header_digest, header, body, origin, verdict, rejections }))
+}
+
+/// Where a good message goes: to its own city's mailbox or to the partner.
+fn route(envelope: &pb::Envelope) -> Route {
+    let to = envelope.to.as_ref().unwrap();
+    let recipient = Address { city: to.city.parse().unwrap(), system: to.system.parse().ok() };
+    let lane = if to.city == "450200" { mailbox(&to.system) } else { line() };
+    Route { recipient, lane, table_version: 0, expires_at: NOW.plus_ms(TIME_TO_LIVE_MS) }
+}
+
+fn take(envelope: pb::Envelope) -> Entry {
+    let verdict = Ok(route(&envelope));
+    taking(envelope, verdict, None, Ration::default())
+}
+
+/// A message of the partner's, with its origin's receipt.
+fn take_theirs(envelope: pb::Envelope) -> Entry {
+    let origin = checked(theirs().honest(Event::SubmissionAccepted, &envelope));
+    let verdict = Ok(route(&envelope));
+    taking(envelope, verdict, Some(origin), Ration::default())
+}
+
+fn settle(lane: LaneName, seq: Seq, fate: Fate) -> Entry {
+    Entry::Settle(Box::new(Settle { lane, seq, attempts: 1, fate }))
+}
+
+fn witness(receipts: Vec<pbe::Receipt>) -> Entry {
+    Entry::Witness(Box::new(Witness { receipts: receipts.into_iter().map(|one| (checked(one), None)).collect() }))
+}
+
+fn taken(answer: Answer) -> Result<Receipt, Box<Refusal>> {
+    let Answer::Taken(taken) = answer else { panic!("{answer:?}") };
+    taken
+}
+
+fn settled(answer: Answer) -> Option<Receipt> {
+    let Answer::Settled(settled) = answer else { panic!("{answer:?}") };
+    settled
+}
+
+fn witnessed(answer: Answer) -> Vec<Result<(), WitnessRefusal>> {
+    let Answer::Witnessed(each) = answer else { panic!("{answer:?}") };
+    each
+}
+
+fn says(receipt: &Receipt) -> Evidence {
+    checker().check(receipt.clone()).unwrap().evidence
+}
+
+fn other_content(envelope: &pb::Envelope) -> pb::Envelope {
+    pb::Envelope { parts: vec![part("form.json", b"another")], ..envelope.clone() }
+}
+
+// One commit.
+
+#[test]
+fn one_commit_makes_everything_true_that_it_was_asked() {
+    let mut bench = Bench::new();
+    let (inside, outside) = (envelope(WINDOW, ARCHIVE), envelope(WINDOW, APPROVAL));
+    let (first, _) = bench.accepted(&inside);
+    let (second, _) = bench.accepted(&outside);
+    let before = bench.size();
+    let mut partner = theirs();
+    let later = [envelope(WINDOW, ARCHIVE), envelope(WINDOW, APPROVAL), envelope(APPROVAL, ARCHIVE)];
+    let until = NOW.plus_ms(5_000);
+    let answers = bench.apply(vec![
+        take(later[0].clone()),
+        settle(mailbox("archive"), first, Fate::HandedOver),
+        witness(vec![partner.honest(Event::RelayAccepted, &outside), partner.honest(Event::Consigned, &outside)]),
+        take(later[1].clone()),
+        Entry::Park { lane: line(), seq: second, deliveries: 3, until },
+        take_theirs(later[2].clone()),
+        taking(envelope(WINDOW, ARCHIVE), Err(Reason::NoRoute), None, Ration::default()),
+        Entry::Sent { member: foshan(), leaves: vec![] },
+    ]);
+    let [a, b, c, d, e, f, g, h] = <[Answer; 8]>::try_from(answers).unwrap();
+    let receipts = [taken(a).unwrap(), settled(b).unwrap(), taken(d).unwrap(), taken(f).unwrap()];
+    let refusal = taken(g).unwrap_err();
+    assert_eq!(refusal.reason, Reason::NoRoute);
+    let notes = receipts.iter().chain(&refusal.receipt).map(|receipt| &receipt.proof.checkpoint_note);
+    let notes: Vec<_> = notes.collect();
+    assert_eq!(notes.len(), 5);
+    assert!(notes.iter().all(|note| *note == notes[0]), "one checkpoint for all");
+    let events = receipts.iter().map(|receipt| says(receipt).event).collect::<Vec<_>>();
+    assert_eq!(events, [Event::SubmissionAccepted, Event::HandedOver, Event::SubmissionAccepted, Event::RelayAccepted]);
+    assert_eq!(says(&refusal.receipt.unwrap()).event, Event::SubmissionRejected);
+    assert_eq!(witnessed(c), [Ok(()), Ok(())]);
+    assert!(matches!((e, h), (Answer::Parked, Answer::Sent)));
+    // Accepted and consigned, handed over, two witnessed, accepted, relayed and consigned, rejected.
+    assert_eq!(bench.size() - before, 9);
+    assert_eq!((bench.state(first), bench.state(second)), (State::Confirmed, State::Consigned));
+    assert_eq!(bench.queue(&mailbox("archive")), [3, 5]);
+    assert_eq!(bench.queue(&line()), [2, 4]);
+    let row = bench.readers.look(|look| look.queue(&line(), 0, 1)).unwrap().remove(0);
+    assert_eq!((row.seq, row.deliveries, row.parked_until), (second, 3, until));
 }
 
 #[test]
-fn a_receipt_is_rebuilt_byte_for_byte_whatever_the_batches_were() {
-    let mut desk = desk();
+fn accepting_twice_changes_nothing_in_one_commit_or_in_many_or_after_a_restart() {
+    let mut bench = Bench::new();
+    let sent = envelope(WINDOW, ARCHIVE);
+    let answers = bench.apply((0..64).map(|_| take(sent.clone())).collect());
+    let receipts: Vec<_> = answers.into_iter().map(|answer| taken(answer).unwrap()).collect();
+    assert!(receipts.iter().all(|receipt| *receipt == receipts[0]));
+    bench.apply((0..300).map(|_| take(envelope(WINDOW, APPROVAL))).collect());
+    let (size, queue) = (bench.size(), bench.queue(&mailbox("archive")));
+    assert_eq!(queue, [1]);
+    let again =
+        |bench: &mut Bench, verdict| taken(bench.one(taking(sent.clone(), verdict, None, Ration::default()))).unwrap();
+    assert_eq!(again(&mut bench, Ok(route(&sent))), receipts[0], "later");
+    assert_eq!(again(&mut bench, Err(Reason::MessageExpired)), receipts[0], "whatever the rules say now");
+    bench.one(settle(mailbox("archive"), 1, Fate::HandedOver));
+    assert_eq!(again(&mut bench, Ok(route(&sent))), receipts[0], "after its end");
+    let mut bench = bench.restart(|_| {}).unwrap();
+    assert_eq!(again(&mut bench, Ok(route(&sent))), receipts[0], "after a restart");
+    assert_eq!((bench.size(), bench.queue(&mailbox("archive"))), (size + 1, vec![]));
+}
+
+#[test]
+fn a_conflict_within_one_commit_leaves_the_first_untouched() {
+    let mut bench = Bench::new();
+    let sent = envelope(WINDOW, ARCHIVE);
+    let mut answers = bench.apply(vec![
+        take(sent.clone()),
+        take(other_content(&sent)),
+        take(sent.clone()),
+        take(other_content(&sent)),
+    ]);
+    let conflicts: Vec<_> = [answers.remove(3), answers.remove(1)].map(|answer| taken(answer).unwrap_err()).into();
+    let receipts: Vec<_> = answers.into_iter().map(|answer| taken(answer).unwrap()).collect();
+    assert_eq!(receipts[0], receipts[1]);
+    let last = bench.own(1).pop().unwrap();
+    assert_eq!(last.evidence.event, Event::Consigned);
+    for conflict in conflicts {
+        assert_eq!(conflict.reason, Reason::IdempotencyConflict);
+        let evidence = says(&conflict.receipt.unwrap());
+        assert_eq!(evidence.header_digest, parse(other_content(&sent)).unwrap().header_digest());
+        assert_eq!(evidence.previous, Some(last.receipt.leaf_hash()), "it follows the first's newest leaf");
+    }
+    assert_eq!(bench.events(1), [Event::SubmissionAccepted, Event::Consigned]);
+    assert_eq!(bench.queue(&mailbox("archive")), [1]);
+}
+
+#[test]
+fn the_same_id_of_two_cities_is_two_messages_in_one_commit_and_in_two() {
+    for commits in [1, 2] {
+        let mut bench = Bench::new();
+        let ours = envelope(WINDOW, ARCHIVE);
+        let same = pb::Envelope { message_id: ours.message_id.clone(), ..envelope(APPROVAL, ARCHIVE) };
+        let entries = vec![take(ours.clone()), take_theirs(same.clone())];
+        let answers = match commits {
+            1 => bench.apply(entries),
+            _ => entries.into_iter().map(|entry| bench.one(entry)).collect(),
+        };
+        let digests: Vec<_> = answers.into_iter().map(|answer| says(&taken(answer).unwrap()).header_digest).collect();
+        let own = |envelope: &pb::Envelope| parse(envelope.clone()).unwrap().header_digest();
+        assert_eq!(digests, [own(&ours), own(&same)], "in {commits}");
+        assert_eq!(bench.queue(&mailbox("archive")), [1, 2], "in {commits}");
+    }
+}
+
+#[test]
+fn every_receipt_of_a_large_commit_is_its_own_messages() {
+    let mut bench = Bench::new();
+    let numbered = |n: u32| pb::Envelope { parts: vec![part("n", &n.to_be_bytes())], ..envelope(WINDOW, ARCHIVE) };
+    let sent: Vec<_> = (0..1_000).map(numbered).collect();
+    let answers = bench.apply(sent.iter().cloned().map(take).collect());
+    let mut checker = checker();
+    for (place, (envelope, answer)) in (0..).zip(sent.into_iter().zip(answers)) {
+        let checked = checker.check(taken(answer).unwrap()).unwrap();
+        let own = parse(envelope).unwrap();
+        assert_eq!((checked.evidence.message_id, checked.evidence.header_digest), (own.id, own.header_digest()));
+        assert_eq!(checked.receipt.proof.index, 2 * place, "accepted and consigned, in the order of entry");
+    }
+}
+
+#[test]
+fn settling_twice_writes_one_leaf() {
+    let mut bench = Bench::new();
+    let (seq, _) = bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let archive = mailbox("archive");
+    let refused = Fate::Refused { code: "NO".parse().unwrap(), text: String::new() };
+    let answers = bench.apply(vec![
+        settle(archive.clone(), seq, Fate::HandedOver),
+        settle(archive.clone(), seq, Fate::HandedOver),
+        settle(archive.clone(), seq, refused.clone()),
+    ]);
+    let leaves: Vec<_> = answers.into_iter().map(|answer| settled(answer).is_some()).collect();
+    assert_eq!(leaves, [true, false, false]);
+    let size = bench.size();
+    assert!(settled(bench.one(settle(archive.clone(), seq, Fate::Exhausted))).is_none());
+    let mut bench = bench.restart(|_| {}).unwrap();
+    assert!(settled(bench.one(settle(archive, seq, refused))).is_none());
+    assert_eq!((bench.size(), bench.state(seq)), (size, State::Confirmed));
+    assert_eq!(bench.events(seq), [Event::SubmissionAccepted, Event::Consigned, Event::HandedOver]);
+}
+
+#[test]
+fn a_lane_settles_its_own_messages_only() {
+    let mut bench = Bench::new();
+    let (seq, _) = bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let size = bench.size();
+    for (lane, seq) in [(mailbox("window"), seq), (line(), seq), (mailbox("archive"), seq + 1), (mailbox("archive"), 0)]
+    {
+        assert!(settled(bench.one(settle(lane.clone(), seq, Fate::HandedOver))).is_none(), "{lane} {seq}");
+        bench.one(Entry::Park { lane, seq, deliveries: 9, until: NOW });
+    }
+    assert_eq!((bench.size(), bench.queue(&mailbox("archive"))), (size, vec![1]));
+    assert_eq!(bench.events(seq), [Event::SubmissionAccepted, Event::Consigned]);
+}
+
+/// Each leaf of a message follows the one before it.
+fn is_a_chain(own: &[Checked], origin: Option<Digest>) {
+    let mut previous = origin;
+    for checked in own {
+        assert_eq!(checked.evidence.previous, previous, "{}", checked.evidence.event);
+        previous = Some(checked.receipt.leaf_hash());
+    }
+}
+
+#[test]
+fn the_leaves_of_a_message_are_a_chain_however_commits_fall() {
+    let (inside, outside, foreign) =
+        (envelope(WINDOW, ARCHIVE), envelope(WINDOW, APPROVAL), envelope(APPROVAL, ARCHIVE));
+    let mut partner = theirs();
+    let origin = partner.honest(Event::SubmissionAccepted, &foreign);
+    let origin_hash = checked(origin.clone()).receipt.leaf_hash();
+    let home = [Event::RelayAccepted, Event::Consigned, Event::HandedOver].map(|event| partner.honest(event, &outside));
+    let entries = || {
+        let [relay, consigned, handed_over] = home.clone();
+        vec![
+            take(inside.clone()),
+            take(outside.clone()),
+            taking(foreign.clone(), Ok(route(&foreign)), Some(checked(origin.clone())), Ration::default()),
+            settle(mailbox("archive"), 1, Fate::HandedOver),
+            settle(line(), 2, Fate::Relayed(checked(relay))),
+            witness(vec![consigned]),
+            settle(mailbox("archive"), 3, Fate::Refused { code: "NO".parse().unwrap(), text: "材料不全".to_owned() }),
+            witness(vec![handed_over]),
+        ]
+    };
+    for size in [1, 2, 3, 8] {
+        let mut bench = Bench::new();
+        let mut left = entries().into_iter().peekable();
+        while left.peek().is_some() {
+            bench.apply(left.by_ref().take(size).collect());
+        }
+        let kinds = [
+            vec![Event::SubmissionAccepted, Event::Consigned, Event::HandedOver],
+            vec![Event::SubmissionAccepted, Event::Witnessed, Event::Witnessed, Event::Witnessed],
+            vec![Event::RelayAccepted, Event::Consigned, Event::HandoverFailed],
+        ];
+        for (seq, (kinds, origin)) in (1..).zip(kinds.iter().zip([None, None, Some(origin_hash)])) {
+            let own = bench.own(seq);
+            is_a_chain(&own, origin);
+            assert_eq!(&bench.events(seq), kinds, "message {seq}, {size} in a commit");
+        }
+        assert_eq!([1, 2, 3].map(|seq| bench.state(seq)), [State::Confirmed, State::Confirmed, State::Rejected]);
+        // What we say of the partner's message travels home, what it said of ours does not come back.
+        let outbox = bench.readers.look(|look| look.outbox(&foshan(), None, 99)).unwrap();
+        let travelling: Vec<_> =
+            outbox.iter().map(|leaf| says(&bench.readers.look(|look| look.receipt(*leaf)).unwrap()).event).collect();
+        assert_eq!(travelling, [Event::Consigned, Event::HandoverFailed], "{size} in a commit");
+    }
+}
+
+#[test]
+fn a_receipt_is_witnessed_once_in_one_commit_or_in_many() {
+    let mut bench = Bench::new();
+    let sent = envelope(WINDOW, APPROVAL);
+    let mut partner = theirs();
+    let relayed = partner.honest(Event::RelayAccepted, &sent);
+    let answers = bench.apply(vec![take(sent.clone()), witness(vec![relayed.clone(), relayed.clone()])]);
+    assert_eq!(witnessed(answers.into_iter().last().unwrap()), [Ok(()), Ok(())]);
+    assert_eq!(witnessed(bench.one(witness(vec![relayed.clone()]))), [Ok(())]);
+    let mut bench = bench.restart(|_| {}).unwrap();
+    assert_eq!(witnessed(bench.one(witness(vec![relayed.clone()]))), [Ok(())]);
+    // The answer to an attempt brings it once more.
+    assert!(settled(bench.one(settle(line(), 1, Fate::Relayed(checked(relayed))))).is_none());
+    assert_eq!(bench.events(1), [Event::SubmissionAccepted, Event::Witnessed]);
+    assert_eq!((bench.queue(&line()), bench.state(1)), (vec![], State::Relayed));
+}
+
+#[test]
+fn what_is_not_ours_to_witness_leaves_no_leaf() {
+    let mut bench = Bench::new();
+    let sent = envelope(WINDOW, APPROVAL);
+    let foreign = envelope(APPROVAL, ARCHIVE);
+    bench.apply(vec![take(sent.clone()), take_theirs(foreign.clone())]);
+    let size = bench.size();
+    let mut partner = theirs();
+    let ours = bench.own(2).remove(0);
+    let rows = [
+        (partner.honest(Event::HandedOver, &envelope(WINDOW, APPROVAL)), WitnessRefusal::UnknownMessage),
+        (partner.honest(Event::HandedOver, &other_content(&sent)), WitnessRefusal::OtherDigest),
+        (partner.honest(Event::HandedOver, &foreign), WitnessRefusal::Issuer),
+        (receipt::to_wire(ours.receipt), WitnessRefusal::Issuer),
+        (partner.honest(Event::Cancelled, &sent), WitnessRefusal::Event),
+        (partner.honest(Event::SubmissionRejected, &sent), WitnessRefusal::Event),
+    ];
+    let (receipts, expected): (Vec<_>, Vec<_>) = rows.into_iter().map(|(receipt, why)| (receipt, Err(why))).unzip();
+    assert_eq!(witnessed(bench.one(witness(receipts))), expected);
+    assert_eq!((bench.size(), bench.state(1)), (size, State::Accepted));
+}
+
+#[test]
+fn a_refusal_without_a_ration_leaves_no_leaf_and_binds_nothing() {
+    let mut bench = Bench::new();
+    let ration = Ration::default();
+    let refuse = |envelope| taking(envelope, Err(Reason::NoRoute), None, ration.clone());
+    let answers = bench.apply((0..15).map(|_| refuse(envelope(WINDOW, ARCHIVE))).collect());
+    let leaves = answers.into_iter().filter(|answer| matches!(answer, Answer::Taken(Err(r)) if r.receipt.is_some()));
+    assert_eq!((leaves.count(), bench.size()), (10, 10));
+    let sent = envelope(WINDOW, ARCHIVE);
+    let refusal = taken(bench.one(refuse(sent.clone()))).unwrap_err();
+    assert!((refusal.reason, refusal.receipt.is_some()) == (Reason::NoRoute, false));
+    let (seq, _) = bench.accepted(&sent);
+    assert_eq!(bench.events(seq), [Event::SubmissionAccepted, Event::Consigned]);
+}
+
+#[test]
+fn a_commit_without_a_leaf_signs_nothing() {
+    let mut bench = Bench::new();
+    bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let count = |bench: &Bench| -> u64 {
+        let sql = Connection::open(bench.folder.join("store.db")).unwrap();
+        sql.query_row("SELECT count(*) FROM checkpoint", [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count(&bench), 1);
+    bench.apply(vec![
+        settle(line(), 1, Fate::HandedOver),
+        witness(vec![]),
+        Entry::Sent { member: foshan(), leaves: vec![7] },
+    ]);
+    bench.apply(vec![]);
+    assert_eq!((count(&bench), bench.size()), (1, 2));
+}
+
+#[test]
+fn the_logs_time_never_runs_backwards() {
+    let mut bench = Bench::new();
+    let mut times = vec![];
+    for ms in [0, 5_000, 4_999, 1, 5_001, 3_000] {
+        let at = NOW.plus_ms(ms);
+        let answers = bench.core.apply(at, vec![take(envelope(WINDOW, ARCHIVE))]).unwrap().0;
+        times.extend(answers.into_iter().map(|answer| says(&taken(answer).unwrap()).at.since_ms(NOW)));
+    }
+    assert_eq!(times, [0, 5_000, 5_000, 5_000, 5_001, 5_001]);
+}
+
+// Starting.
+
+/// Puts the database back as it was when it was copied.
+struct Copy(HashMap<String, Vec<u8>>);
+
+impl Copy {
+    fn of(folder: &Path) -> Copy {
+        let files = ["store.db", "store.db-wal", "store.db-shm"];
+        let read = |name: &&str| Some(((*name).to_owned(), std::fs::read(folder.join(name)).ok()?));
+        Copy(files.iter().filter_map(read).collect())
+    }
+
+    fn put_back(&self, folder: &Path) {
+        for name in ["store.db", "store.db-wal", "store.db-shm"] {
+            let _ = std::fs::remove_file(folder.join(name));
+        }
+        for (name, bytes) in &self.0 {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
+}
+
+fn fails(bench: Bench, between: impl FnOnce(&Path)) -> StartError {
+    bench.restart(between).err().expect("it does not start")
+}
+
+#[test]
+fn a_store_from_yesterday_is_not_signed_on() {
+    let mut bench = Bench::new();
+    bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let mut yesterday = None;
+    let mut bench = bench.restart(|folder| yesterday = Some(Copy::of(folder))).unwrap();
+    let yesterday = yesterday.unwrap();
+    bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let error = fails(bench, |folder| yesterday.put_back(folder));
+    assert!(matches!(error, StartError::Behind { stored: 2, shown: 4 }), "{error}");
+}
+
+#[test]
+fn a_store_that_went_another_way_is_not_signed_on() {
+    let mut bench = Bench::new();
+    bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let mut kept = None;
+    let mut bench = bench.restart(|folder| kept = Some(Copy::of(folder))).unwrap();
+    bench.accepted(&envelope(WINDOW, ARCHIVE));
     let mut shown = vec![];
-    // Around the borders of a tile of 256 leaves, one by one and in bulk, past two levels of tiles.
-    let batches = [1, 1, 2, 251, 1, 1, 1, 254, 256, 257, 1000, 1].into_iter().chain([1024; 64]);
-    for size in batches {
-        let first = shown.len() as u64;
-        let entries = (0..size).map(|n| take(envelope(first + n, "A"), Ok(()))).collect();
-        shown.extend(desk.apply(NOW, entries).iter().map(receipt));
+    // Yesterday's store without its mark starts; that it went on shows when the mark comes back.
+    let mut bench = bench
+        .restart(|folder| {
+            let mark = folder.join("high-water.note");
+            shown = std::fs::read(&mark).unwrap();
+            std::fs::remove_file(mark).unwrap();
+            kept.unwrap().put_back(folder);
+        })
+        .unwrap();
+    for _ in 0..3 {
+        bench.accepted(&envelope(WINDOW, ARCHIVE));
     }
-    assert!(shown.len() > 65_536 + 256, "{}", shown.len());
-    for leaf in (0..shown.len()).filter(|leaf| *leaf < 3_000 || leaf % 997 == 0 || *leaf > 65_000) {
-        assert_eq!(desk.rebuilt(leaf as u64), shown[leaf], "leaf {leaf}");
+    let error = fails(bench, |folder| std::fs::write(folder.join("high-water.note"), shown).unwrap());
+    assert!(matches!(error, StartError::Forked { size: 4 }), "{error}");
+}
+
+#[test]
+fn a_store_that_lost_its_mark_or_is_ahead_of_it_starts() {
+    let mut bench = Bench::new();
+    bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let mut old = vec![];
+    let mut bench = bench.restart(|folder| old = std::fs::read(folder.join("high-water.note")).unwrap()).unwrap();
+    bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let bench = bench.restart(|folder| std::fs::write(folder.join("high-water.note"), old).unwrap()).unwrap();
+    let bench = bench.restart(|folder| std::fs::remove_file(folder.join("high-water.note")).unwrap()).unwrap();
+    assert_eq!(bench.size(), 4);
+}
+
+#[test]
+fn a_log_that_was_changed_is_not_signed_on() {
+    let sql = |text: &'static str| {
+        move |folder: &Path| Connection::open(folder.join("store.db")).unwrap().execute_batch(text).unwrap()
+    };
+    let rows: [(&str, &'static str); 12] = [
+        ("a hash of the right edge", "UPDATE tree SET edge = zeroblob(length(edge))"),
+        ("an edge that is gone", "UPDATE tree SET edge = x''"),
+        ("a size", "UPDATE tree SET size = size - 1"),
+        ("a size and an edge", "UPDATE tree SET size = 512, edge = zeroblob(32)"),
+        ("an empty log", "UPDATE tree SET size = 0, edge = x''"),
+        (
+            "a shorter log",
+            "UPDATE tree SET size = 256, edge = (SELECT hash FROM tile); DELETE FROM checkpoint WHERE size > 256",
+        ),
+        ("the newest checkpoint", "DELETE FROM checkpoint WHERE size = (SELECT max(size) FROM checkpoint)"),
+        ("its signature", "UPDATE checkpoint SET note = substr(note, 1, length(note) - 8) || 'AAAAAA=' || char(10)"),
+        ("a hash of the newest leaf", "UPDATE leaf SET hash = zeroblob(32) WHERE idx = (SELECT max(idx) FROM leaf)"),
+        ("the newest leaf's bytes", "UPDATE leaf SET bytes = x'00' WHERE idx = (SELECT max(idx) FROM leaf)"),
+        ("the newest leaf", "DELETE FROM leaf WHERE idx = (SELECT max(idx) FROM leaf)"),
+        ("a tile's root", "UPDATE tile SET hash = zeroblob(32)"),
+    ];
+    for (what, change) in rows {
+        let mut bench = Bench::new();
+        for count in [128, 22] {
+            bench.apply((0..count).map(|_| take(envelope(WINDOW, ARCHIVE))).collect());
+        }
+        assert_eq!(bench.size(), 300, "one full tile, which is the whole edge of the first commit");
+        // Without a mark: the store alone must tell.
+        let started = bench.restart(|folder| {
+            std::fs::remove_file(folder.join("high-water.note")).unwrap();
+            sql(change)(folder);
+        });
+        let Err(error) = started else { panic!("{what}: it starts") };
+        let damaged = |error: &store::Error| matches!(error, store::Error::Damaged(_));
+        let known = matches!(&error, StartError::Edge { .. }) || matches!(&error, StartError::Store(e) if damaged(e));
+        assert!(known, "{what}: {error}");
     }
-    evidence(shown.last().unwrap());
 }
 
 #[test]
-fn the_same_message_twice_in_one_commit_is_stored_once_and_a_conflict_beside_it_is_told() {
-    let mut desk = desk();
-    let same = || take(envelope(1, "A"), Ok(()));
-    let mut answers = desk.apply(NOW, vec![same(), same(), take(envelope(1, "B"), Ok(())), same()]);
-    let first = receipt(&answers[0]);
-    assert_eq!((receipt(&answers[1]), receipt(&answers[3])), (first.clone(), first.clone()));
-    let Answer::Taken(Err(conflict)) = answers.remove(2) else { panic!("a conflict") };
-    assert_eq!(conflict.reason, Reason::IdempotencyConflict);
-    let refused = evidence(conflict.receipt.as_ref().unwrap());
-    assert_eq!(refused.event, Event::SubmissionRejected);
-    assert_eq!(refused.previous, Some(first.leaf_hash()), "it follows what stands under this id");
-    let later = desk.apply(NOW, vec![take(envelope(1, "A"), Err(Reason::NoRoute))]);
-    assert_eq!(receipt(&later[0]), first, "what the rules say now does not change what was accepted");
+fn a_mark_that_does_not_read_is_not_taken_for_none() {
+    for text in ["", "what", "450200.gateway.alliance.example/log/a/1\n2\n"] {
+        let mut bench = Bench::new();
+        bench.accepted(&envelope(WINDOW, ARCHIVE));
+        let error = fails(bench, |folder| std::fs::write(folder.join("high-water.note"), text).unwrap());
+        assert!(matches!(error, StartError::Edge { .. }), "{text:?}: {error}");
+    }
 }
 
 #[test]
-fn a_refusal_does_not_bind_the_id() {
-    let mut desk = desk();
-    let refused = desk.apply(NOW, vec![take(envelope(1, "A"), Err(Reason::NoMatchingItem))]);
-    assert!(matches!(&refused[0], Answer::Taken(Err(refusal)) if refusal.reason == Reason::NoMatchingItem));
-    receipt(&desk.apply(NOW, vec![take(envelope(1, "A"), Ok(()))])[0]);
+fn a_log_is_signed_on_by_its_own_key_alone() {
+    let mut bench = Bench::new();
+    bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let folder = std::mem::take(&mut bench.folder);
+    drop(bench);
+    let start = |name: &str, seed: u8| {
+        let (writer, _) = store::open(&folder, Synchronous::Full).unwrap();
+        let key = SigningKey::from_seed(name, &[seed; 32]).unwrap();
+        Core::open(writer, Mark::in_folder(&folder), key, own()).map(drop)
+    };
+    assert!(matches!(start("450200.gateway.alliance.example/log/a/2", 7), Err(StartError::OtherLog { .. })));
+    assert!(matches!(start(ORIGIN, 8), Err(StartError::Edge { .. })));
+    start(ORIGIN, 7).expect("its own");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+// Files.
+
+/// The two files of a receipt.
+struct Files {
+    leaf: Vec<u8>,
+    proof: Vec<u8>,
+}
+
+/// Twenty receipts of a ledger that has met all kinds of events, in commits of several sizes.
+fn exported() -> Vec<Files> {
+    let mut bench = Bench::new();
+    let mut partner = theirs();
+    let mut receipts = vec![];
+    for round in 0..4_u64 {
+        let (inside, outside, foreign) =
+            (envelope(WINDOW, ARCHIVE), envelope(WINDOW, APPROVAL), envelope(APPROVAL, ARCHIVE));
+        let first = 3 * round + 1 + (0..round).map(|r| 7 * r * r).sum::<u64>();
+        let home = witness(vec![partner.honest(Event::RelayAccepted, &outside)]);
+        let mut entries = vec![take(inside), take(outside), take_theirs(foreign)];
+        entries.extend((0..7 * round * round).map(|_| take(envelope(WINDOW, ARCHIVE))));
+        entries.extend([home, settle(mailbox("archive"), first, Fate::HandedOver)]);
+        entries.push(taking(envelope(WINDOW, ARCHIVE), Err(Reason::NoRoute), None, Ration::default()));
+        let answers = bench.apply(entries);
+        let refusal = taken(answers.into_iter().last().unwrap()).unwrap_err();
+        receipts.extend(refusal.receipt);
+        receipts.extend((first..first + 3).flat_map(|seq| bench.own(seq)).map(|checked| checked.receipt).step_by(2));
+    }
+    assert!(receipts.len() >= 20, "{}", receipts.len());
+    let files = |receipt: Receipt| Files { proof: receipt.proof.to_text().into_bytes(), leaf: receipt.leaf };
+    receipts.into_iter().take(20).map(files).collect()
 }
 
 #[test]
-fn a_fate_is_written_once_and_only_by_its_own_lane() {
-    let mut desk = desk();
-    desk.apply(NOW, vec![take(envelope(1, "A"), Ok(()))]);
-    let fate = || Fate::RelayFailed { reason: Reason::NotPermitted.into(), status: 7, text: "no".to_owned() };
-    let settle = |lane, seq| Entry::Settle(Box::new(Settle { lane, seq, attempts: 3, fate: fate() }));
-    let other = LaneName::System("window".parse().unwrap());
-    let answers = desk.apply(NOW, vec![settle(other, 1), settle(lane(), 9), settle(lane(), 1), settle(lane(), 1)]);
-    let written: Vec<_> = answers.iter().map(|answer| matches!(answer, Answer::Settled(Some(_)))).collect();
-    assert_eq!(written, [false, false, true, false]);
-    let failed = evidence(&desk.rebuilt(1));
-    assert_eq!((failed.event, failed.attempts, failed.last_status), (Event::RelayFailed, 3, 7));
-    assert_eq!(failed.previous, Some(desk.rebuilt(0).leaf_hash()));
-    assert!(desk.readers.look(|look| look.queue(&lane(), 0, 9)).unwrap().is_empty());
-}
-
-#[test]
-fn the_time_in_the_log_never_runs_backwards() {
-    let mut desk = desk();
-    desk.apply(NOW, vec![take(envelope(1, "A"), Ok(()))]);
-    desk.apply(NOW.minus_ms(5_000), vec![take(envelope(2, "A"), Ok(()))]);
-    desk.apply(NOW.plus_ms(1), vec![take(envelope(3, "A"), Ok(()))]);
-    let times: Vec<_> = (0..3).map(|leaf| evidence(&desk.rebuilt(leaf)).at).collect();
-    assert_eq!(times, [NOW, NOW, NOW.plus_ms(1)]);
-}
-
-#[test]
-fn another_key_cannot_go_on_with_a_log() {
-    let mut desk = desk();
-    desk.apply(NOW, vec![take(envelope(1, "A"), Ok(()))]);
-    let (writer, _readers) = reopened(&mut desk);
-    let stranger = SigningKey::from_seed(ORIGIN, &[8; 32]).unwrap();
-    assert!(Core::open(writer, Mark::in_folder(&desk.folder), stranger, own()).is_err());
-}
-
-/// Opens the desk's store anew; the desk itself gets another in its place.
-fn reopened(desk: &mut Desk) -> (tongban::store::Writer, Readers) {
-    let other = open(&desk.folder.join("other"), Synchronous::Full).unwrap();
-    desk.core = Core::open(other.0, Mark::in_folder(&desk.folder.join("other")), key(), own()).unwrap();
-    open(&desk.folder, Synchronous::Full).unwrap()
+fn an_exported_receipt_with_any_byte_changed_is_rejected_and_the_part_named() {
+    let trusted: Vec<VerifyingKey> = vec![key().verifying_key().clone()];
+    let (mut positions, mut parts) = (0, HashMap::new());
+    for Files { leaf, proof } in exported() {
+        let verified = verify(&proof, &leaf, &trusted).expect("as exported");
+        assert_eq!(verified.origin, ORIGIN);
+        for at in 0..leaf.len() {
+            let mut changed = leaf.clone();
+            changed[at] ^= 1 << (at % 8);
+            let error = verify(&proof, &changed, &trusted).expect_err("a changed leaf");
+            assert_eq!(error.part(), "leaf or proof", "byte {at} of the leaf");
+        }
+        for at in 0..proof.len() {
+            let mut changed = proof.clone();
+            changed[at] ^= 1 << (at % 8);
+            let Err(error) = verify(&changed, &leaf, &trusted) else { panic!("byte {at} of the proof") };
+            *parts.entry(error.part()).or_insert(0) += 1;
+        }
+        positions += leaf.len() + proof.len();
+    }
+    assert!(positions > 10_000, "{positions}");
+    let known = ["format", "index", "proof", "size", "root", "leaf or proof", "origin", "signature"];
+    assert!(parts.keys().all(|part| known.contains(part)), "{parts:?}");
+    assert!(parts.len() >= 6, "the parts are told apart: {parts:?}");
 }

@@ -28,10 +28,16 @@ impl Writer {
         Ok(Writer { connection, lanes: HashMap::new(), _lock: lock })
     }
 
-    /// The tree as it was committed last, and the note that signs it.
+    /// The tree as it was committed last, and the note that signs it. A tree that is not of all leaves is an error: an
+    /// empty or an older one would fit its own checkpoint and sign the leaves that follow anew.
     pub fn tree(&self) -> Result<(Tree, Option<String>), Error> {
         let row = |r: &rusqlite::Row<'_>| Ok((r.get::<_, u64>(0)?, r.get::<_, Vec<u8>>(1)?));
         let (size, edge) = self.connection.query_row("SELECT size, edge FROM tree", [], row)?;
+        let leaves = "SELECT coalesce(max(idx) + 1, 0) FROM leaf";
+        let leaves: u64 = self.connection.query_row(leaves, [], |r| r.get(0))?;
+        if leaves != size {
+            return Err(Error::Damaged(format!("the tree is of {size} leaves, the log of {leaves}")));
+        }
         let edge = edge.chunks(32).filter_map(Hash::from_slice).collect();
         let tree = Tree::from_edge(size, edge).map_err(|error| Error::Damaged(error.to_string()))?;
         Ok((tree, read::checkpoint(&self.connection, size)?))
