@@ -229,7 +229,11 @@ impl Push {
                     *out = Some(in_flight);
                 }
             }
-            News::Unreadable { attempt, .. } if self.out.remove(&attempt).is_none() => {}
+            News::NotNow { attempt, .. } | News::Unreadable { attempt, .. } if self.out.remove(&attempt).is_none() => {}
+            News::NotNow { seq, attempt, why } => {
+                tracing::warn!(partner = %self.member, seq, why, "a message is not sent now");
+                self.attempted(session, seq, attempt, Outcome::Unreachable);
+            }
             News::Unreadable { seq, attempt, why } => {
                 tracing::error!(partner = %self.member, seq, why, "a message cannot be read");
                 let failed = Fate::RelayFailed { reason: Reason::Internal.into(), status: 13, text: String::new() };

@@ -13,6 +13,7 @@ use crate::limits::WINDOW;
 use crate::message::Digest;
 use crate::party::{Division, Member};
 use crate::receipt::Receipt;
+use crate::store;
 use crate::wire::exchange::{self, StreamAnswer};
 
 /// What is known of a message that is out.
@@ -30,7 +31,9 @@ pub struct InFlight {
 pub enum News {
     /// The message is about to be sent.
     Sending(InFlight),
-    /// The message cannot be read from the store.
+    /// The store does not answer now.
+    NotNow { seq: Seq, attempt: Attempt, why: String },
+    /// What the store holds is no message that could be sent, now or later.
     Unreadable { seq: Seq, attempt: Attempt, why: String },
     /// The partner answered.
     Answer(StreamAnswer),
@@ -98,8 +101,12 @@ async fn carry(
                     let _ = news.send((session, News::Sending(in_flight))).await;
                     request
                 }
-                Err(why) => {
-                    let _ = news.send((session, News::Unreadable { seq, attempt, why })).await;
+                Err(unread) => {
+                    let told = match unread {
+                        Unread::NotNow(why) => News::NotNow { seq, attempt, why },
+                        Unread::Never(why) => News::Unreadable { seq, attempt, why },
+                    };
+                    let _ = news.send((session, told)).await;
                     continue;
                 }
             },
@@ -110,9 +117,19 @@ async fn carry(
     }
 }
 
-async fn message(ground: &Ground, seq: Seq, attempt: Attempt) -> Result<(InFlight, Request), String> {
-    let (stored, origin) = ground.message(seq).await.map_err(|error| error.to_string())?;
-    let evidence = Evidence::from_leaf(&origin.leaf).map_err(|error| error.to_string())?;
+/// Why a message cannot be sent.
+enum Unread {
+    NotNow(String),
+    Never(String),
+}
+
+async fn message(ground: &Ground, seq: Seq, attempt: Attempt) -> Result<(InFlight, Request), Unread> {
+    let read = ground.message(seq).await;
+    let (stored, origin) = read.map_err(|error| match error {
+        store::Error::Full | store::Error::Failed(_) => Unread::NotNow(error.to_string()),
+        store::Error::Damaged(_) => Unread::Never(error.to_string()),
+    })?;
+    let evidence = Evidence::from_leaf(&origin.leaf).map_err(|error| Unread::Never(error.to_string()))?;
     let in_flight = InFlight {
         seq,
         attempt,
@@ -120,8 +137,9 @@ async fn message(ground: &Ground, seq: Seq, attempt: Attempt) -> Result<(InFligh
         id: stored.key.id,
         header_digest: evidence.header_digest,
     };
-    let body = stored.body.ok_or_else(|| "its body is gone".to_owned())?;
-    let request = exchange::submission(&stored.header, body, origin).map_err(|error| error.to_string())?;
+    let body = stored.body.ok_or_else(|| Unread::Never("its body is gone".to_owned()))?;
+    let request = exchange::submission(&stored.header, body, origin);
+    let request = request.map_err(|error| Unread::Never(error.to_string()))?;
     Ok((in_flight, request))
 }
 
