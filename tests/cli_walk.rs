@@ -96,6 +96,8 @@ fn the_same_message_again_gets_the_same_receipt_and_another_content_is_a_conflic
 fn a_refused_message_comes_home_with_code_and_words() {
     let mut town = Town::new("cli_walk", "refused");
     let id = sent(&town, "--item DEMO-002 --case 1");
+    let (_, err) = town.terminal.ends(0, &format!("receipt export --as 450200/window {id} --out early"));
+    assert!(err.contains("the message has not ended") && err.contains("hint: wait for its end with --wait"), "{err}");
     let refused = received(&town, 0, "--refuse NO_FORM --text 缺少申请表").remove(0);
     assert_eq!((&refused["outcome"], &refused["receipt"]["event"]), (&"refused".into(), &"HANDOVER_FAILED".into()));
     let exported = format!("receipt export --as 450200/window {id} --out out --wait");

@@ -17,7 +17,7 @@ use super::client::{As, Client, Trouble, converse};
 use super::message::{Which, follow, unended};
 use super::out::table;
 use super::span::Span;
-use super::{Answer, Exit, Failure, Lang, Out, files};
+use super::{Answer, Exit, Failure, Lang, Out, files, verify};
 use crate::directory::Directory;
 use crate::id::MessageId;
 use crate::party::Division;
@@ -94,6 +94,7 @@ fn export(args: &Export, out: &Out) -> Answer {
         failure.hint("name a folder for this message alone, with --out", "请用 --out 为这条消息单独指定文件夹")
     })?;
     show_export(&names, to, out)?;
+    tell_unended(&receipts, out);
     Ok(Exit::Done)
 }
 
@@ -108,6 +109,18 @@ fn show_export(names: &[String], to: &Path, out: &Out) -> Result<(), Failure> {
     ));
     out.hint(&verify, &verify);
     Ok(())
+}
+
+/// Says that more will come, where the receipts show no end.
+fn tell_unended(receipts: &[Checked], out: &Out) {
+    let state = verify::state(receipts.iter().map(|checked| &checked.evidence));
+    if let Some(state) = state.filter(|state| !state.is_final()) {
+        out.say(&out.lang.tr(
+            format!("the message has not ended ({state}): more receipts will come"),
+            format!("消息尚未办结（{state}），还会有后续回执"),
+        ));
+        out.hint("wait for its end with --wait", "可用 --wait 等到办结");
+    }
 }
 
 /// The receipts of a message, when it has ended if that is to be awaited, and the directory that checked them.

@@ -14,7 +14,7 @@ use clap::Args;
 pub use self::bench::{Bench, Verdict};
 #[cfg(test)]
 pub use self::chain::sample;
-pub use self::chain::{Chain, Link};
+pub use self::chain::{Chain, Link, state};
 pub use self::show::{counts, show};
 use super::{Answer, Exit, Failure, Out};
 

@@ -88,8 +88,8 @@ fn named<'a>(receipts: impl Iterator<Item = &'a &'a Checked>) -> Option<String> 
     receipts.map(name).min()
 }
 
-/// The state after all events, in the order of their times.
-fn state<'a>(evidence: impl Iterator<Item = &'a Evidence>) -> Option<State> {
+/// The state after all events, in the order of their times; none when they hold no acceptance.
+pub fn state<'a>(evidence: impl Iterator<Item = &'a Evidence>) -> Option<State> {
     let mut events: Vec<_> = evidence.map(|evidence| (evidence.at, evidence.event)).collect();
     events.sort();
     let accepted = events.iter().any(|(_, event)| !is_rejection(*event));
