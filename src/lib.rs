@@ -13,6 +13,7 @@ pub mod time;
 pub mod id;
 pub mod message;
 pub mod evidence;
+pub mod audit;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
 pub mod tlog;

@@ -163,6 +163,14 @@ pub const LEDGER_QUEUE_MAX: usize = 4_096;
 pub const COMMIT_ENTRIES_MAX: usize = 1_024;
 /// Body bytes in one commit: 16 MiB.
 pub const COMMIT_BYTES_MAX: usize = 16 << 20;
+/// Messages that wait in one lane; more are refused until some have gone.
+pub const LANE_MESSAGES_MAX: u64 = 2_000_000;
+/// Bytes that the store's disk must have left before a new message is taken: 256 MiB for what is under way already.
+pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// Milliseconds between two looks at the disk's free space.
+pub const DISK_LOOK_EVERY_MS: u64 = 1_000;
+/// Milliseconds after which the sender of a waiting message is told, each time anew: an hour and a day.
+pub const NOTICES_MS: [u64; 2] = [60 * 60 * 1000, DAY_MS];
 /// Store readers open beside the one writer.
 pub const READERS: usize = 4;
 
@@ -185,6 +193,8 @@ pub const DELIVERIES_MAX: u32 = 10;
 pub const RETRY_LATER_MS_MAX: u64 = DAY_MS;
 /// Credits that one receiving stream may hold.
 pub const CREDITS_MAX: u32 = 1_024;
+/// Orders that wait at the desk of one lane.
+pub const ORDERS_MAX: usize = 1_024;
 /// Receiving streams of one system.
 pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
 
@@ -242,6 +252,8 @@ pub const RETRY_AFTER_MS: u64 = 1_000;
 pub const STATUS_TEXT_BYTES_MAX: usize = 512;
 /// Bytes of status details in trailers: stock gRPC clients take header lists of 8 KiB, and base64 adds a third.
 pub const STATUS_DETAILS_BYTES_MAX: usize = 5_000;
+/// Milliseconds after which it is tried again whether a message may go whose route or grant was withdrawn.
+pub const NOT_PERMITTED_NOW_MS: u64 = 60_000;
 /// Milliseconds for which a case waits when the partner's clock or directory is behind.
 pub const PARTNER_BEHIND_MS: u64 = 60_000;
 /// Rows of one lane that wait for a retry and are held beside the loaded ones.

@@ -4,15 +4,22 @@ use super::envelope::{KeptError, join};
 use super::pb::exchange as pb;
 use super::receipt;
 use super::status::{self, Answered};
+use crate::party::Member;
 use crate::receipt::Receipt;
 
 /// A message on its way to a partner: the kept envelope and the origin's receipt.
 ///
 /// # Errors
 /// The kept envelope does not read back.
-pub fn submission(header: &[u8], body: Vec<u8>, origin: Receipt) -> Result<pb::SubmitStreamRequest, KeptError> {
+pub fn submission(
+    header: &[u8],
+    body: Vec<u8>,
+    origin: Receipt,
+    via: &[Member],
+) -> Result<pb::SubmitStreamRequest, KeptError> {
     let envelope = Some(join(header, Some(body))?);
-    let submit = pb::SubmitRequest { envelope, origin_receipt: Some(receipt::to_wire(origin)), via: vec![] };
+    let via = via.iter().map(Member::to_string).collect();
+    let submit = pb::SubmitRequest { envelope, origin_receipt: Some(receipt::to_wire(origin)), via };
     Ok(pb::SubmitStreamRequest { request: Some(pb::submit_stream_request::Request::Submit(submit)) })
 }
 
@@ -27,23 +34,31 @@ pub fn receipts(batch_id: String, receipts: Vec<(Receipt, Option<String>)>) -> p
     pb::SubmitStreamRequest { request: Some(pb::submit_stream_request::Request::Receipts(batch)) }
 }
 
+/// How an answer names what it answers.
+#[derive(Debug)]
+pub struct Named {
+    pub id: String,
+    /// The sending city of an answered message; empty from those that do not say it.
+    pub from_city: String,
+}
+
 /// An answer on a submitting stream.
 #[derive(Debug)]
 pub enum StreamAnswer {
     /// The message is durable there.
-    Receipt { id: String, receipt: Receipt },
+    Receipt { id: Named, receipt: Receipt },
     /// The message or batch was refused, or not stored.
-    Refused { id: String, answered: Box<Answered> },
+    Refused { id: Named, answered: Box<Answered> },
     /// The batch is durable there; these positions were refused.
-    ReceiptsTaken { id: String, refused: Vec<(u32, String)> },
+    ReceiptsTaken { id: Named, refused: Vec<(u32, String)> },
     /// Something that this build cannot read.
-    Unreadable { id: String },
+    Unreadable { id: Named },
 }
 
 /// Reads an answer.
 pub fn answer(response: pb::SubmitStreamResponse) -> StreamAnswer {
     use pb::submit_stream_response::Response;
-    let id = response.id;
+    let id = Named { id: response.id, from_city: response.from_city };
     match response.response {
         Some(Response::Receipt(wire)) => match receipt::from_wire(wire) {
             Some(receipt) => StreamAnswer::Receipt { id, receipt },
