@@ -3,8 +3,8 @@
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 use tongban::directory::{
-    CanonicalError, CrlPolicy, Directory, DirectoryError, Entry, Fault, MemberRecord, RecordError, Update, UpdateError,
-    accepts_update, alliance_key_name, fingerprint, log_origin_prefix, member_key_name,
+    CanonicalError, CrlPolicy, Directory, DirectoryError, Entry, Fault, MemberRecord, RecordError, SealingKey, Update,
+    UpdateError, accepts_update, alliance_key_name, fingerprint, log_origin_prefix, member_key_name,
 };
 use tongban::party::{Alliance, Member};
 use tongban::time::Time;
@@ -54,7 +54,8 @@ fn record(text: &str) -> MemberRecord {
         log_keys: vec![log_key(text, 9)],
         relays: vec![member("hub/other")],
         crl: CrlPolicy::None,
-        sealing_key: Some("x25519:AAAA".to_owned()),
+        sealing_key: Some(SealingKey::from_bytes([9; 32])),
+        unsealed_relay: false,
     }
 }
 

@@ -144,6 +144,7 @@ fn record(args: Record, out: &Out) -> Answer {
         relays: args.relays,
         crl: if args.no_crl { CrlPolicy::None } else { CrlPolicy::Required },
         sealing_key: None,
+        unsealed_relay: false,
         name_zh: args.name_zh,
         name_en: args.name_en,
         alliance: args.alliance,

@@ -9,10 +9,12 @@ mod canonical;
 
 pub mod book;
 pub mod record;
+mod sealing;
 
 pub use book::{Directory, DirectoryError, Entry, Update, UpdateError, accepts_update};
 pub use canonical::CanonicalError;
 pub use record::{CrlPolicy, Endpoint, Fault, MemberRecord, RecordError};
+pub use sealing::{SealingKey, SealingKeyId};
 
 use sha2::{Digest, Sha256};
 

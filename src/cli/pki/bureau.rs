@@ -198,6 +198,7 @@ fn record(alliance: &Alliance, plan: &Plan, authority: &Authority, log_key: &Ver
         relays: Vec::new(),
         crl: CrlPolicy::Required,
         sealing_key: None,
+        unsealed_relay: false,
     }
 }
 
