@@ -68,7 +68,7 @@ pub struct OwnSystem {
 /// Everything that routing looks at, replaced whole when it changes.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    pub own: Division,
+    pub own: Member,
     pub systems: Vec<OwnSystem>,
     /// Cities whose gateways can be reached.
     pub cities: BTreeSet<Division>,
@@ -109,7 +109,7 @@ impl Tables {
     /// city cannot be reached from here.
     pub fn resolve(&self, envelope: &Envelope, entered: Entered) -> Result<Resolved, Reason> {
         let to = envelope.to.as_ref().ok_or(Reason::NoMatchingItem)?;
-        if to.city == self.own {
+        if Member::City(to.city.clone()) == self.own {
             let name = self.own_system(to, &envelope.item_code)?;
             let recipient = Address { city: to.city.clone(), system: Some(name.clone()) };
             return Ok(Resolved { recipient, destination: Destination::System(name) });
@@ -172,6 +172,7 @@ mod tests {
             mode: None,
             in_reply_to: None,
             parts: vec![],
+            sealed: None,
             attributes: Default::default(),
             created_at: SentTime::from(Time::from_ms(1)),
             expires_at: None,
