@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tongban::directory::{SealingKey, SealingKeyId};
-use tongban::limits::SEAL_CHUNK_BYTES;
+use tongban::limits::{ATTACHMENT_BYTES_MAX, SEAL_CHUNK_BYTES, SEALED_ATTACHMENT_BYTES_MAX};
 use tongban::message::Digest;
 use tongban::party::{Alliance, Member};
 use tongban::seal::{
@@ -305,6 +305,7 @@ fn sizes_are_known_before_anything_is_sealed() {
         assert_eq!(sealed_size(plain), sealed, "{plain}");
         assert_eq!(sealed.and_then(plain_size), sealed.map(|_| plain), "{plain}");
     }
+    assert!(sealed_size(ATTACHMENT_BYTES_MAX).unwrap() <= SEALED_ATTACHMENT_BYTES_MAX);
     for impossible in [0, 31, 32, 47, chunk + 49, chunk + 64] {
         assert_eq!(plain_size(impossible), None, "{impossible}");
     }

@@ -45,6 +45,7 @@ pub fn fingerprint(key: &VerifyingKey) -> String {
     groups.join(" ")
 }
 
-fn dashed(member: &Member) -> String {
+/// A member's name where no slash may stand, in key names, log names and file names: `450200` or `hub-<name>`.
+pub fn dashed(member: &Member) -> String {
     member.to_string().replace('/', "-")
 }

@@ -36,6 +36,8 @@ pub use stream::{StreamOpener, StreamSealer, plain_size, sealed_size};
 
 /// What stands first in `info`, so that nothing sealed for another purpose opens as a body.
 const NAME: &str = "tongban.seal.v1";
+/// The suite by name, as it stands beside sealed bytes on the wire.
+pub const ALGORITHM: &str = "hpke-x25519-hkdf-sha256-chacha20poly1305";
 /// Bytes of an encapsulated key (RFC 9180 §7.1, `Nenc`).
 pub const ENCAPSULATED_BYTES: usize = 32;
 /// Bytes of an authentication tag (RFC 8439 §2.8), which every sealed piece is longer than its plaintext.
