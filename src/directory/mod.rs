@@ -8,11 +8,14 @@
 mod canonical;
 
 pub mod book;
+mod generation;
+pub mod notes;
 pub mod record;
 mod sealing;
 
 pub use book::{Directory, DirectoryError, Entry, Update, UpdateError, accepts_update};
 pub use canonical::CanonicalError;
+pub use generation::Generation;
 pub use record::{CrlPolicy, Endpoint, Fault, MemberRecord, RecordError};
 pub use sealing::{SealingKey, SealingKeyId};
 

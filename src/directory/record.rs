@@ -307,7 +307,7 @@ impl From<&MemberRecord> for Written {
     }
 }
 
-fn at<T, F: Into<Fault>>(field: &'static str, read: Result<T, F>) -> Result<T, RecordError> {
+pub(super) fn at<T, F: Into<Fault>>(field: &'static str, read: Result<T, F>) -> Result<T, RecordError> {
     read.map_err(|fault| RecordError::Field { field, fault: fault.into() })
 }
 
@@ -367,7 +367,7 @@ fn authority(text: &str) -> Result<CertificateDer<'static>, Fault> {
     Ok(CertificateDer::from(der))
 }
 
-fn log_key(vkey: &str, prefix: &str) -> Result<VerifyingKey, Fault> {
+pub(super) fn log_key(vkey: &str, prefix: &str) -> Result<VerifyingKey, Fault> {
     let key = VerifyingKey::parse(vkey)?;
     let place = key.name().strip_prefix(prefix).and_then(|rest| rest.split_once('/'));
     let good =
