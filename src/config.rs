@@ -32,6 +32,10 @@ pub struct Config {
     /// File of the alliance's public key (a vkey line).
     pub alliance_key: PathBuf,
     pub log_key: PathBuf,
+    /// File of the key that opens what came through a hub; a hub has none.
+    pub sealing_key: Option<PathBuf>,
+    /// Files of sealing keys that the member's record named before: what was sealed for them may still be under way.
+    pub former_sealing_keys: Vec<PathBuf>,
     pub synchronous: Synchronous,
     pub systems: Vec<OwnSystem>,
     pub grants: Grants,
@@ -86,6 +90,8 @@ struct Written {
     directory: DirectoryFiles,
     log: Log,
     #[serde(default)]
+    sealing: Sealing,
+    #[serde(default)]
     store: Store,
     #[serde(default)]
     system: Vec<System>,
@@ -127,6 +133,14 @@ struct DirectoryFiles {
 #[serde(deny_unknown_fields)]
 struct Log {
     key: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Sealing {
+    key: Option<PathBuf>,
+    #[serde(default)]
+    former: Vec<PathBuf>,
 }
 
 #[derive(Deserialize, Default)]
@@ -277,6 +291,8 @@ impl Config {
             directory: reading.path(written.directory.file),
             alliance_key: reading.path(written.directory.alliance_key),
             log_key: reading.path(written.log.key),
+            sealing_key: written.sealing.key.map(|path| reading.path(path)),
+            former_sealing_keys: written.sealing.former.into_iter().map(|path| reading.path(path)).collect(),
             synchronous,
             systems,
             grants,
@@ -327,6 +343,21 @@ divisions = ["*"]
             faults.iter().map(|fault| (fault.line, fault.column)).collect::<Vec<_>>(),
             [(4, 8), (5, 10), (16, 8)]
         );
+    }
+
+    #[test]
+    fn a_gateway_is_a_citys_or_a_hubs_and_opens_with_the_keys_it_names() {
+        let city = Config::parse(GOOD, Path::new("/etc/tongban")).unwrap();
+        assert_eq!((city.member, city.sealing_key), ("450200".parse().unwrap(), None));
+        let keys = "[sealing]\nkey = \"sealing.key\"\nformer = [\"old.key\"]\n[[system]]";
+        let sealing = Config::parse(&GOOD.replace("[[system]]", keys), Path::new("/etc/tongban")).unwrap();
+        assert_eq!(sealing.sealing_key.as_deref(), Some(Path::new("/etc/tongban/sealing.key")));
+        assert_eq!(sealing.former_sealing_keys, [Path::new("/etc/tongban/old.key")]);
+        let hub = Config::parse(&GOOD.replace("city = \"450200\"", "hub = \"main\""), Path::new(".")).unwrap();
+        assert_eq!(hub.member, "hub/main".parse().unwrap());
+        for neither in ["", "city = \"450200\"\nhub = \"main\""] {
+            assert!(Config::parse(&GOOD.replace("city = \"450200\"", neither), Path::new(".")).is_err(), "{neither}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub mod keys;
 pub mod store;
 pub mod wire;
 pub mod tls;
+pub mod seal;
 
 // 3 WORK: the only loops.
 pub mod ledger;

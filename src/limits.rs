@@ -213,8 +213,6 @@ pub const ROOTS_MAX: usize = 8;
 pub const LOG_KEYS_MAX: usize = 64;
 /// Members that one record lets relay.
 pub const RELAYS_MAX: usize = 16;
-/// Bytes of a sealing key as written.
-pub const SEALING_KEY_BYTES_MAX: usize = 1024;
 /// Days that a member record may allow its certificates, at most: ten years and a little.
 pub const RECORD_DAYS_MAX: u32 = 3_660;
 /// Members of one alliance.
@@ -258,3 +256,7 @@ pub const NOT_PERMITTED_NOW_MS: u64 = 60_000;
 pub const PARTNER_BEHIND_MS: u64 = 60_000;
 /// Rows of one lane that wait for a retry and are held beside the loaded ones.
 pub const LANE_PARKED_MAX: usize = 8 * LANE_LOADED_MAX;
+
+// Sealing.
+/// Bytes of plaintext in each chunk of a sealed attachment but the last: 256 KiB.
+pub const SEAL_CHUNK_BYTES: usize = 256 << 10;

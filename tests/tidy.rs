@@ -10,7 +10,7 @@ use std::process::Command;
 const FLOORS: [&[&str]; 6] = [
     &["limits", "party", "reason", "time", "id", "message", "evidence", "audit"],
     &["tlog", "receipt", "directory", "routing", "lanes", "admission"],
-    &["clock", "chance", "keys", "store", "wire", "tls", "blobs"],
+    &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
     &["ledger", "intake", "courier", "janitor", "checks"],
     &["grpc", "telemetry"],
     &["config", "server", "demo", "cli", "lib", "main"],
