@@ -29,6 +29,7 @@ pub mod keys;
 pub mod store;
 pub mod wire;
 pub mod tls;
+pub mod blobs;
 
 // 3 WORK: the only loops.
 pub mod ledger;

@@ -246,3 +246,19 @@ pub const STATUS_DETAILS_BYTES_MAX: usize = 5_000;
 pub const PARTNER_BEHIND_MS: u64 = 60_000;
 /// Rows of one lane that wait for a retry and are held beside the loaded ones.
 pub const LANE_PARKED_MAX: usize = 8 * LANE_LOADED_MAX;
+
+// Attachments.
+/// Bytes of attachments that one identity may have uploaded and not submitted: 16 GiB.
+pub const STAGED_BYTES_MAX: u64 = 16 << 30;
+/// Uploads that one identity may have begun and not submitted.
+pub const STAGED_MAX: usize = 1_024;
+/// Uploads that one identity may have open at once.
+pub const UPLOADS_OPEN_MAX: usize = 16;
+/// Bytes of the disk that uploads leave free for the ledger: 1 GiB.
+pub const DISK_RESERVE_BYTES: u64 = 1 << 30;
+/// Bytes of an upload between two syncs: what a power cut costs at most.
+pub const ATTACHMENT_SYNC_BYTES: u64 = 8 << 20;
+/// Milliseconds for which an upload that nobody touches is kept.
+pub const STAGED_MS: u64 = DAY_MS;
+/// Milliseconds after which a blob that nothing refers to may go.
+pub const BLOB_GRACE_MS: u64 = 60 * 60 * 1000;
