@@ -31,6 +31,7 @@ pub mod store;
 pub mod wire;
 pub mod tls;
 pub mod seal;
+pub mod blobs;
 
 // 3 WORK: the only loops.
 pub mod ledger;

@@ -260,3 +260,19 @@ pub const LANE_PARKED_MAX: usize = 8 * LANE_LOADED_MAX;
 // Sealing.
 /// Bytes of plaintext in each chunk of a sealed attachment but the last: 256 KiB.
 pub const SEAL_CHUNK_BYTES: usize = 256 << 10;
+
+// Attachments.
+/// Bytes of attachments that one identity may have uploaded and not submitted: 16 GiB.
+pub const STAGED_BYTES_MAX: u64 = 16 << 30;
+/// Uploads that one identity may have begun and not submitted.
+pub const STAGED_MAX: usize = 1_024;
+/// Uploads that one identity may have open at once.
+pub const UPLOADS_OPEN_MAX: usize = 16;
+/// Bytes of the disk that uploads leave free for the ledger: 1 GiB.
+pub const UPLOAD_RESERVE_BYTES: u64 = 1 << 30;
+/// Bytes of an upload between two syncs: what a power cut costs at most.
+pub const ATTACHMENT_SYNC_BYTES: u64 = 8 << 20;
+/// Milliseconds for which an upload that nobody touches is kept.
+pub const STAGED_MS: u64 = DAY_MS;
+/// Milliseconds after which a blob that nothing refers to may go.
+pub const BLOB_GRACE_MS: u64 = 60 * 60 * 1000;
