@@ -1,41 +1,57 @@
 //! Decides whether a message is taken into custody: who speaks, for whom, with which proof, and where it would go. Asks
 //! the pure rules, hands the verdict to the ledger, and answers with a receipt or a typed refusal.
 
+mod opening;
+mod rules;
+
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
-use crate::admission::{self, Grants, Ration};
+use crate::admission::{self, Ration};
+use crate::blobs::{Blobs, Need, Owner, Unclaimed, Want, aside};
 use crate::clock::Clock;
 use crate::directory::book::Directory;
-use crate::evidence::{Event, Evidence};
+use crate::evidence::{Code, Event, Evidence};
 use crate::ledger::{Answer, Entry, Ledger, Route, Take, Trouble};
 use crate::limits::TIME_TO_LIVE_MS;
-use crate::message::{Digest, Envelope};
+use crate::message::{Attached, Content, Digest, Envelope};
 use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
 use crate::receipt::{Checked, Checker, LogKey, Receipt};
-use crate::routing::{Destination, Entered, Tables};
+use crate::routing::{Destination, Entered, Query};
+use crate::seal::OpeningKey;
 use crate::store::LaneName;
+use crate::time::Time;
 use crate::wire::envelope::split;
 use crate::wire::status::Refused;
 
-/// The rules in force, replaced whole when configuration or directory change.
-#[derive(Debug)]
-pub struct Rules {
-    pub tables: Tables,
-    pub grants: Grants,
-}
+pub use rules::Rules;
 
 /// The one way in for messages, whichever door they come through.
 #[derive(Debug)]
 pub struct Intake {
-    rules: Arc<ArcSwap<Rules>>,
-    checker: Arc<Mutex<Checker>>,
-    ledger: Ledger,
-    clock: Clock,
-    rejections: DashMap<Party, Ration>,
+    pub rules: Arc<ArcSwap<Rules>>,
+    pub checker: Arc<Mutex<Checker>>,
+    pub ledger: Ledger,
+    pub clock: Clock,
+    pub blobs: Blobs,
+    /// What opens sealed contents for this gateway, newest first.
+    pub opening_keys: Arc<Vec<OpeningKey>>,
+    pub rejections: DashMap<Party, Ration>,
+}
+
+/// A message as it comes in.
+#[derive(Debug)]
+pub struct Incoming {
+    pub envelope: Envelope,
+    /// From a gateway: the receipt of the origin.
+    pub origin: Option<Receipt>,
+    /// From a gateway: the hubs that carried it so far.
+    pub via: Vec<Member>,
+    /// Whose uploads its attachments are.
+    pub uploads: Owner,
 }
 
 /// The keys of all logs in the directory.
@@ -47,19 +63,12 @@ pub fn log_keys(directory: &Directory) -> Vec<LogKey> {
 }
 
 impl Intake {
-    pub fn new(rules: Arc<ArcSwap<Rules>>, checker: Arc<Mutex<Checker>>, ledger: Ledger, clock: Clock) -> Intake {
-        Intake { rules, checker, ledger, clock, rejections: DashMap::new() }
-    }
-
     /// Takes a message into custody. On return it is durable, and the receipt says so; or it is refused and nothing of
     /// it is kept. The same message again gets the same receipt.
-    pub async fn submit(&self, party: &Party, envelope: Envelope, origin: Option<Receipt>) -> Result<Receipt, Refused> {
-        let rules = self.rules.load();
-        if !admission::speaks_for(party, &rules.tables.own, &envelope) {
-            return Err(
-                Refused::new(Reason::NotPermitted).with_detail("envelope.from is not the certificate's identity")
-            );
-        }
+    pub async fn submit(&self, party: &Party, incoming: Incoming) -> Result<Receipt, Refused> {
+        let rules = self.rules.load_full();
+        let Incoming { envelope, origin, via, uploads } = incoming;
+        self.may_bring(&rules, party, &envelope, &via)?;
         let header_digest = envelope.header_digest();
         let origin = match party.role {
             Role::Gateway => Some(self.origin(origin, &envelope, header_digest)?),
@@ -74,12 +83,25 @@ impl Intake {
         if !rules.grants.allow(party, &envelope.item_code, other) {
             return Err(Refused::new(Reason::NotPermitted).with_detail("no grant covers this item and city"));
         }
-        let verdict = verdict(&rules.tables, &envelope, origin.as_ref().map(|origin| &origin.evidence), now);
+        let told = origin.as_ref().map(|origin| &origin.evidence);
+        let (verdict, token) = match verdict(&rules, party, &envelope, told, now) {
+            Ok(route) => (Ok(route), None),
+            Err((reason, token)) => (Err(reason), token),
+        };
+        let (envelope, claim) = match &verdict {
+            Ok(_) => self.with_contents(&rules, envelope, header_digest, uploads).await?,
+            Err(_) => (envelope, None),
+        };
         let (header, body) = split(&envelope);
         let rejections = self.rejections_of(party);
-        let take = Take { envelope, header_digest, header, body, origin, verdict, rejections };
+        let take = Take { envelope, header_digest, header, body, origin, via, verdict, token, rejections };
         match self.ledger.try_enter(Entry::Take(Box::new(take))).await {
-            Ok(Answer::Taken(Ok(receipt))) => Ok(receipt),
+            Ok(Answer::Taken(Ok(receipt))) => {
+                if let Some(claim) = claim {
+                    aside(move || claim.settle()).await;
+                }
+                Ok(receipt)
+            }
             Ok(Answer::Taken(Err(refusal))) => {
                 tracing::info!(party = %party, reason = refusal.reason.code(), "message refused");
                 Err(Refused { receipt: refusal.receipt, ..Refused::new(refusal.reason) })
@@ -87,6 +109,28 @@ impl Intake {
             Ok(_) => Err(Refused::new(Reason::Internal)),
             Err(trouble) => Err(trouble.into()),
         }
+    }
+
+    /// Whether this party may bring this message, by this way.
+    fn may_bring(&self, rules: &Rules, party: &Party, envelope: &Envelope, via: &[Member]) -> Result<(), Refused> {
+        if party.role != Role::Gateway {
+            if !via.is_empty() || envelope.sealed.is_some() {
+                return Err(Refused::new(Reason::NotPermitted).with_detail("only gateways relay and seal"));
+            }
+            if !admission::speaks_for(party, &rules.own, envelope) {
+                let detail = "envelope.from is not the certificate's identity";
+                return Err(Refused::new(Reason::NotPermitted).with_detail(detail));
+            }
+            return Ok(());
+        }
+        rules.may_carry(&party.member, &envelope.from.city, via)?;
+        let relayed = !via.is_empty() || matches!(rules.own, Member::Hub(_));
+        let to = envelope.to.as_ref().map(|to| &to.city);
+        let unsealed = envelope.sealed.is_none() && envelope.part_count() > 0;
+        if relayed && unsealed && !to.is_some_and(|to| rules.unsealed_relay(&envelope.from.city, to)) {
+            return Err(Refused::new(Reason::UnsealedRelay));
+        }
+        Ok(())
     }
 
     /// Checks the origin's receipt against its log and against this message: before custody, so that nobody can carry a
@@ -102,12 +146,58 @@ impl Intake {
         }
     }
 
+    /// Claims the attachments, and at the recipient opens what is sealed. What is claimed stays until the ledger has
+    /// answered.
+    async fn with_contents(
+        &self,
+        rules: &Rules,
+        envelope: Envelope,
+        header_digest: Digest,
+        uploads: Owner,
+    ) -> Result<(Envelope, Option<crate::blobs::Claim>), Refused> {
+        if envelope.attachments().is_empty() && envelope.sealed.is_none() {
+            return Ok((envelope, None));
+        }
+        let (blobs, needs) = (self.blobs.clone(), needs(&envelope));
+        let claim = aside(move || blobs.claim(&uploads, &needs)).await;
+        let claim = claim.map_err(|error| match error {
+            Unclaimed::Missing(_) => Refused::new(Reason::AttachmentMissing).with_detail(error.to_string()),
+            Unclaimed::Io(_) => Refused::new(Reason::StoreUnavailable).with_detail(error.to_string()),
+        })?;
+        if envelope.sealed.is_none() || matches!(rules.own, Member::Hub(_)) {
+            return Ok((envelope, Some(claim)));
+        }
+        let (blobs, keys) = (self.blobs.clone(), self.opening_keys.clone());
+        let (alliance, own) = (rules.alliance.clone(), rules.own.clone());
+        let opened = aside(move || opening::open(envelope, header_digest, &alliance, &own, &keys, &blobs)).await;
+        let (envelope, opened) = opened?;
+        // The sealed form was only needed to be opened.
+        aside(move || claim.settle()).await;
+        Ok((envelope, Some(opened)))
+    }
+
     fn rejections_of(&self, party: &Party) -> Ration {
         match self.rejections.get(party) {
             Some(ration) => ration.clone(),
             None => self.rejections.entry(party.clone()).or_default().clone(),
         }
     }
+}
+
+/// What each attachment of an envelope must be, as it was uploaded.
+fn needs(envelope: &Envelope) -> Vec<Need> {
+    if let Some(sealed) = &envelope.sealed {
+        let need = |a: &Attached| Need { want: Want { digest: a.digest, size: a.size, salt: None }, salted: None };
+        return sealed.attachments.iter().map(need).collect();
+    }
+    let need = |part: &crate::message::Part| match part.content {
+        Content::Attachment(digest) => Some(Need {
+            want: Want { digest, size: part.size, salt: Some(part.salt) },
+            salted: Some(part.digest),
+        }),
+        Content::Inline(_) => None,
+    };
+    envelope.parts.iter().filter_map(need).collect()
 }
 
 impl From<Trouble> for Refused {
@@ -136,23 +226,44 @@ fn foreign(evidence: &Evidence, envelope: &Envelope, digest: Digest) -> Option<&
 
 /// Where the rules send the message, or why they refuse it. For a relayed message the origin's word on expiry stands.
 fn verdict(
-    tables: &Tables,
+    rules: &Rules,
+    party: &Party,
     envelope: &Envelope,
     origin: Option<&Evidence>,
-    now: crate::time::Time,
-) -> Result<Route, Reason> {
+    now: Time,
+) -> Result<Route, (Reason, Option<Code>)> {
     let expires_at = match origin.and_then(|origin| origin.expires_at) {
         Some(expires_at) => expires_at,
         None => envelope.expires_at.map_or(now.plus_ms(TIME_TO_LIVE_MS), |expires_at| expires_at.time()),
     };
     if expires_at <= now {
-        return Err(Reason::MessageExpired);
+        return Err((Reason::MessageExpired, None));
     }
-    let entered = if origin.is_some() { Entered::Relayed } else { Entered::Here };
-    let resolved = tables.resolve(envelope, entered)?;
-    let lane = match resolved.destination {
-        Destination::System(name) => LaneName::System(name),
-        Destination::Gateway(member) => LaneName::Gateway(member),
+    let entered = match origin {
+        Some(_) => Entered::Relayed { via: &party.member },
+        None => Entered::Here,
     };
-    Ok(Route { recipient: resolved.recipient, lane, table_version: tables.version, expires_at })
+    let query = Query {
+        // Where the sender left the recipient open, the origin's tables have chosen the city.
+        to: envelope.to.as_ref().or(origin.and_then(|origin| origin.to.as_ref())),
+        jurisdiction: envelope.jurisdiction.as_ref(),
+        item: &envelope.item_code,
+        step: envelope.step.as_ref(),
+        mode: envelope.mode,
+        now,
+        entered,
+    };
+    let resolved = rules.index.resolve(&query).map_err(|refusal| (refusal.reason, refusal.token))?;
+    let mut lanes = resolved.lanes.iter().map(lane);
+    let lane = lanes.next().ok_or((Reason::NoRoute, None))?;
+    let others = lanes.collect();
+    Ok(Route { recipient: resolved.recipient, lane, others, table_version: resolved.version, expires_at })
+}
+
+/// The lane towards a destination.
+pub fn lane(destination: &Destination) -> LaneName {
+    match destination {
+        Destination::System(name) => LaneName::System(name.clone()),
+        Destination::Gateway(member) => LaneName::Gateway(member.clone()),
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::{Batch, Pending, due_at, order_key};
 use crate::admission::Ration;
-use crate::evidence::{Event, State};
+use crate::evidence::{Code, Event, State};
 use crate::limits::LANE_MESSAGES_MAX;
 use crate::message::{Address, Digest, Envelope};
 use crate::party::Member;
@@ -40,6 +40,8 @@ pub struct Take {
     pub via: Vec<Member>,
     /// The rules' verdict. A message known before is answered as before, whatever they say now.
     pub verdict: Result<Route, Reason>,
+    /// The table owner's own code, where a table refuses.
+    pub token: Option<Code>,
     /// The caller's ration of rejection leaves: a conflict shows only here.
     pub rejections: Ration,
 }
@@ -103,6 +105,7 @@ impl Batch<'_> {
         };
         let mut evidence = self.about(&take.envelope, take.header_digest, take.origin.as_ref(), event)?;
         evidence.reasons = vec![reason.into()];
+        evidence.token = take.token.clone();
         evidence.previous = last.or(evidence.previous);
         let (leaf, _) = self.leaf(None, &evidence)?;
         Ok(Pending::Refused(reason, Some(leaf)))
