@@ -13,10 +13,10 @@ use crate::evidence::{Event, Evidence};
 use crate::ledger::{Answer, Entry, Ledger, Route, Take, Trouble};
 use crate::limits::TIME_TO_LIVE_MS;
 use crate::message::{Digest, Envelope};
-use crate::party::{Member, Party, Role};
+use crate::party::{Division, Member, Party, Role};
 use crate::reason::Reason;
 use crate::receipt::{Checked, Checker, LogKey, Receipt};
-use crate::routing::{Destination, Entered, Tables};
+use crate::routing::{Destination, Entered, Index, Query};
 use crate::store::LaneName;
 use crate::wire::envelope::split;
 use crate::wire::status::Refused;
@@ -24,7 +24,9 @@ use crate::wire::status::Refused;
 /// The rules in force, replaced whole when configuration or directory change.
 #[derive(Debug)]
 pub struct Rules {
-    pub tables: Tables,
+    /// Whose gateway it is.
+    pub own: Division,
+    pub index: Arc<Index>,
     pub grants: Grants,
 }
 
@@ -55,7 +57,7 @@ impl Intake {
     /// it is kept. The same message again gets the same receipt.
     pub async fn submit(&self, party: &Party, envelope: Envelope, origin: Option<Receipt>) -> Result<Receipt, Refused> {
         let rules = self.rules.load();
-        if !admission::speaks_for(party, &rules.tables.own, &envelope) {
+        if !admission::speaks_for(party, &rules.own, &envelope) {
             return Err(
                 Refused::new(Reason::NotPermitted).with_detail("envelope.from is not the certificate's identity")
             );
@@ -74,7 +76,7 @@ impl Intake {
         if !rules.grants.allow(party, &envelope.item_code, other) {
             return Err(Refused::new(Reason::NotPermitted).with_detail("no grant covers this item and city"));
         }
-        let verdict = verdict(&rules.tables, &envelope, origin.as_ref().map(|origin| &origin.evidence), now);
+        let verdict = verdict(&rules.index, party, &envelope, origin.as_ref().map(|origin| &origin.evidence), now);
         let (header, body) = split(&envelope);
         let rejections = self.rejections_of(party);
         let take = Take { envelope, header_digest, header, body, origin, verdict, rejections };
@@ -136,7 +138,8 @@ fn foreign(evidence: &Evidence, envelope: &Envelope, digest: Digest) -> Option<&
 
 /// Where the rules send the message, or why they refuse it. For a relayed message the origin's word on expiry stands.
 fn verdict(
-    tables: &Tables,
+    index: &Index,
+    party: &Party,
     envelope: &Envelope,
     origin: Option<&Evidence>,
     now: crate::time::Time,
@@ -148,11 +151,24 @@ fn verdict(
     if expires_at <= now {
         return Err(Reason::MessageExpired);
     }
-    let entered = if origin.is_some() { Entered::Relayed } else { Entered::Here };
-    let resolved = tables.resolve(envelope, entered)?;
-    let lane = match resolved.destination {
-        Destination::System(name) => LaneName::System(name),
-        Destination::Gateway(member) => LaneName::Gateway(member),
+    let entered = match origin {
+        Some(_) => Entered::Relayed { via: &party.member },
+        None => Entered::Here,
     };
-    Ok(Route { recipient: resolved.recipient, lane, table_version: tables.version, expires_at })
+    let query = Query {
+        // Where the sender left the recipient open, the origin's tables have chosen the city.
+        to: envelope.to.as_ref().or(origin.and_then(|origin| origin.to.as_ref())),
+        jurisdiction: envelope.jurisdiction.as_ref(),
+        item: &envelope.item_code,
+        step: envelope.step.as_ref(),
+        mode: envelope.mode,
+        now,
+        entered,
+    };
+    let resolved = index.resolve(&query)?;
+    let lane = match resolved.lanes.first().ok_or(Reason::NoRoute)? {
+        Destination::System(name) => LaneName::System(name.clone()),
+        Destination::Gateway(member) => LaneName::Gateway(member.clone()),
+    };
+    Ok(Route { recipient: resolved.recipient, lane, table_version: resolved.version, expires_at })
 }

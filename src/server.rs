@@ -1,7 +1,6 @@
 //! Decides how a gateway comes up and goes down: parse, build, bind, serve, drain. Everything that can be wrong is found
 //! before the first connection is taken.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,7 +25,7 @@ use crate::keys::{self, KeyFileError};
 use crate::ledger::{Core, Ledger, StartError};
 use crate::party::{Member, Party};
 use crate::receipt::Checker;
-use crate::routing::Tables;
+use crate::routing::{Index, Objection, Tables, Ways};
 use crate::store::{self, Mark, OpenError};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
 use crate::tls::accept::{Bounds, Counters, Gate};
@@ -54,6 +53,8 @@ pub enum ServerError {
     Certificate(String),
     #[error("the log key is not among the log keys of {0}'s record")]
     LogKey(Member),
+    #[error("the routing tables: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Routes(Vec<Objection>),
     #[error(transparent)]
     Store(#[from] OpenError),
     #[error("the ledger does not start: {0}")]
@@ -112,7 +113,7 @@ pub async fn bind(config: &Config) -> Result<Gateway, ServerError> {
     let partners = partners(config, &standing)?;
     let systems = config.systems.iter().map(|system| system.name.clone()).collect();
     let mailboxes = Arc::new(courier::start(&ground, partners, systems, &stop, &mut tasks));
-    let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing)));
+    let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing)?));
     let intake = Arc::new(Intake::new(rules, ground.checker.clone(), ledger.clone(), clock));
     let exchange = Exchange { own: config.city.clone(), intake, ground: ground.clone(), mailboxes, stop: stop.clone() };
     let evidence = Evidence { own: config.city.clone(), readers: ground.readers.clone() };
@@ -292,17 +293,15 @@ fn partners(config: &Config, standing: &Standing) -> Result<Vec<(Member, Dialer)
     Ok(partners)
 }
 
-fn rules(config: &Config, standing: &Standing) -> Rules {
-    let reachable = standing.directory.entries().filter(|entry| !entry.record.endpoints.is_empty());
-    let cities = reachable.filter_map(|entry| match &entry.record.member {
-        Member::City(city) if *city != config.city => Some(city.clone()),
-        _ => None,
-    });
+fn rules(config: &Config, standing: &Standing) -> Result<Rules, ServerError> {
     let tables = Tables {
-        own: config.city.clone(),
+        own: standing.own.clone(),
         systems: config.systems.clone(),
-        cities: cities.collect::<BTreeSet<_>>(),
+        ways: Ways::of(&standing.directory, &standing.own),
+        allow: vec![],
         version: 0,
+        tables: vec![],
     };
-    Rules { tables, grants: config.grants.clone() }
+    let index = Index::compile(&tables).map_err(ServerError::Routes)?;
+    Ok(Rules { own: config.city.clone(), index: Arc::new(index), grants: config.grants.clone() })
 }
