@@ -218,6 +218,18 @@ pub const RECORD_DAYS_MAX: u32 = 3_660;
 /// Members of one alliance.
 pub const MEMBERS_MAX: usize = 4_096;
 
+// Routing tables.
+/// Digits of the division in a row of a table: province to village.
+pub const DIVISION_PREFIX_DIGITS: RangeInclusive<usize> = 2..=12;
+/// Rows of one table, and of all tables together.
+pub const ROWS_MAX: usize = 1 << 20;
+/// Ways that one row names.
+pub const CANDIDATES_MAX: usize = 8;
+/// Faults told of one table's text.
+pub const TABLE_FAULTS_MAX: usize = 100;
+/// Objections told against one set of tables.
+pub const OBJECTIONS_MAX: usize = 100;
+
 // Files.
 /// Bytes of a file with a private key.
 pub const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;

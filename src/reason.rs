@@ -104,6 +104,9 @@ catalogue! {
     NoRoute, "NO_ROUTE", FailedPrecondition, Never,
         "the recipient city is not a member that this gateway can reach", "接收城市不是本网关可到达的成员",
         "check the division code and the directory", "核对区划代码与成员目录";
+    RouteRefused, "ROUTE_REFUSED", FailedPrecondition, Never,
+        "the recipient's routing table refuses this item", "接收方的路由表拒收该事项",
+        "see the owner's code beside the reason; `tongban route explain` names the row", "参见原因旁的代码，`tongban route explain` 会指出具体条目";
     NoSuchSystem, "NO_SUCH_SYSTEM", FailedPrecondition, Never,
         "the recipient city has no system of this name", "接收城市没有该名称的系统",
         "check to.system, or leave it open", "核对 to.system，或留空由对方分派";

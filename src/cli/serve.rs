@@ -79,6 +79,7 @@ impl From<ServerError> for Failure {
             ServerError::Bind { .. } => (Exit::Unavailable, "地址无法监听"),
             ServerError::Thread(_) => (Exit::Io, "线程无法启动"),
             ServerError::StoreFailed(_) => (Exit::Io, "存储在服务中出错，须重新启动"),
+            ServerError::Routes(_) => (Exit::Config, "路由表与本机配置不符"),
             ServerError::AllianceKey(_)
             | ServerError::OtherAlliance { .. }
             | ServerError::NotAMember(_)

@@ -5,7 +5,7 @@
 //! member's own key, and the *directory*, the list of all records, signed by the alliance. The alliance thus says who is a
 //! member and by which key; only the member says what holds for it.
 
-mod canonical;
+pub(crate) mod canonical;
 
 pub mod book;
 mod generation;

@@ -311,13 +311,13 @@ pub(super) fn at<T, F: Into<Fault>>(field: &'static str, read: Result<T, F>) -> 
     read.map_err(|fault| RecordError::Field { field, fault: fault.into() })
 }
 
-pub(super) fn within(number: u64, range: RangeInclusive<u64>) -> Result<u64, Fault> {
+pub(crate) fn within(number: u64, range: RangeInclusive<u64>) -> Result<u64, Fault> {
     let fault = Fault::Range { min: *range.start(), max: *range.end() };
     if range.contains(&number) { Ok(number) } else { Err(fault) }
 }
 
 /// Reads the one spelling of a moment that [`Time`] prints.
-pub(super) fn moment(text: &str) -> Result<Time, Fault> {
+pub(crate) fn moment(text: &str) -> Result<Time, Fault> {
     let ms = text.parse::<jiff::Timestamp>().map_err(|_| Fault::Moment)?.as_millisecond();
     let time = Time::from_ms(u64::try_from(ms).map_err(|_| Fault::Moment)?);
     if time.to_string() == text { Ok(time) } else { Err(Fault::Moment) }
