@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use crate::admission::{DivisionPattern, Grant, Grants, Who};
 use crate::party::{Alliance, Division, Member, Name, Party};
-use crate::routing::{ItemPattern, OwnSystem};
+use crate::routing::{DivisionPrefix, ItemPattern, OwnSystem};
 use crate::store::Synchronous;
 
 /// A gateway's configuration.
@@ -36,6 +36,12 @@ pub struct Config {
     pub sealing_key: Option<PathBuf>,
     /// Files of sealing keys that the member's record named before: what was sealed for them may still be under way.
     pub former_sealing_keys: Vec<PathBuf>,
+    /// Partners and hubs at which this gateway fetches what waits for it.
+    pub fetch_from: Vec<Member>,
+    /// Own systems to which the receipts of their messages are delivered.
+    pub receipt_readers: Vec<Name>,
+    /// Divisions that any routing table may claim beside those under its owner's code.
+    pub route_allow: Vec<DivisionPrefix>,
     pub synchronous: Synchronous,
     pub systems: Vec<OwnSystem>,
     pub grants: Grants,
@@ -92,6 +98,8 @@ struct Written {
     #[serde(default)]
     sealing: Sealing,
     #[serde(default)]
+    routing: Routing,
+    #[serde(default)]
     store: Store,
     #[serde(default)]
     system: Vec<System>,
@@ -105,6 +113,8 @@ struct Gateway {
     alliance: Spanned<String>,
     city: Option<Spanned<String>>,
     hub: Option<Spanned<String>>,
+    #[serde(default)]
+    fetch_from: Vec<Spanned<String>>,
     listen: Spanned<String>,
     #[serde(default = "data")]
     data: PathBuf,
@@ -154,6 +164,15 @@ struct Store {
 struct System {
     name: Spanned<String>,
     items: Vec<Spanned<String>>,
+    #[serde(default)]
+    receipts: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Routing {
+    #[serde(default)]
+    allow: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -274,6 +293,10 @@ impl Config {
         let member = reading.member(&written.gateway);
         let listen = reading.word(&written.gateway.listen);
         let synchronous = reading.synchronous(written.store.synchronous);
+        let fetch_from = reading.words(&written.gateway.fetch_from);
+        let route_allow = reading.words(&written.routing.allow);
+        let readers = written.system.iter().filter(|system| system.receipts).map(|system| system.name.clone());
+        let receipt_readers = reading.words(&readers.collect::<Vec<_>>());
         let systems = reading.systems(written.system);
         let grants = reading.grants(written.grant);
         let (Some(alliance), Some(member), Some(listen), true) = (alliance, member, listen, reading.faults.is_empty())
@@ -293,6 +316,9 @@ impl Config {
             log_key: reading.path(written.log.key),
             sealing_key: written.sealing.key.map(|path| reading.path(path)),
             former_sealing_keys: written.sealing.former.into_iter().map(|path| reading.path(path)).collect(),
+            fetch_from,
+            receipt_readers,
+            route_allow,
             synchronous,
             systems,
             grants,

@@ -1,6 +1,7 @@
 //! Decides whether a message is taken into custody: who speaks, for whom, with which proof, and where it would go. Asks
 //! the pure rules, hands the verdict to the ledger, and answers with a receipt or a typed refusal.
 
+mod attachments;
 mod opening;
 mod rules;
 
@@ -10,14 +11,14 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use crate::admission::{self, Ration};
-use crate::blobs::{Blobs, Need, Owner, Unclaimed, Want, aside};
+use crate::blobs::{Blobs, Owner, aside};
 use crate::clock::Clock;
 use crate::directory::book::Directory;
 use crate::evidence::{Code, Event, Evidence};
-use crate::ledger::{Answer, Entry, Ledger, Route, Take, Trouble};
+use crate::ledger::{self, Answer, Entry, Issuer, Ledger, Route, Take, Trouble, Witness};
 use crate::limits::TIME_TO_LIVE_MS;
-use crate::message::{Attached, Content, Digest, Envelope};
-use crate::party::{Member, Party, Role};
+use crate::message::{Digest, Envelope, ItemCode};
+use crate::party::{Division, Member, Party, Role};
 use crate::reason::Reason;
 use crate::receipt::{Checked, Checker, LogKey, Receipt};
 use crate::routing::{Destination, Entered, Query};
@@ -30,7 +31,6 @@ use crate::wire::status::Refused;
 pub use rules::Rules;
 
 /// The one way in for messages, whichever door they come through.
-#[derive(Debug)]
 pub struct Intake {
     pub rules: Arc<ArcSwap<Rules>>,
     pub checker: Arc<Mutex<Checker>>,
@@ -84,12 +84,20 @@ impl Intake {
             return Err(Refused::new(Reason::NotPermitted).with_detail("no grant covers this item and city"));
         }
         let told = origin.as_ref().map(|origin| &origin.evidence);
-        let (verdict, token) = match verdict(&rules, party, &envelope, told, now) {
+        let (mut verdict, token) = match verdict(&rules, party, &envelope, told, now) {
             Ok(route) => (Ok(route), None),
             Err((reason, token)) => (Err(reason), token),
         };
         let (envelope, claim) = match &verdict {
-            Ok(_) => self.with_contents(&rules, envelope, header_digest, uploads).await?,
+            Ok(_) => match self.with_contents(&rules, envelope.clone(), header_digest, uploads).await {
+                Ok(contents) => contents,
+                // The message may be known, and its uploads have become its own: the ledger looks first.
+                Err(refused) if refused.reason == Reason::AttachmentMissing => {
+                    verdict = Err(Reason::AttachmentMissing);
+                    (envelope, None)
+                }
+                Err(refused) => return Err(refused),
+            },
             Err(_) => (envelope, None),
         };
         let (header, body) = split(&envelope);
@@ -158,12 +166,7 @@ impl Intake {
         if envelope.attachments().is_empty() && envelope.sealed.is_none() {
             return Ok((envelope, None));
         }
-        let (blobs, needs) = (self.blobs.clone(), needs(&envelope));
-        let claim = aside(move || blobs.claim(&uploads, &needs)).await;
-        let claim = claim.map_err(|error| match error {
-            Unclaimed::Missing(_) => Refused::new(Reason::AttachmentMissing).with_detail(error.to_string()),
-            Unclaimed::Io(_) => Refused::new(Reason::StoreUnavailable).with_detail(error.to_string()),
-        })?;
+        let claim = attachments::claim(&self.blobs, &uploads, &envelope).await?;
         if envelope.sealed.is_none() || matches!(rules.own, Member::Hub(_)) {
             return Ok((envelope, Some(claim)));
         }
@@ -176,28 +179,52 @@ impl Intake {
         Ok((envelope, Some(opened)))
     }
 
+    /// Whether the grants in force let `party` exchange `item` with the city `other`.
+    pub fn allows(&self, party: &Party, item: &ItemCode, other: Option<&Division>) -> bool {
+        self.rules.load().grants.allow(party, item, other)
+    }
+
+    /// Takes receipts that came home, each with the text beside it; none stands for one that cannot be read. Each is checked
+    /// on its own: one that does not hold never holds up the others. On return those that hold are durable; the others come
+    /// back by position, with the reason.
+    pub async fn witness(
+        &self,
+        receipts: Vec<(Option<Receipt>, Option<String>)>,
+    ) -> Result<Vec<(u32, Refused)>, Trouble> {
+        let rules = self.rules.load_full();
+        let (mut refused, mut positions, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        for (position, (receipt, text)) in (0..).zip(receipts) {
+            match self.hold(receipt) {
+                Ok(checked) => {
+                    let relays = rules.may_relay(&checked.evidence.from.city, &checked.evidence.issuer);
+                    let issuer = if relays { Issuer::MayRelay } else { Issuer::Other };
+                    positions.push(position);
+                    held.push(ledger::Incoming { checked, text, issuer });
+                }
+                Err(why) => refused.push((position, Refused::new(Reason::OriginReceiptInvalid).with_detail(why))),
+            }
+        }
+        let answer = self.ledger.try_enter(Entry::Witness(Box::new(Witness { receipts: held }))).await?;
+        let Answer::Witnessed(each) = answer else { return Err(Trouble::Stopped) };
+        refused.extend(positions.into_iter().zip(each).filter_map(|(position, each)| {
+            let why = each.err()?.to_string();
+            Some((position, Refused::new(Reason::OriginReceiptForeign).with_detail(why)))
+        }));
+        Ok(refused)
+    }
+
+    fn hold(&self, receipt: Option<Receipt>) -> Result<Checked, String> {
+        let receipt = receipt.ok_or("proof: a hash has not 32 bytes")?;
+        let mut checker = self.checker.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        checker.check(receipt).map_err(|error| error.to_string())
+    }
+
     fn rejections_of(&self, party: &Party) -> Ration {
         match self.rejections.get(party) {
             Some(ration) => ration.clone(),
             None => self.rejections.entry(party.clone()).or_default().clone(),
         }
     }
-}
-
-/// What each attachment of an envelope must be, as it was uploaded.
-fn needs(envelope: &Envelope) -> Vec<Need> {
-    if let Some(sealed) = &envelope.sealed {
-        let need = |a: &Attached| Need { want: Want { digest: a.digest, size: a.size, salt: None }, salted: None };
-        return sealed.attachments.iter().map(need).collect();
-    }
-    let need = |part: &crate::message::Part| match part.content {
-        Content::Attachment(digest) => Some(Need {
-            want: Want { digest, size: part.size, salt: Some(part.salt) },
-            salted: Some(part.digest),
-        }),
-        Content::Inline(_) => None,
-    };
-    envelope.parts.iter().filter_map(need).collect()
 }
 
 impl From<Trouble> for Refused {

@@ -37,6 +37,7 @@ pub mod blobs;
 pub mod ledger;
 pub mod intake;
 pub mod courier;
+pub mod janitor;
 
 // 4 DOORS: what callers reach.
 pub mod grpc;

@@ -171,6 +171,16 @@ pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
 pub const DISK_LOOK_EVERY_MS: u64 = 1_000;
 /// Milliseconds after which the sender of a waiting message is told, each time anew: an hour and a day.
 pub const NOTICES_MS: [u64; 2] = [60 * 60 * 1000, DAY_MS];
+/// Queue rows that are looked at in one go.
+pub const DUE_AT_ONCE_MAX: usize = 1_024;
+/// Milliseconds between two looks through the queues, at least.
+pub const DUE_LOOK_EVERY_MS: u64 = 1_000;
+/// Milliseconds between two sweeps of what is old.
+pub const SWEEP_EVERY_MS: u64 = 60 * 60 * 1000;
+/// Messages, or leaves, that one commit of retention takes.
+pub const FORGET_AT_ONCE_MAX: usize = 256;
+/// Days for which bodies are kept after their message has ended, envelopes after it came, evidence, and audit.
+pub const RETENTION_DAYS: (u64, u64, u64, u64) = (30, 400, 3_653, 1_096);
 /// Store readers open beside the one writer.
 pub const READERS: usize = 4;
 
@@ -197,6 +207,15 @@ pub const CREDITS_MAX: u32 = 1_024;
 pub const ORDERS_MAX: usize = 1_024;
 /// Receiving streams of one system.
 pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
+
+/// Failures of a partner in a row that open its lane's breaker.
+pub const BREAKER_FAILURES: u32 = 5;
+/// Milliseconds for which a breaker is open at least.
+pub const BREAKER_MS: u64 = 30_000;
+/// Messages that a gateway which fetches takes at once from one partner.
+pub const FETCH_CREDITS: u32 = 64;
+/// Milliseconds for which a transfer of attachments may prolong an attempt in all: one day.
+pub const UPLOAD_TOTAL_MS_MAX: u64 = DAY_MS;
 
 // The member directory.
 /// Largest version number of a record or a directory: the whole numbers that JSON carries exactly (RFC 7493 §2.2).
@@ -288,3 +307,7 @@ pub const ATTACHMENT_SYNC_BYTES: u64 = 8 << 20;
 pub const STAGED_MS: u64 = DAY_MS;
 /// Milliseconds after which a blob that nothing refers to may go.
 pub const BLOB_GRACE_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds that an attachment's stream may go without a step, in either direction.
+pub const ATTACHMENT_IDLE_MS: u64 = 60_000;
+/// Downloads that one identity may have open at once.
+pub const DOWNLOADS_OPEN_MAX: usize = 16;

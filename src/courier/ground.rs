@@ -3,13 +3,17 @@
 
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
+
 use super::desk::Desk;
+use crate::blobs::Blobs;
 use crate::clock::Clock;
+use crate::intake::Rules;
 use crate::lanes::{Queued, Seq};
 use crate::ledger::{Answer, Entry, Ledger, Settle};
 use crate::party::Member;
 use crate::receipt::{Checked, Checker, Receipt, ReceiptError};
-use crate::store::{self, LaneName, Readers, Stored};
+use crate::store::{self, LaneName, Readers, Retention, Stored};
 use crate::time::Time;
 
 /// What a fate came to.
@@ -30,6 +34,10 @@ pub struct Ground {
     pub clock: Clock,
     pub checker: Arc<Mutex<Checker>>,
     pub desk: Desk,
+    pub blobs: Blobs,
+    pub rules: Arc<ArcSwap<Rules>>,
+    /// How long each kind of thing is kept.
+    pub retention: Retention,
 }
 
 impl Ground {

@@ -305,11 +305,13 @@ impl Keeper {
         reply: oneshot::Sender<Result<SessionId, MailboxError>>,
     ) {
         if self.sessions.len() >= RECEIVERS_PER_SYSTEM_MAX {
-            return drop(reply.send(Err(MailboxError::Crowded)));
+            let _ = reply.send(Err(MailboxError::Crowded));
+            return;
         }
         // Nothing may go out before it is written that something may have.
         if !self.logbook.opened().await {
-            return drop(reply.send(Err(MailboxError::Stopped)));
+            let _ = reply.send(Err(MailboxError::Stopped));
+            return;
         }
         self.opened += 1;
         let session = self.opened;

@@ -1,7 +1,6 @@
 //! Decides in which form a message goes to the next hop: as it is, or with its part list and contents sealed when the next
 //! hop is a hub. A hub never gets what it could read, unless both cities' records say that it may.
 
-use super::attachments::Attachment;
 use super::ground::Ground;
 use super::session::Unsent;
 use crate::blobs::{Owner, Want, aside};
@@ -21,7 +20,7 @@ use crate::wire::envelope::{kept, sealed_content, split};
 pub struct Parcel {
     pub header: Vec<u8>,
     pub body: Vec<u8>,
-    pub attachments: Vec<Attachment>,
+    pub attachments: Vec<Want>,
 }
 
 /// Wraps a message for the next hop.
@@ -49,7 +48,7 @@ pub async fn wrap(ground: &Ground, rules: &Rules, stored: Stored, next: &Member)
 }
 
 /// What the next hop is told of each attachment: its salt, where it is not sealed.
-fn attachments_of(envelope: &Envelope, attached: &[Attached]) -> Vec<Attachment> {
+fn attachments_of(envelope: &Envelope, attached: &[Attached]) -> Vec<Want> {
     let salts = envelope.parts.iter().filter(|part| matches!(part.content, Content::Attachment(_)));
     let mut salts = salts.map(|part| part.salt);
     attached.iter().map(|one| Want { digest: one.digest, size: one.size, salt: salts.next() }).collect()
@@ -68,7 +67,7 @@ async fn seal_envelope(
     let context = Context { alliance: &rules.alliance, recipient, header_digest };
     let sealed = seal::seal(key, &context, &sealed_content(&envelope.parts), chance()?).map_err(weak)?;
     let sealed = Sealed {
-        key_id: *sealed.key_id.bytes(),
+        key_id: sealed.key_id.0,
         encapsulated: sealed.encapsulated,
         ciphertext: sealed.ciphertext.into(),
         parts_digest: envelope.parts_digest(),

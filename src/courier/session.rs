@@ -5,10 +5,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::attachments::{self, Attachment};
+use super::attachments;
 use super::dial::{Line, Request};
 use super::ground::Ground;
 use super::parcel;
+use crate::blobs::Want;
 use crate::evidence::Evidence;
 use crate::id::MessageId;
 use crate::lanes::{Attempt, Seq, SessionId};
@@ -157,13 +158,15 @@ impl Carrier {
     }
 
     /// Attachments go beside the stream and before their message; other messages do not wait for them.
-    fn send_attachments(&self, in_flight: InFlight, request: Request, attachments: Vec<Attachment>) {
+    fn send_attachments(&self, in_flight: InFlight, request: Request, attachments: Vec<Want>) {
         let carrier = self.clone();
         let work = async move {
             let (seq, attempt) = (in_flight.seq, in_flight.attempt);
-            let progress = async || carrier.tell(News::Progress { seq, attempt, ms: ATTEMPT_MS }).await;
-            progress().await;
-            match attachments::upload_all(&carrier.channel, &carrier.ground.blobs, &attachments, progress).await {
+            // A word that finds no room is made good by the next one.
+            let more_time = || drop(carrier.news.try_send((carrier.id, News::Progress { seq, attempt, ms: ATTEMPT_MS })));
+            more_time();
+            let uploaded = attachments::upload_all(&carrier.channel, &carrier.ground.blobs, &attachments, |_, _| more_time());
+            match uploaded.await {
                 Ok(()) => {
                     if let Some(loads) = carrier.loads.upgrade() {
                         let _ = loads.send(Load::Ready(Box::new((in_flight, request)))).await;
@@ -176,7 +179,7 @@ impl Carrier {
     }
 
     /// Reads a message, asks the rules once more, and wraps it for its way.
-    async fn message(&self, seq: Seq, attempt: Attempt) -> Result<(InFlight, Request, Vec<Attachment>), Unsent> {
+    async fn message(&self, seq: Seq, attempt: Attempt) -> Result<(InFlight, Request, Vec<Want>), Unsent> {
         let ground = &self.ground;
         let (stored, origin) = ground.message(seq).await?;
         let evidence = Evidence::from_leaf(&origin.leaf).map_err(|error| Unsent::damaged(error.to_string()))?;

@@ -25,7 +25,7 @@ pub fn open(
     let Some(sealed) = envelope.sealed.take() else { return Err(fault("not sealed")) };
     let context = Context { alliance, recipient: own, header_digest };
     let form = seal::Sealed {
-        key_id: SealingKeyId::from_bytes(sealed.key_id),
+        key_id: SealingKeyId(sealed.key_id),
         encapsulated: sealed.encapsulated,
         ciphertext: sealed.ciphertext.to_vec(),
     };

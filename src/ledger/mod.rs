@@ -20,7 +20,7 @@ use crate::time::Time;
 pub use batch::{
     Fate, Incoming, Issuer, Notice, Refusal, Route, RouteChange, Settle, Signed, Take, Witness, WitnessRefusal,
 };
-pub use bells::Bells;
+pub use bells::{Bells, Heard};
 pub use core::{Core, StartError};
 
 /// Why the ledger gave no answer of its own.

@@ -288,9 +288,39 @@ pub struct Forgotten {
     pub leaves: Vec<u64>,
 }
 
+impl Forgotten {
+    /// Whether there is nothing to take.
+    pub fn is_empty(&self) -> bool {
+        self.bodies.is_empty() && self.envelopes.is_empty() && self.evidence.is_empty() && self.leaves.is_empty()
+    }
+}
+
+/// How long each kind of thing is kept, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Bodies and free texts, after the message has ended.
+    pub bodies_ms: u64,
+    /// Envelopes, after the message came.
+    pub envelopes_ms: u64,
+    /// Evidence, after the message came.
+    pub evidence_ms: u64,
+    /// Leaves about acts of people.
+    pub audit_ms: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        let (bodies, envelopes, evidence, audit) = crate::limits::RETENTION_DAYS;
+        let ms = |days: u64| days * crate::limits::DAY_MS;
+        Retention { bodies_ms: ms(bodies), envelopes_ms: ms(envelopes), evidence_ms: ms(evidence), audit_ms: ms(audit) }
+    }
+}
+
 /// A queue row that somebody must look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueRow {
+    /// With the message's place, where the next look goes on.
+    pub lane_id: i64,
     pub lane: LaneName,
     pub seq: Seq,
     pub notices: u32,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{DueRow, Error, Head, Key, LaneName, LaneState, QueueRow, RouteVersion, Seq, SignedNote, Stored};
+use super::{DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, SignedNote, Stored};
 use crate::evidence::State;
 use crate::id::MessageId;
 use crate::message::{Address, Attached, Digest};
@@ -175,23 +175,59 @@ impl Snapshot<'_> {
         Ok(statement.query_map(params![lane, first, count as u64], row)?.collect::<Result<_, _>>()?)
     }
 
-    /// At most `count` queue rows whose moment has come, and the earliest moment of all others.
-    pub fn due(&self, now: Time, count: usize) -> Result<(Vec<DueRow>, Option<Time>), Error> {
+    /// At most `count` queue rows whose moment has come, after a lane and place, and the earliest moment of all others.
+    pub fn due(
+        &self,
+        now: Time,
+        after: Option<(i64, Seq)>,
+        count: usize,
+    ) -> Result<(Vec<DueRow>, Option<Time>), Error> {
+        let (lane, seq) = after.unwrap_or((-1, 0));
         let mut statement = self.sql.prepare_cached(
-            "SELECT l.name, q.seq, q.notices, m.stored_at, m.expires_at FROM queue q JOIN lane l ON l.id = q.lane \
-             JOIN message m USING (seq) WHERE q.due_at <= ? LIMIT ?",
+            "SELECT q.lane, l.name, q.seq, q.notices, m.stored_at, m.expires_at FROM queue q \
+             JOIN lane l ON l.id = q.lane JOIN message m USING (seq) \
+             WHERE q.due_at <= ?1 AND (q.lane, q.seq) > (?2, ?3) ORDER BY q.lane, q.seq LIMIT ?4",
         )?;
         let row = |row: &Row<'_>| {
-            let times = (Time::from_ms(row.get(3)?), Time::from_ms(row.get(4)?));
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, times))
+            let times = (Time::from_ms(row.get(4)?), Time::from_ms(row.get(5)?));
+            Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, times))
         };
-        let rows = statement.query_map(params![now.ms(), count as u64], row)?.collect::<Result<Vec<_>, _>>()?;
-        let parsed = rows.into_iter().map(|(lane, seq, notices, (stored_at, expires_at))| {
-            Ok(DueRow { lane: lane.parse()?, seq, notices, stored_at, expires_at })
+        let rows = statement.query_map(params![now.ms(), lane, seq, count as u64], row)?;
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let parsed = rows.into_iter().map(|(lane_id, lane, seq, notices, (stored_at, expires_at))| {
+            Ok(DueRow { lane_id, lane: lane.parse()?, seq, notices, stored_at, expires_at })
         });
         let mut statement = self.sql.prepare_cached("SELECT min(due_at) FROM queue WHERE due_at > ?")?;
         let next: Option<u64> = statement.query_row([now.ms()], |row| row.get(0))?;
         Ok((parsed.collect::<Result<_, Error>>()?, next.map(Time::from_ms)))
+    }
+
+    /// What has been kept long enough, at most `count` of each kind.
+    pub fn forgettable(&self, now: Time, ages: &Retention, count: usize) -> Result<Forgotten, Error> {
+        let seqs = |sql: &str, before: Time| -> Result<Vec<Seq>, Error> {
+            let mut statement = self.sql.prepare_cached(sql)?;
+            let rows = statement.query_map(params![before.ms(), count as u64], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        };
+        Ok(Forgotten {
+            bodies: seqs(
+                "SELECT seq FROM message WHERE closed_at <= ? AND body IS NOT NULL LIMIT ?",
+                now.minus_ms(ages.bodies_ms),
+            )?,
+            envelopes: seqs(
+                "SELECT seq FROM message WHERE stored_at <= ? AND header <> x'' AND closed_at IS NOT NULL LIMIT ?",
+                now.minus_ms(ages.envelopes_ms),
+            )?,
+            evidence: seqs(
+                "SELECT seq FROM message WHERE stored_at <= ? AND closed_at IS NOT NULL LIMIT ?",
+                now.minus_ms(ages.evidence_ms),
+            )?,
+            leaves: seqs(
+                "SELECT leaf FROM route_set WHERE at <= ? AND EXISTS (SELECT 1 FROM leaf l WHERE l.idx = leaf \
+                 AND l.bytes IS NOT NULL) LIMIT ?",
+                now.minus_ms(ages.audit_ms),
+            )?,
+        })
     }
 
     /// What a lane must not forget.

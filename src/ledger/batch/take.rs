@@ -60,6 +60,7 @@ impl Batch<'_> {
             (Some(head), _) if head.header_digest == take.header_digest => Ok(Pending::Taken(head.first_leaf)),
             (Some(head), _) => self.refuse(&take, Reason::IdempotencyConflict, Some(head.last.1)),
             (None, _) if self.ground.disk_nearly_full => Ok(Pending::Refused(Reason::StoreFull, None)),
+            (None, Err(Reason::AttachmentMissing)) => Ok(Pending::Refused(Reason::AttachmentMissing, None)),
             (None, Err(reason)) => self.refuse(&take, *reason, None),
             (None, Ok(route)) => {
                 let route = self.beside_its_case(&take.envelope, route.clone())?;
