@@ -177,6 +177,10 @@ pub const RETRY_LATER_MS_MAX: u64 = DAY_MS;
 pub const CREDITS_MAX: u32 = 1_024;
 /// Receiving streams of one system.
 pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
+/// Failures of a partner in a row that open its lane's breaker.
+pub const BREAKER_FAILURES: u32 = 5;
+/// Milliseconds for which a breaker is open at least.
+pub const BREAKER_MS: u64 = 30_000;
 
 // The member directory.
 /// Largest version number of a record or a directory: the whole numbers that JSON carries exactly (RFC 7493 §2.2).

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::lanes::{Queued, Seq};
 use crate::ledger::{Answer, Entry, Ledger, Settle};
+use crate::limits::TIME_MS_MAX;
 use crate::party::Member;
 use crate::receipt::{Checked, Checker, Receipt, ReceiptError};
 use crate::store::{self, LaneName, Readers, Stored};
@@ -37,6 +38,9 @@ impl Ground {
             case: row.order_key.map(Into::into),
             deliveries: row.deliveries,
             parked_until: row.parked_until,
+            expires_at: Time::from_ms(TIME_MS_MAX),
+            doubt: false,
+            alternative: false,
         };
         Ok((rows.into_iter().map(row).collect(), end))
     }

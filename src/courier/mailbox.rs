@@ -10,7 +10,7 @@ use super::ground::Ground;
 use crate::chance;
 use crate::evidence::Code;
 use crate::lanes::{
-    Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome as LaneOutcome, Policy, Queued, Seq, SessionId,
+    Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome as LaneOutcome, Policy, Queued, Rest, Seq, SessionId,
 };
 use crate::ledger::{Fate, Settle};
 use crate::limits::{CREDITS_MAX, RECEIVERS_PER_SYSTEM_MAX};
@@ -116,7 +116,7 @@ pub fn open(ground: Ground, name: Name) -> (Mailbox, Keeper) {
     let keeper = Keeper {
         ground,
         name: LaneName::System(name),
-        lane: Lane::new(Policy::mailbox(), seed),
+        lane: Lane::new(Policy::mailbox(), seed, Rest::default()),
         wake: None,
         sessions: HashMap::new(),
         opened: 0,
@@ -197,7 +197,7 @@ impl Keeper {
                 let session = self.opened;
                 if reply.send(Ok(session)).is_ok() {
                     self.sessions.insert(session, steps);
-                    self.feed(Event::Opened { session });
+                    self.feed(Event::Opened { session, receipts: false });
                 }
             }
             Call::Credits { session, count } => self.feed(Event::Credits { session, count }),
@@ -256,8 +256,8 @@ impl Keeper {
                 tokio::spawn(async move { ground.park(name, seq, deliveries, until).await });
             }
             Effect::Wake { at } => self.wake = Some(at),
-            // A mailbox's owner comes by itself.
-            Effect::Dial => {}
+            // A mailbox's owner comes by itself, and nothing here is due, cancelled or sent home yet.
+            Effect::Dial | Effect::Rest(_) | Effect::Ask { .. } | Effect::Kept { .. } | Effect::Receipts { .. } => {}
         }
         None
     }
@@ -285,6 +285,10 @@ impl Keeper {
         let fate = match fate {
             LaneFate::Taken { .. } | LaneFate::Refused { .. } => self.fates.get(&seq).cloned(),
             LaneFate::Exhausted => Some(Fate::Exhausted),
+            // No deadline, cancel or failover reaches this lane yet.
+            LaneFate::Expired | LaneFate::Found | LaneFate::InDoubt | LaneFate::Cancelled | LaneFate::Diverted => {
+                return tracing::error!(lane = %self.name, seq, ?fate, "a fate that is not written yet");
+            }
         };
         let Some(fate) = fate else { return };
         let (ground, lane) = (self.ground.clone(), self.name.clone());
@@ -363,7 +367,15 @@ mod tests {
         let dead = opened(&mut keeper, 2);
         let (alive, mut given) = opened(&mut keeper, 3);
         drop(dead);
-        let row = |seq| Queued { seq, case: None, deliveries: 0, parked_until: Time::ZERO };
+        let row = |seq| Queued {
+            seq,
+            case: None,
+            deliveries: 0,
+            parked_until: Time::ZERO,
+            expires_at: Time::from_ms(u64::MAX),
+            doubt: false,
+            alternative: false,
+        };
         keeper.feed(Event::Loaded { rows: vec![row(1), row(2), row(3)], end: true });
         for _ in 0..3 {
             let Ok(Step::Deliver { delivery, .. }) = given.try_recv() else { panic!("three deliveries") };

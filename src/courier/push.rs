@@ -11,7 +11,9 @@ use super::ground::Ground;
 use super::session::{InFlight, Load, News, Session};
 use crate::chance;
 use crate::evidence::{Code, Event as EvidenceEvent};
-use crate::lanes::{Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId};
+use crate::lanes::{
+    Answer as Asked, Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Rest, Seq, SessionId,
+};
 use crate::ledger::{Answer, Entry, Fate, Settle};
 use crate::limits::{BACKOFF_MS, PARTNER_BEHIND_MS, RECEIPT_BATCH_MAX, WINDOW};
 use crate::party::Member;
@@ -77,7 +79,7 @@ impl Push {
         let seed = chance::bytes().map(u64::from_be_bytes).unwrap_or_default();
         Push {
             name: LaneName::Gateway(member.clone()),
-            lane: Lane::new(Policy::push(), seed),
+            lane: Lane::new(Policy::push(), seed, Rest::default()),
             wake: None,
             session: None,
             sessions: 0,
@@ -163,6 +165,8 @@ impl Push {
                 tokio::spawn(async move { ground.park(name, seq, deliveries, until).await });
             }
             Effect::Wake { at } => self.wake = Some(at),
+            Effect::Ask { seq } => events.push_back(Event::Asked { seq, answer: Asked::Silent }),
+            Effect::Rest(_) | Effect::Kept { .. } | Effect::Receipts { .. } => {}
         }
     }
 
@@ -187,7 +191,7 @@ impl Push {
                 let id = self.sessions;
                 tracing::info!(partner = %self.member, "connected");
                 self.session = Some(Session::start(id, self.ground.clone(), line, self.news.0.clone()));
-                self.feed(Event::Opened { session: id });
+                self.feed(Event::Opened { session: id, receipts: false });
                 self.feed(Event::Credits { session: id, count: WINDOW as u32 });
                 self.send_home();
             }
@@ -330,6 +334,10 @@ impl Push {
         let fate = match fate {
             LaneFate::Taken { .. } | LaneFate::Refused { .. } => self.fates.get(&seq).cloned(),
             LaneFate::Exhausted => Some(Fate::Exhausted),
+            // No deadline, cancel or failover reaches this lane yet.
+            LaneFate::Expired | LaneFate::Found | LaneFate::InDoubt | LaneFate::Cancelled | LaneFate::Diverted => {
+                return tracing::error!(partner = %self.member, seq, ?fate, "a fate that is not written yet");
+            }
         };
         let Some(fate) = fate else {
             return tracing::error!(partner = %self.member, seq, "a fate came without its cause");
