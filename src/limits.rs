@@ -207,6 +207,10 @@ pub const CREDITS_MAX: u32 = 1_024;
 pub const ORDERS_MAX: usize = 1_024;
 /// Receiving streams of one system.
 pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
+/// Failures of a partner in a row that open its lane's breaker.
+pub const BREAKER_FAILURES: u32 = 5;
+/// Milliseconds for which a breaker is open at least.
+pub const BREAKER_MS: u64 = 30_000;
 
 /// Failures of a partner in a row that open its lane's breaker.
 pub const BREAKER_FAILURES: u32 = 5;
