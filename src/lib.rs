@@ -33,6 +33,7 @@ pub mod seal;
 
 // 3 WORK: the only loops.
 pub mod ledger;
+pub mod noticeboard;
 pub mod intake;
 pub mod courier;
 

@@ -15,7 +15,7 @@ use tonic::transport::Uri;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::courier::{self, Dialer, Ground};
+use crate::courier::{self, Dialer, Follower, Ground};
 use crate::directory::{CrlPolicy, Directory, DirectoryError};
 use crate::grpc::front::Calls;
 use crate::grpc::serve::{Lifetime, Serving, serve};
@@ -24,10 +24,11 @@ use crate::grpc::{Doors, Health, directory::Directory as DirectoryDoor, evidence
 use crate::intake::{Intake, Rules, log_keys};
 use crate::keys::{self, KeyFileError};
 use crate::ledger::{Core, Ledger, StartError};
+use crate::noticeboard::{BoardError, Noticeboard};
 use crate::party::{Member, Party};
 use crate::receipt::Checker;
 use crate::routing::Tables;
-use crate::store::{self, Mark, OpenError};
+use crate::store::{self, Mark, Notes, OpenError};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
 use crate::tls::accept::{Bounds, Counters, Gate};
 use crate::tls::config::{Moment, Own, SharedTrust, client_config, server_config};
@@ -48,6 +49,10 @@ pub enum ServerError {
     OtherAlliance { found: String, configured: String },
     #[error("the directory has no member {0}")]
     NotAMember(Member),
+    #[error("[directory] follow names {0}, which is no member with an address, or this gateway itself")]
+    NoHub(Member),
+    #[error("the kept notes: {0}")]
+    Notes(#[from] BoardError),
     #[error("{}", .0.join("\n"))]
     Trust(Vec<String>),
     #[error("the gateway's certificate and key: {0}")]
@@ -83,7 +88,8 @@ pub struct Gateway {
 struct Standing {
     own: Member,
     directory: Arc<Directory>,
-    note: Arc<ArcSwap<String>>,
+    alliance_key: VerifyingKey,
+    note: String,
     trust: SharedTrust,
     moment: Moment,
 }
@@ -129,7 +135,11 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let exchange =
         Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, stop: stop.clone() };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
-    let directory = DirectoryDoor { note: standing.note.clone() };
+    let board = Arc::new(noticeboard(config, &standing)?);
+    if let Some(follower) = follower(config, &standing, &board, &ground)? {
+        tasks.spawn(follower.follow(stop.clone()));
+    }
+    let directory = DirectoryDoor::new(config.member.clone(), board, stop.clone());
     let (routes, health) = Doors { exchange, evidence, directory }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
@@ -224,7 +234,8 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     Ok(Standing {
         own,
         directory: Arc::new(directory),
-        note: Arc::new(ArcSwap::from_pointee(note)),
+        alliance_key,
+        note,
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         moment: Moment::new(move || clock.now()),
     })
@@ -285,6 +296,27 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
         }
     }
     Err(ServerError::LogKey(standing.own.clone()))
+}
+
+/// The notes that are known here. A hub carries every genuine one; what a city's tables may say is routing's to ask.
+fn noticeboard(config: &Config, standing: &Standing) -> Result<Noticeboard, ServerError> {
+    let notes = Notes::in_folder(&config.data).map_err(BoardError::from)?;
+    let (key, directory) = (standing.alliance_key.clone(), standing.note.clone());
+    Ok(Noticeboard::open(key, directory, notes, Box::new(|_, _| Ok(())))?)
+}
+
+/// What keeps this gateway up with its hub, if it has one.
+fn follower(
+    config: &Config,
+    standing: &Standing,
+    board: &Arc<Noticeboard>,
+    ground: &Ground,
+) -> Result<Option<Follower>, ServerError> {
+    let Some(hub) = &config.follow else { return Ok(None) };
+    let dialer = partners(config, standing)?.into_iter().find(|(member, _)| member == hub).map(|(_, dialer)| dialer);
+    let dialer = dialer.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
+    let (own, clock) = (standing.own.clone(), ground.clock.clone());
+    Ok(Some(Follower { own, hub: hub.clone(), dialer, board: board.clone(), clock }))
 }
 
 /// A dialler for each partner that can be dialled.

@@ -2,12 +2,14 @@
 //! that tells it what to do next. Never decides the order or the pause itself.
 
 mod dial;
+mod follow;
 mod ground;
 mod mailbox;
 mod push;
 mod session;
 
 pub use dial::Dialer;
+pub use follow::Follower;
 pub use ground::Ground;
 pub use mailbox::{Delivery, Mailbox, MailboxError, Outcome, Settlement, Step};
 

@@ -22,9 +22,10 @@ use crate::wire::pb::exchange::exchange_service_server::ExchangeServiceServer;
 use crate::wire::status::{Refused, to_status};
 
 /// Calls that last as long as the caller likes, by path.
-pub const STREAMING: [&str; 3] = [
+pub const STREAMING: [&str; 4] = [
     "/tongban.exchange.v1.ExchangeService/SubmitStream",
     "/tongban.exchange.v1.ExchangeService/Receive",
+    "/tongban.directory.v1.DirectoryService/WatchNotes",
     "/grpc.health.v1.Health/Watch",
 ];
 

@@ -5,6 +5,7 @@
 
 mod open;
 mod mark;
+mod notes;
 mod read;
 mod write;
 
@@ -18,6 +19,7 @@ use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
 pub use mark::{Mark, MarkError};
+pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
 pub use read::{Readers, Snapshot};
 pub use write::Writer;
