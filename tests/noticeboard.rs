@@ -161,7 +161,7 @@ fn a_table_that_clashes_waits_and_the_last_good_one_stays() {
     let clash = table("440600", 2, "a");
     let Offered::HeldBack(why) = board.offer(&clash).unwrap() else { panic!("held back") };
     assert!(why.contains("450200 row 1") && why.contains("440600 row 1"), "both rows are named: {why}");
-    let place = (Kind::RoutingTable, clash.owner.clone());
+    let place = (Kind::RoutingTable, clash.owner);
     assert_eq!(board.note(&place).unwrap().version, 1);
     assert_eq!(board.held_back(), [(place.clone(), why)]);
     assert!(!folder.join("notes/routing-table.440600.2.note").exists());
