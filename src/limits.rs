@@ -207,10 +207,6 @@ pub const CREDITS_MAX: u32 = 1_024;
 pub const ORDERS_MAX: usize = 1_024;
 /// Receiving streams of one system.
 pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
-/// Failures of a partner in a row that open its lane's breaker.
-pub const BREAKER_FAILURES: u32 = 5;
-/// Milliseconds for which a breaker is open at least.
-pub const BREAKER_MS: u64 = 30_000;
 
 /// Failures of a partner in a row that open its lane's breaker.
 pub const BREAKER_FAILURES: u32 = 5;
@@ -291,6 +287,18 @@ pub const NOT_PERMITTED_NOW_MS: u64 = 60_000;
 pub const PARTNER_BEHIND_MS: u64 = 60_000;
 /// Rows of one lane that wait for a retry and are held beside the loaded ones.
 pub const LANE_PARKED_MAX: usize = 8 * LANE_LOADED_MAX;
+
+// Notes that are carried.
+/// Bytes of text in one piece of a note.
+pub const NOTE_PIECE_BYTES_MAX: usize = 32 << 10;
+/// Readers that watch the notes at once.
+pub const NOTE_READERS_MAX: usize = 1_024;
+/// Pieces that wait for one reader.
+pub const NOTE_PIECES_WAITING_MAX: usize = 4;
+/// Milliseconds without word from the hub after which what is known counts as stale: one hour. It holds all the same.
+pub const NOTES_STALE_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds of the shortest and the longest pause before the hub is dialled again.
+pub const FOLLOW_PAUSE_MS: RangeInclusive<u64> = 1_000..=60_000;
 
 // Sealing.
 /// Bytes of plaintext in each chunk of a sealed attachment but the last: 256 KiB.

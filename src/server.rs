@@ -15,7 +15,7 @@ use tonic::transport::Uri;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::courier::{Desk, Dialer, Ground, Partner, Post, Pull};
+use crate::courier::{Desk, Dialer, Follower, Ground, Partner, Post, Pull};
 use crate::blobs::Blobs;
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
@@ -26,11 +26,12 @@ use crate::intake::{Intake, Rules, log_keys};
 use crate::janitor;
 use crate::keys::{self, KeyFileError};
 use crate::ledger::{Core, Ledger, StartError};
+use crate::noticeboard::{BoardError, Noticeboard};
 use crate::party::{Member, Party};
 use crate::receipt::Checker;
 use crate::routing::{Index, Issued, Objection, Tables, Ways};
 use crate::seal::OpeningKey;
-use crate::store::{self, Mark, OpenError, Readers, Retention};
+use crate::store::{self, Mark, Notes, OpenError, Readers, Retention};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
 use crate::tls::accept::{Bounds, Counters, Gate};
 use crate::tls::config::{Moment, Own, SharedTrust, client_config, server_config};
@@ -61,6 +62,10 @@ pub enum ServerError {
     Store(#[from] OpenError),
     #[error("the ledger does not start: {0}")]
     Ledger(#[from] StartError),
+    #[error("[directory] follow names {0}, which is no member with an address, or this gateway itself")]
+    NoHub(Member),
+    #[error("the kept notes: {0}")]
+    Notes(#[from] BoardError),
     #[error("the attachments: {0}")]
     Blobs(std::io::Error),
     #[error("the routing tables: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -92,7 +97,7 @@ pub struct Gateway {
 struct Standing {
     own: Member,
     directory: Arc<Directory>,
-    note: Arc<ArcSwap<String>>,
+    board: Arc<Noticeboard>,
     trust: SharedTrust,
     moment: Moment,
 }
@@ -156,7 +161,11 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let exchange =
         Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, attachments, stop: stop.clone() };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
-    let directory = DirectoryDoor { note: standing.note.clone() };
+    if let Some(follower) = follower(config, &standing, &ground)? {
+        let stop = stop.clone();
+        tasks.spawn(async move { follower.follow(stop).await });
+    }
+    let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
     let (routes, health) = Doors { exchange, evidence, directory }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
@@ -238,8 +247,11 @@ async fn await_thread(thread: std::thread::JoinHandle<()>) {
 fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     let alliance_key = keys::read_text(&config.alliance_key)?;
     let alliance_key = VerifyingKey::parse(alliance_key.trim_end()).map_err(ServerError::AllianceKey)?;
-    let note = keys::read_text(&config.directory)?;
-    let directory = Directory::open(&note, &alliance_key)?;
+    let notes = Notes::in_folder(&config.data).map_err(BoardError::from)?;
+    // A hub carries every genuine note; what a city's tables may say is routing's to ask.
+    let board =
+        Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, Box::new(|_, _| Ok(())))?;
+    let directory = board.directory();
     if *directory.alliance() != config.alliance {
         let (found, configured) = (directory.alliance().as_str().to_owned(), config.alliance.as_str().to_owned());
         return Err(ServerError::OtherAlliance { found, configured });
@@ -254,7 +266,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     Ok(Standing {
         own,
         directory: Arc::new(directory),
-        note: Arc::new(ArcSwap::from_pointee(note)),
+        board: Arc::new(board),
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         moment: Moment::new(move || clock.now()),
     })
@@ -362,6 +374,16 @@ fn fetch(
         tasks.spawn(pull.run(stop.clone()));
     }
     Ok(())
+}
+
+/// What keeps this gateway up with its hub, if it has one.
+fn follower(config: &Config, standing: &Standing, ground: &Ground) -> Result<Option<Follower>, ServerError> {
+    let Some(hub) = &config.follow else { return Ok(None) };
+    let partner = partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
+    let partner = partner.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
+    let dialer = diallers(config, standing)?(&partner);
+    let (own, clock) = (standing.own.clone(), ground.clock.clone());
+    Ok(Some(Follower { own, hub: hub.clone(), dialer, board: standing.board.clone(), clock }))
 }
 
 /// The keys that open what was sealed for us, newest first.

@@ -150,7 +150,6 @@ impl<'a> Batch<'a> {
             }
             Entry::Notice(notice) => self.notice(notice),
             Entry::Routes(change) => self.routes(*change),
-            Entry::Note(note) => self.note(note),
             Entry::Seal { message, forms } => {
                 self.commit.sealed.extend(forms.into_iter().map(|(place, form)| (message, place, form)));
                 Ok(Pending::Other(Answer::Done))

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, SignedNote, Stored};
+use super::{DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, Stored};
 use crate::evidence::State;
 use crate::id::MessageId;
 use crate::message::{Address, Attached, Digest};
@@ -294,17 +294,6 @@ impl Snapshot<'_> {
             Ok(RouteVersion { version: row.get(0)?, at, actor: row.get(2)?, action: row.get(3)? })
         };
         Ok(statement.query_map([count as u64], row)?.collect::<Result<_, _>>()?)
-    }
-
-    /// The kept notes, of one kind or of all.
-    pub fn notes(&self, kind: Option<&str>) -> Result<Vec<SignedNote>, Error> {
-        let mut statement = self.sql.prepare_cached(
-            "SELECT kind, owner, version, text FROM note WHERE ?1 IS NULL OR kind = ?1 ORDER BY kind, owner",
-        )?;
-        let row = |row: &Row<'_>| {
-            Ok(SignedNote { kind: row.get(0)?, owner: row.get(1)?, version: row.get(2)?, text: row.get(3)? })
-        };
-        Ok(statement.query_map([kind], row)?.collect::<Result<_, _>>()?)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::read::{self, lane_id};
 use super::{Commit, Error, Forgotten, Head, Key, LaneName, LaneState, Link, NewMessage, Seq};
@@ -103,12 +103,6 @@ impl Writer {
     /// The newest version of the routing tables; 0 when none was published.
     pub fn routes_version(&self) -> Result<u64, Error> {
         Ok(self.connection.query_row("SELECT coalesce(max(version), 0) FROM route_set", [], |r| r.get(0))?)
-    }
-
-    /// The version of a kept note.
-    pub fn note_version(&self, kind: &str, owner: &str) -> Result<Option<u64>, Error> {
-        let mut statement = self.connection.prepare_cached("SELECT version FROM note WHERE kind = ? AND owner = ?")?;
-        Ok(statement.query_row([kind, owner], |r| r.get(0)).optional()?)
     }
 
     /// Bytes that the store's disk has left for us.
@@ -397,11 +391,6 @@ fn write_shared(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
         for (owner, text) in &routes.tables {
             insert.execute(params![owner.as_str(), routes.version, text])?;
         }
-    }
-    let mut insert =
-        sql.prepare_cached("INSERT OR REPLACE INTO note (kind, owner, version, text) VALUES (?, ?, ?, ?)")?;
-    for note in &commit.notes {
-        insert.execute(params![note.kind, note.owner, note.version, note.text])?;
     }
     Ok(())
 }
