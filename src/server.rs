@@ -13,10 +13,10 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Uri;
 
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::{Desk, Dialer, Follower, Ground, Partner, Post, Pull};
-use crate::blobs::Blobs;
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
 use crate::grpc::serve::{Lifetime, Serving, serve};
@@ -158,8 +158,14 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     fetch(config, &standing, &intake, &stop, &tasks)?;
     tasks.spawn(janitor::run(ground.clone(), stop.clone()));
     let (mailboxes, attachments) = (post.mailboxes(), Attachments::new(ground.blobs.clone()));
-    let exchange =
-        Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, attachments, stop: stop.clone() };
+    let exchange = Exchange {
+        own: config.member.clone(),
+        intake,
+        ground: ground.clone(),
+        mailboxes,
+        attachments,
+        stop: stop.clone(),
+    };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
     if let Some(follower) = follower(config, &standing, &ground)? {
         let stop = stop.clone();
@@ -249,8 +255,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     let alliance_key = VerifyingKey::parse(alliance_key.trim_end()).map_err(ServerError::AllianceKey)?;
     let notes = Notes::in_folder(&config.data).map_err(BoardError::from)?;
     // A hub carries every genuine note; what a city's tables may say is routing's to ask.
-    let board =
-        Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, Box::new(|_, _| Ok(())))?;
+    let board = Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, Box::new(|_, _| Ok(())))?;
     let directory = board.directory();
     if *directory.alliance() != config.alliance {
         let (found, configured) = (directory.alliance().as_str().to_owned(), config.alliance.as_str().to_owned());
@@ -330,7 +335,10 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
 }
 
 /// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
-fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner) -> Dialer + Send + Sync>, ServerError> {
+fn diallers(
+    config: &Config,
+    standing: &Standing,
+) -> Result<Box<dyn Fn(&Partner) -> Dialer + Send + Sync>, ServerError> {
     let (chain, key) = (keys::read_certificates(&config.certificate)?, keys::read_private_key(&config.key)?);
     let (alliance, trust, moment) = (config.alliance.clone(), standing.trust.clone(), standing.moment.clone());
     let tls = move |member: &Member| {
@@ -350,7 +358,8 @@ fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner)
 /// All members but ourselves, as partners.
 fn partners(standing: &Standing) -> Vec<Partner> {
     let others = standing.directory.entries().map(|entry| &entry.record).filter(|record| record.member != standing.own);
-    let partner = |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
+    let partner =
+        |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
     others.map(partner).collect()
 }
 
@@ -379,7 +388,8 @@ fn fetch(
 /// What keeps this gateway up with its hub, if it has one.
 fn follower(config: &Config, standing: &Standing, ground: &Ground) -> Result<Option<Follower>, ServerError> {
     let Some(hub) = &config.follow else { return Ok(None) };
-    let partner = partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
+    let partner =
+        partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
     let partner = partner.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
     let dialer = diallers(config, standing)?(&partner);
     let (own, clock) = (standing.own.clone(), ground.clock.clone());
@@ -393,10 +403,13 @@ fn opening_keys(config: &Config) -> Result<Vec<OpeningKey>, ServerError> {
 }
 
 fn rules(config: &Config, standing: &Standing, readers: &Readers) -> Result<Rules, ServerError> {
-    let (version, texts) = readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
+    let (version, texts) =
+        readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
     let tables = texts.iter().map(|(owner, text)| {
         let issued = Issued::from_json(text);
-        issued.map(|issued| Arc::new(issued.table)).map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
+        issued
+            .map(|issued| Arc::new(issued.table))
+            .map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
     });
     let tables = Tables {
         own: standing.own.clone(),
