@@ -1,6 +1,8 @@
 //! Decides how a gateway comes up and goes down: parse, build, bind, serve, drain. Everything that can be wrong is found
 //! before the first connection is taken.
 
+mod law;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Uri;
 
+use self::law::Law;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -94,6 +97,7 @@ pub struct Gateway {
 }
 
 /// What a gateway is known by and whom it knows.
+#[derive(Clone)]
 struct Standing {
     own: Member,
     directory: Arc<Directory>,
@@ -171,6 +175,15 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
         let stop = stop.clone();
         tasks.spawn(async move { follower.follow(stop).await });
     }
+    let law = Law {
+        config: Arc::new(config.clone()),
+        standing: standing.clone(),
+        rules: ground.rules.clone(),
+        checker: ground.checker.clone(),
+        readers: ground.readers.clone(),
+        post,
+    };
+    tasks.spawn(law.follow(stop.clone()));
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
     let (routes, health) = Doors { exchange, evidence, directory }.open().await;
 
@@ -265,9 +278,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     if directory.member(&own).is_none() {
         return Err(ServerError::NotAMember(own));
     }
-    let members = directory.entries().map(|entry| member_trust(config, entry)).collect::<Result<_, _>>()?;
-    let trust = Trust::build(config.alliance.clone(), members)
-        .map_err(|faults| ServerError::Trust(faults.iter().map(ToString::to_string).collect()))?;
+    let trust = trust_of(config, &directory)?;
     Ok(Standing {
         own,
         directory: Arc::new(directory),
@@ -275,6 +286,13 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         moment: Moment::new(move || clock.now()),
     })
+}
+
+/// Whom the directory's members are trusted to name.
+fn trust_of(config: &Config, directory: &Directory) -> Result<Trust, ServerError> {
+    let members = directory.entries().map(|entry| member_trust(config, entry)).collect::<Result<_, _>>()?;
+    let built = Trust::build(config.alliance.clone(), members);
+    built.map_err(|faults| ServerError::Trust(faults.iter().map(ToString::to_string).collect()))
 }
 
 /// What a member's record and its revocation lists say. A list that is missing stops that member only, at its handshake.
