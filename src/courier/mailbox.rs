@@ -506,3 +506,6 @@ impl Keeper {
         self.beside(async move { Done::Arrived { written: homeward::write_arrival(&ground, lane, leaves).await } });
     }
 }
+
+#[cfg(test)]
+mod tests;
