@@ -189,7 +189,7 @@ impl World {
         match fate {
             Fate::Expired if self.policy.at_deadline == AtDeadline::Expire => {}
             Fate::Expired | Fate::Cancelled | Fate::Diverted => {
-                assert!(!theirs, "{seq} ends as {fate:?} and they have it")
+                assert!(!theirs, "{seq} ends as {fate:?} and they have it");
             }
             Fate::Taken { .. } | Fate::Found => assert!(theirs, "{seq} ends as {fate:?} and they do not have it"),
             Fate::Refused { .. } | Fate::Exhausted | Fate::InDoubt => {}

@@ -435,8 +435,10 @@ fn the_leaves_of_a_message_are_a_chain_however_commits_fall() {
         assert_eq!([1, 2, 3].map(|seq| bench.state(seq)), [State::Confirmed, State::Confirmed, State::Rejected]);
         // What we say of the partner's message travels home, what it said of ours does not come back.
         let outbox = bench.readers.look(|look| look.outbox(&line(), None, 99)).unwrap();
-        let travelling: Vec<_> =
-            outbox.iter().map(|(leaf, _)| says(&bench.readers.look(|look| look.receipt(*leaf)).unwrap()).event).collect();
+        let travelling: Vec<_> = outbox
+            .iter()
+            .map(|(leaf, _)| says(&bench.readers.look(|look| look.receipt(*leaf)).unwrap()).event)
+            .collect();
         assert_eq!(travelling, [Event::Consigned, Event::HandoverFailed], "{size} in a commit");
     }
 }
@@ -504,11 +506,7 @@ fn a_commit_without_a_leaf_signs_nothing() {
         sql.query_row("SELECT count(*) FROM checkpoint", [], |row| row.get(0)).unwrap()
     };
     assert_eq!(count(&bench), 1);
-    bench.apply(vec![
-        settle(line(), 1, HANDED_OVER),
-        witness(vec![]),
-        Entry::Sent { lane: line(), leaves: vec![7] },
-    ]);
+    bench.apply(vec![settle(line(), 1, HANDED_OVER), witness(vec![]), Entry::Sent { lane: line(), leaves: vec![7] }]);
     bench.apply(vec![]);
     assert_eq!((count(&bench), bench.size()), (1, 2));
 }

@@ -11,8 +11,8 @@ use tongban::message::{Address, Digest};
 use tongban::party::Member;
 use tongban::receipt::Receipt;
 use tongban::store::{
-    self, Commit, Error, Head, Key, LaneName, NewLeaf, NewMessage, NewReceived, Outgoing, QueueRow, Readers, Seq, Snapshot,
-    Synchronous, Writer,
+    self, Commit, Error, Head, Key, LaneName, NewLeaf, NewMessage, NewReceived, Outgoing, QueueRow, Readers, Seq,
+    Snapshot, Synchronous, Writer,
 };
 use tongban::time::Time;
 use tongban::tlog::checkpoint::Checkpoint;
@@ -127,8 +127,7 @@ impl Scene {
     fn seen(&self) -> String {
         let lanes = self.look(|look| look.busy_lanes());
         let queues: Vec<_> = lanes.iter().map(|lane| (lane, self.look(|look| look.queue(lane, 0, 1_000)))).collect();
-        let outboxes: Vec<_> =
-            [gateway(), third()].map(|lane| self.look(|look| look.outbox(&lane, None, 99))).into();
+        let outboxes: Vec<_> = [gateway(), third()].map(|lane| self.look(|look| look.outbox(&lane, None, 99))).into();
         let messages: Vec<_> = (0..20).map(|seq| self.look(|look| look.message(seq))).collect();
         let evidence: Vec<_> = (0..20).map(|seq| self.look(|look| look.evidence(seq))).collect();
         format!("{queues:?} {outboxes:?} {messages:?} {evidence:?} {:?}", self.writer.tree().unwrap())

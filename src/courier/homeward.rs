@@ -37,11 +37,14 @@ enum Stage {
     },
 }
 
+/// Receipts, with the free text beside each.
+pub type Told = Vec<(Receipt, Option<String>)>;
+
 /// A batch: the places of the leaves, and the receipts with the text beside each.
 #[derive(Debug)]
 pub struct Batch {
     pub leaves: Vec<u64>,
-    pub receipts: Vec<(Receipt, Option<String>)>,
+    pub receipts: Told,
 }
 
 impl Homeward {
@@ -93,7 +96,7 @@ impl Homeward {
     }
 
     /// Takes the batch that waits, under a name of its own.
-    pub fn send(&mut self) -> Option<(String, Vec<(Receipt, Option<String>)>)> {
+    pub fn send(&mut self) -> Option<(String, Told)> {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Ready(batch) => {
                 self.batches += 1;
