@@ -1,6 +1,8 @@
 //! Decides whether a message is taken into custody: who speaks, for whom, with which proof, and where it would go. Asks
 //! the pure rules, hands the verdict to the ledger, and answers with a receipt or a typed refusal.
 
+pub mod attachments;
+
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -12,8 +14,8 @@ use crate::directory::book::Directory;
 use crate::evidence::{Event, Evidence};
 use crate::ledger::{Answer, Entry, Ledger, Route, Take, Trouble};
 use crate::limits::TIME_TO_LIVE_MS;
-use crate::message::{Digest, Envelope};
-use crate::party::{Member, Party, Role};
+use crate::message::{Digest, Envelope, ItemCode};
+use crate::party::{Division, Member, Party, Role};
 use crate::reason::Reason;
 use crate::receipt::{Checked, Checker, LogKey, Receipt};
 use crate::routing::{Destination, Entered, Tables};
@@ -49,6 +51,11 @@ pub fn log_keys(directory: &Directory) -> Vec<LogKey> {
 impl Intake {
     pub fn new(rules: Arc<ArcSwap<Rules>>, checker: Arc<Mutex<Checker>>, ledger: Ledger, clock: Clock) -> Intake {
         Intake { rules, checker, ledger, clock, rejections: DashMap::new() }
+    }
+
+    /// Whether the grants in force let `party` exchange `item` with the city `other`.
+    pub fn allows(&self, party: &Party, item: &ItemCode, other: Option<&Division>) -> bool {
+        self.rules.load().grants.allow(party, item, other)
     }
 
     /// Takes a message into custody. On return it is durable, and the receipt says so; or it is refused and nothing of

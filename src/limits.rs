@@ -262,3 +262,7 @@ pub const ATTACHMENT_SYNC_BYTES: u64 = 8 << 20;
 pub const STAGED_MS: u64 = DAY_MS;
 /// Milliseconds after which a blob that nothing refers to may go.
 pub const BLOB_GRACE_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds that an attachment's stream may go without a step, in either direction.
+pub const ATTACHMENT_IDLE_MS: u64 = 60_000;
+/// Downloads that one identity may have open at once.
+pub const DOWNLOADS_OPEN_MAX: usize = 16;

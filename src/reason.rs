@@ -149,6 +149,24 @@ catalogue! {
     DeliveriesExhausted, "DELIVERIES_EXHAUSTED", FailedPrecondition, Never,
         "the message was delivered as often as allowed without an outcome", "投递次数已达上限仍无结果",
         "the recipient's operators must look at the dead letter", "接收方运维人员须处理该死信";
+    AttachmentNotFound, "ATTACHMENT_NOT_FOUND", NotFound, Never,
+        "there is no such attachment for this identity", "该身份名下没有此附件",
+        "check the message, the digest and the offset", "核对消息、摘要与起始位置";
+    AttachmentMissing, "ATTACHMENT_MISSING", FailedPrecondition, Later,
+        "the message refers to an attachment that this identity has not uploaded whole", "消息引用的附件尚未由该身份完整上传",
+        "upload it with the part's size and salt, then submit the same message again", "按该部分的大小与盐值上传后重新提交同一消息";
+    AttachmentTooLarge, "ATTACHMENT_TOO_LARGE", ResourceExhausted, Never,
+        "the attachment is larger than the limit", "附件超过大小上限",
+        "send at most 4 GiB in one attachment", "单个附件不超过 4 GiB";
+    DigestMismatch, "DIGEST_MISMATCH", InvalidArgument, Never,
+        "the uploaded bytes do not have the announced digest; they were thrown away", "上传内容与声明的摘要不符，已丢弃",
+        "compute the digest anew and upload from the start", "重新计算摘要并从头上传";
+    UploadSuperseded, "UPLOAD_SUPERSEDED", FailedPrecondition, Never,
+        "another call goes on with this upload", "该上传已由另一调用接续",
+        "use one call at a time for one attachment", "同一附件同时只用一个调用上传";
+    UploadsTooMany, "UPLOADS_TOO_MANY", ResourceExhausted, Later,
+        "this identity has as many uploads as it may have", "该身份的上传数量已达上限",
+        "submit the messages of what was uploaded, or retry later", "请先提交已上传附件的消息，或稍后重试";
     Internal, "INTERNAL", Internal, Later,
         "the gateway met a fault of its own", "网关内部错误",
         "retry with the same message id and tell the operators", "以相同消息编号重试，并告知运维人员";

@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Uri;
 
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::{self, Dialer, Ground};
 use crate::directory::{CrlPolicy, Directory, DirectoryError};
+use crate::grpc::attachments::Attachments;
 use crate::grpc::front::Calls;
 use crate::grpc::serve::{Lifetime, Serving, serve};
 use crate::grpc::{self, exchange::Exchange};
@@ -56,6 +58,8 @@ pub enum ServerError {
     LogKey(Member),
     #[error(transparent)]
     Store(#[from] OpenError),
+    #[error("the attachment store: {0}")]
+    Attachments(std::io::Error),
     #[error("the ledger does not start: {0}")]
     Ledger(#[from] StartError),
     #[error("{address}: {source}")]
@@ -108,6 +112,7 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     check_own_certificate(config, &standing, &own_party)?;
 
     let (writer, readers) = store::open(&config.data, config.synchronous)?;
+    let blobs = Blobs::open(config.data.join("attachments")).map_err(ServerError::Attachments)?;
     let core = Core::open(writer, Mark::in_folder(&config.data), log_key(config, &standing)?, standing.own.clone())?;
     let (ledger, ledger_thread) = Ledger::start(core, clock.clone()).map_err(ServerError::Thread)?;
     let checker = Arc::new(Mutex::new(Checker::new(log_keys(&standing.directory))));
@@ -126,8 +131,14 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let mailboxes = Arc::new(courier::start(&ground, partners, systems, &stop, &mut tasks));
     let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing)));
     let intake = Arc::new(Intake::new(rules, ground.checker.clone(), ledger.clone(), clock));
-    let exchange =
-        Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, stop: stop.clone() };
+    let exchange = Exchange {
+        own: config.member.clone(),
+        intake,
+        ground: ground.clone(),
+        mailboxes,
+        attachments: Attachments::new(blobs),
+        stop: stop.clone(),
+    };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
     let directory = DirectoryDoor { note: standing.note.clone() };
     let (routes, health) = Doors { exchange, evidence, directory }.open().await;

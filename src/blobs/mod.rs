@@ -188,6 +188,15 @@ impl Inner {
     }
 }
 
+/// Does what blocks on the disk on a thread of its own: the bridge for those who must not block.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // Nobody aborts it: what it met is met here.
+        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+    }
+}
+
 fn make(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),

@@ -77,6 +77,7 @@ impl From<ServerError> for Failure {
             }
             ServerError::Ledger(_) => (Exit::Data, "日志与检查点不符，拒绝签名"),
             ServerError::Bind { .. } => (Exit::Unavailable, "地址无法监听"),
+            ServerError::Attachments(_) => (Exit::Io, "附件存储无法打开"),
             ServerError::Thread(_) => (Exit::Io, "线程无法启动"),
             ServerError::StoreFailed(_) => (Exit::Io, "存储在服务中出错，须重新启动"),
             ServerError::AllianceKey(_)

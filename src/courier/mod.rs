@@ -1,6 +1,7 @@
 //! Decides who carries what: one task for each partner that is dialled and one for each mailbox, each with the pure lane
 //! that tells it what to do next. Never decides the order or the pause itself.
 
+pub mod attachments;
 mod dial;
 mod ground;
 mod mailbox;

@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::attachments::Attachments;
 use super::{peer, receive, view};
 use crate::courier::{Ground, Mailboxes};
 use crate::evidence::Evidence;
@@ -37,6 +38,7 @@ pub struct Exchange {
     pub intake: Arc<Intake>,
     pub ground: Ground,
     pub mailboxes: Arc<Mailboxes>,
+    pub attachments: Attachments,
     pub stop: CancellationToken,
 }
 
@@ -113,16 +115,20 @@ impl ExchangeService for Exchange {
 
     async fn upload_attachment(
         &self,
-        _: Request<Streaming<pb::UploadAttachmentRequest>>,
+        request: Request<Streaming<pb::UploadAttachmentRequest>>,
     ) -> Result<Response<Self::UploadAttachmentStream>, Status> {
-        Err(Status::unimplemented(""))
+        let peer = peer(&request)?;
+        let answers = self.attachments.upload(&peer.party, &self.own, request.into_inner(), self.stop.clone());
+        Ok(Response::new(Box::pin(answers.map_err(|refused| to_status(&refused))?)))
     }
 
     async fn download_attachment(
         &self,
-        _: Request<pb::DownloadAttachmentRequest>,
+        request: Request<pb::DownloadAttachmentRequest>,
     ) -> Result<Response<Self::DownloadAttachmentStream>, Status> {
-        Err(Status::unimplemented(""))
+        let peer = peer(&request)?;
+        let pieces = self.attachments.download(self, &peer.party, request.into_inner()).await;
+        Ok(Response::new(Box::pin(pieces.map_err(|refused| to_status(&refused))?)))
     }
 
     async fn get_message(

@@ -1,5 +1,6 @@
 //! Decides what a caller may reach over gRPC and in which shape. Never does the work itself: it hands over and waits.
 
+pub mod attachments;
 pub mod directory;
 pub mod evidence;
 pub mod exchange;
@@ -22,9 +23,11 @@ use crate::wire::pb::exchange::exchange_service_server::ExchangeServiceServer;
 use crate::wire::status::{Refused, to_status};
 
 /// Calls that last as long as the caller likes, by path.
-pub const STREAMING: [&str; 3] = [
+pub const STREAMING: [&str; 5] = [
     "/tongban.exchange.v1.ExchangeService/SubmitStream",
     "/tongban.exchange.v1.ExchangeService/Receive",
+    "/tongban.exchange.v1.ExchangeService/UploadAttachment",
+    "/tongban.exchange.v1.ExchangeService/DownloadAttachment",
     "/grpc.health.v1.Health/Watch",
 ];
 

@@ -251,7 +251,8 @@ fn sealed(faults: &mut Faults, wire: pb::SealedParts) -> Option<Sealed> {
     })
 }
 
-fn digest(faults: &mut Faults, field: &str, wire: Option<pb::Digest>) -> Option<Digest> {
+/// Reads an obligatory digest.
+pub fn digest(faults: &mut Faults, field: &str, wire: Option<pb::Digest>) -> Option<Digest> {
     let Some(wire) = wire else {
         faults.add(field, "is obligatory");
         return None;
