@@ -104,6 +104,9 @@ catalogue! {
     NoRoute, "NO_ROUTE", FailedPrecondition, Never,
         "the recipient city is not a member that this gateway can reach", "接收城市不是本网关可到达的成员",
         "check the division code and the directory", "核对区划代码与成员目录";
+    RouteRefused, "ROUTE_REFUSED", FailedPrecondition, Never,
+        "the recipient's routing table refuses this item", "接收方的路由表拒收该事项",
+        "see the owner's code beside the reason; `tongban route explain` names the row", "参见原因旁的代码，`tongban route explain` 会指出具体条目";
     NoSuchSystem, "NO_SUCH_SYSTEM", FailedPrecondition, Never,
         "the recipient city has no system of this name", "接收城市没有该名称的系统",
         "check to.system, or leave it open", "核对 to.system，或留空由对方分派";
@@ -137,6 +140,36 @@ catalogue! {
     StoreUnavailable, "STORE_UNAVAILABLE", Unavailable, Later,
         "the gateway cannot write its store", "网关无法写入存储",
         "retry later with the same message id", "稍后以相同消息编号重试";
+    LaneFull, "LANE_FULL", ResourceExhausted, Later,
+        "as many messages wait for this recipient as may", "发往该接收方的待投递消息已达上限",
+        "wait as RetryInfo says and send the same request again", "按 RetryInfo 等待后重发同一请求";
+    TooManyWaiters, "TOO_MANY_WAITERS", ResourceExhausted, Later,
+        "as many calls of this identity wait as may", "该身份等待中的调用已达上限",
+        "let some of them end, or look at the message later", "等待部分调用结束，或稍后查询消息";
+    AlreadyTaken, "ALREADY_TAKEN", FailedPrecondition, Never,
+        "the message cannot be withdrawn: the next hop has it, or it has ended", "消息已由下一方接管或已终结，无法撤回",
+        "ask for the message to see where it stands", "查询该消息以了解其状态";
+    CancelInDoubt, "CANCEL_IN_DOUBT", Unavailable, Later,
+        "the next hop may have the message and does not answer", "下一方可能已接管该消息但未应答",
+        "try again when the partner answers", "待对方恢复应答后重试";
+    PartnerSilent, "PARTNER_SILENT", Unavailable, Never,
+        "the next hop did not answer until the deadline", "下一方在截止时间前未应答",
+        "submit as a new message, or redrive the dead letter", "以新消息重新提交，或重投该死信";
+    InDoubt, "IN_DOUBT", Unavailable, Never,
+        "an attempt may have arrived without an answer", "某次投递可能已到达但未收到应答",
+        "ask the recipient before sending the same again", "重新发送前请先向接收方核实";
+    RelayLoop, "RELAY_LOOP", FailedPrecondition, Never,
+        "the message has passed this hub already, or too many hubs", "消息已经过本枢纽，或经过的枢纽过多",
+        "check the relays in the member records", "核对成员记录中的中继设置";
+    RelayNotAllowed, "RELAY_NOT_ALLOWED", PermissionDenied, Never,
+        "the sending city's member record does not let this member relay", "发送城市的成员记录未授权该成员中继",
+        "list the hub as a relay in both cities' member records", "在双方城市的成员记录中登记该枢纽为中继";
+    UnsealedRelay, "UNSEALED_RELAY", FailedPrecondition, Never,
+        "an unsealed body may not pass a hub unless both cities' records allow it", "未加密的内容不得经枢纽转发，除非双方成员记录均允许",
+        "seal the message for the recipient's gateway", "由始发网关为接收网关加密后再转发";
+    SealInvalid, "SEAL_INVALID", InvalidArgument, Never,
+        "the sealed content does not open, or is not what its digests say", "密封内容无法开启，或与其摘要不符",
+        "see the detail for the part that fails", "详情中注明了不通过的部分";
     ShuttingDown, "SHUTTING_DOWN", Unavailable, Later,
         "the gateway is stopping", "网关正在停止",
         "retry with the same message id", "以相同消息编号重试";

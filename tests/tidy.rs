@@ -8,9 +8,9 @@ use std::process::Command;
 
 /// The floors, lowest first: a module uses what stands on its own floor or below.
 const FLOORS: [&[&str]; 6] = [
-    &["limits", "party", "reason", "time", "id", "message", "evidence"],
+    &["limits", "party", "reason", "time", "id", "message", "evidence", "audit"],
     &["tlog", "receipt", "directory", "routing", "lanes", "admission"],
-    &["clock", "chance", "keys", "store", "wire", "tls", "blobs"],
+    &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
     &["ledger", "intake", "courier", "janitor", "checks"],
     &["grpc", "telemetry"],
     &["config", "server", "demo", "cli", "lib", "main"],

@@ -35,7 +35,7 @@ pub use staging::{Upload, UploadError};
 pub use sweep::{SweepError, Swept};
 
 use crate::limits::{
-    ATTACHMENT_BYTES_MAX, DISK_RESERVE_BYTES, SALT_BYTES, SEALED_ATTACHMENT_BYTES_MAX, STAGED_BYTES_MAX, STAGED_MAX,
+    ATTACHMENT_BYTES_MAX, UPLOAD_RESERVE_BYTES, SALT_BYTES, SEALED_ATTACHMENT_BYTES_MAX, STAGED_BYTES_MAX, STAGED_MAX,
     UPLOADS_OPEN_MAX,
 };
 use crate::message::Digest;
@@ -63,7 +63,7 @@ impl Default for Bounds {
             staged_bytes_max: STAGED_BYTES_MAX,
             staged_max: STAGED_MAX,
             open_max: UPLOADS_OPEN_MAX,
-            reserve_bytes: DISK_RESERVE_BYTES,
+            reserve_bytes: UPLOAD_RESERVE_BYTES,
         }
     }
 }

@@ -77,9 +77,11 @@ impl From<ServerError> for Failure {
             }
             ServerError::Ledger(_) => (Exit::Data, "日志与检查点不符，拒绝签名"),
             ServerError::Bind { .. } => (Exit::Unavailable, "地址无法监听"),
-            ServerError::Attachments(_) => (Exit::Io, "附件存储无法打开"),
+            ServerError::Blobs(_) => (Exit::Io, "附件存储无法打开"),
+            ServerError::Table { .. } => (Exit::Data, "存储中的路由表不可读"),
             ServerError::Thread(_) => (Exit::Io, "线程无法启动"),
             ServerError::StoreFailed(_) => (Exit::Io, "存储在服务中出错，须重新启动"),
+            ServerError::Routes(_) => (Exit::Config, "路由表与本机配置不符"),
             ServerError::AllianceKey(_)
             | ServerError::OtherAlliance { .. }
             | ServerError::NotAMember(_)

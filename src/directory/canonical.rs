@@ -18,7 +18,7 @@ pub enum CanonicalError {
 }
 
 /// Reads `text` as a document of `kind`; fields that `T` does not know are let pass.
-pub(super) fn read<T: DeserializeOwned>(text: &str, kind: &'static str) -> Result<T, CanonicalError> {
+pub(crate) fn read<T: DeserializeOwned>(text: &str, kind: &'static str) -> Result<T, CanonicalError> {
     let line = text.strip_suffix('\n').filter(|line| !line.contains('\n')).ok_or(CanonicalError::OneLine)?;
     let value: serde_json::Value = serde_json::from_str(line).map_err(json)?;
     if serde_json_canonicalizer::to_string(&value).map_err(json)? != line {
@@ -32,7 +32,7 @@ pub(super) fn read<T: DeserializeOwned>(text: &str, kind: &'static str) -> Resul
 }
 
 /// Writes a document as it is signed, with its newline.
-pub(super) fn write<T: Serialize>(document: &T) -> Result<String, CanonicalError> {
+pub(crate) fn write<T: Serialize>(document: &T) -> Result<String, CanonicalError> {
     let mut text = serde_json_canonicalizer::to_string(document).map_err(json)?;
     text.push('\n');
     Ok(text)

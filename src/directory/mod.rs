@@ -5,14 +5,19 @@
 //! member's own key, and the *directory*, the list of all records, signed by the alliance. The alliance thus says who is a
 //! member and by which key; only the member says what holds for it.
 
-mod canonical;
+pub(crate) mod canonical;
 
 pub mod book;
+mod generation;
+pub mod notes;
 pub mod record;
+mod sealing;
 
 pub use book::{Directory, DirectoryError, Entry, Update, UpdateError, accepts_update};
 pub use canonical::CanonicalError;
+pub use generation::Generation;
 pub use record::{CrlPolicy, Endpoint, Fault, MemberRecord, RecordError};
+pub use sealing::{SealingKey, SealingKeyId};
 
 use sha2::{Digest, Sha256};
 
@@ -43,6 +48,7 @@ pub fn fingerprint(key: &VerifyingKey) -> String {
     groups.join(" ")
 }
 
-fn dashed(member: &Member) -> String {
+/// A member's name where no slash may stand, in key names, log names and file names: `450200` or `hub-<name>`.
+pub fn dashed(member: &Member) -> String {
     member.to_string().replace('/', "-")
 }

@@ -1,62 +1,43 @@
 //! Decides where a message goes: to one of the city's own systems, or to a member's gateway. Pure: the tables come in,
 //! a destination or a reason goes out. Never looks a member up elsewhere and never sends anything.
 //!
-//! So far the only tables are the member records and the city's own list of systems (version 0): a sender names the
-//! recipient city, and a message that leaves it open matches nothing.
+//! Each partner has a table of its own that says what it takes and by which ways; the own city's table shares items among
+//! the city's systems. A partner without a table takes what is addressed to it, by its member record. All tables together
+//! compile into one [`Index`], replaced whole.
+//!
+//! Precedence, over all rows that cover a message on the day: the longest division (village before town, district, city,
+//! province, `*`), then the item (exact, then the longest prefix, then any), then a row that names the step before one
+//! that does not, then a row that names the mode. What is alike in all four is a clash and refused before it is published.
 
-use std::collections::BTreeSet;
+mod compile;
+mod document;
+mod hash;
+mod index;
+mod notes;
+mod pattern;
+mod plan;
+mod table;
+mod text;
+mod ways;
 
-use crate::message::{Address, Envelope, ItemCode};
+pub use compile::{Objection, Tables};
+pub use document::{Issued, RowFault, TableError};
+pub use index::Index;
+pub use notes::Note;
+pub use pattern::{Day, DayError, DivisionPrefix, DivisionPrefixError, ItemPattern, PatternError};
+pub use plan::{Change, Effect, Plan, Set, plan};
+pub use table::{Candidate, CandidateError, Row, RowKey, Table, Target, Validity, mode_from, mode_text};
+pub use text::Fault;
+pub use ways::{Way, Ways};
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::evidence::Code;
+use crate::message::{Address, ItemCode, Mode, Step};
 use crate::party::{Division, Member, Name};
 use crate::reason::Reason;
-
-/// Which items something takes or may be sent: all of them (`*`), those that begin alike (`1145*`), or exactly one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ItemPattern {
-    Any,
-    Prefix(String),
-    Exact(ItemCode),
-}
-
-/// Text that is no item pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be an item code, the beginning of one followed by '*', or '*'")]
-pub struct PatternError;
-
-impl std::str::FromStr for ItemPattern {
-    type Err = PatternError;
-
-    fn from_str(text: &str) -> Result<ItemPattern, PatternError> {
-        match text.strip_suffix('*') {
-            Some("") => Ok(ItemPattern::Any),
-            Some(prefix) => {
-                prefix.parse::<ItemCode>().map_err(|_| PatternError)?;
-                Ok(ItemPattern::Prefix(prefix.to_owned()))
-            }
-            None => Ok(ItemPattern::Exact(text.parse().map_err(|_| PatternError)?)),
-        }
-    }
-}
-
-impl ItemPattern {
-    /// Whether the pattern covers this item.
-    pub fn covers(&self, item: &ItemCode) -> bool {
-        match self {
-            ItemPattern::Any => true,
-            ItemPattern::Prefix(prefix) => item.as_str().starts_with(prefix),
-            ItemPattern::Exact(exact) => exact == item,
-        }
-    }
-
-    /// How much the pattern says: exact before prefix, the longer prefix before the shorter, any last.
-    fn precision(&self) -> usize {
-        match self {
-            ItemPattern::Any => 0,
-            ItemPattern::Prefix(prefix) => prefix.len(),
-            ItemPattern::Exact(_) => usize::MAX,
-        }
-    }
-}
+use crate::time::Time;
 
 /// One of the city's own systems and the items it takes.
 #[derive(Clone, Debug)]
@@ -65,19 +46,30 @@ pub struct OwnSystem {
     pub items: Vec<ItemPattern>,
 }
 
-/// Everything that routing looks at, replaced whole when it changes.
-#[derive(Clone, Debug)]
-pub struct Tables {
-    pub own: Member,
-    pub systems: Vec<OwnSystem>,
-    /// Cities whose gateways can be reached.
-    pub cities: BTreeSet<Division>,
-    /// Version of the tables; 0 for member records and own systems alone.
-    pub version: u64,
+/// What routing asks of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The recipient, if the sender or the origin has named one.
+    pub to: Option<&'a Address>,
+    pub jurisdiction: Option<&'a Division>,
+    pub item: &'a ItemCode,
+    pub step: Option<&'a Step>,
+    pub mode: Option<Mode>,
+    pub now: Time,
+    pub entered: Entered<'a>,
+}
+
+/// Where the message came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered<'a> {
+    /// From one of our own systems.
+    Here,
+    /// From another member's gateway: at a city it must end here, at a hub it must not go back.
+    Relayed { via: &'a Member },
 }
 
 /// Where a message goes next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
     /// Into the mailbox of one of our own systems.
     System(Name),
@@ -85,119 +77,71 @@ pub enum Destination {
     Gateway(Member),
 }
 
+/// `system window`, `450200` or `hub/main`.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::System(name) => write!(f, "system {}", name.as_str()),
+            Destination::Gateway(member) => member.fmt(f),
+        }
+    }
+}
+
 /// A resolved message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
+    /// The city, and at our own city the system.
     pub recipient: Address,
-    pub destination: Destination,
+    /// Where it may go, best first; never empty.
+    pub lanes: Arc<[Destination]>,
+    /// What said so.
+    pub row: RowRef,
+    /// Version of the set of tables that said so.
+    pub version: u64,
 }
 
-/// Where the message came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entered {
-    /// From one of our own systems.
-    Here,
-    /// From another member's gateway: it must end here.
-    Relayed,
+/// What decided over a message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowRef {
+    /// A row of a table, counted from 1 in the order of the table.
+    Row { owner: Division, number: u32 },
+    /// The member record of a partner that has no table.
+    Record(Member),
+    /// One of the own systems by its list of items in the configuration.
+    Configured(Name),
+    /// One of the own systems, by the sender's own word.
+    Named(Name),
 }
 
-impl Tables {
-    /// Resolves one message.
-    ///
-    /// # Errors
-    /// `NO_MATCHING_ITEM` when nobody takes it, `NO_SUCH_SYSTEM` when the city has no such system, `NO_ROUTE` when the
-    /// city cannot be reached from here.
-    pub fn resolve(&self, envelope: &Envelope, entered: Entered) -> Result<Resolved, Reason> {
-        let to = envelope.to.as_ref().ok_or(Reason::NoMatchingItem)?;
-        if Member::City(to.city.clone()) == self.own {
-            let name = self.own_system(to, &envelope.item_code)?;
-            let recipient = Address { city: to.city.clone(), system: Some(name.clone()) };
-            return Ok(Resolved { recipient, destination: Destination::System(name) });
-        }
-        if entered == Entered::Relayed || !self.cities.contains(&to.city) {
-            return Err(Reason::NoRoute);
-        }
-        Ok(Resolved { recipient: to.clone(), destination: Destination::Gateway(Member::City(to.city.clone())) })
-    }
-
-    fn own_system(&self, to: &Address, item: &ItemCode) -> Result<Name, Reason> {
-        match &to.system {
-            Some(name) => {
-                let known = self.systems.iter().any(|system| system.name == *name);
-                if known { Ok(name.clone()) } else { Err(Reason::NoSuchSystem) }
-            }
-            None => {
-                let takers = self.systems.iter().flat_map(|system| {
-                    system.items.iter().filter(|pattern| pattern.covers(item)).map(move |pattern| (pattern, system))
-                });
-                let best = takers.max_by_key(|(pattern, _)| pattern.precision());
-                best.map(|(_, system)| system.name.clone()).ok_or(Reason::NoMatchingItem)
-            }
+impl fmt::Display for RowRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RowRef::Row { owner, number } => write!(f, "row {number} of {}", owner.as_str()),
+            RowRef::Record(member) => write!(f, "record of {member}"),
+            RowRef::Configured(name) => write!(f, "configuration of system {}", name.as_str()),
+            RowRef::Named(name) => write!(f, "system {} as named by the sender", name.as_str()),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::{SentTime, Time};
+/// Why a message goes nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    /// The table owner's own code, where a row refuses.
+    pub token: Option<Code>,
+    /// The row that refuses, or whose ways are all closed.
+    pub row: Option<RowRef>,
+}
 
-    fn tables() -> Tables {
-        let system = |name: &str, items: &[&str]| OwnSystem {
-            name: name.parse().unwrap(),
-            items: items.iter().map(|item| item.parse().unwrap()).collect(),
-        };
-        Tables {
-            own: "440600".parse().unwrap(),
-            systems: vec![system("general", &["*"]), system("social", &["1144*"]), system("permit", &["1144-7"])],
-            cities: ["450200".parse().unwrap()].into(),
-            version: 0,
-        }
+impl Refusal {
+    fn plain(reason: Reason) -> Refusal {
+        Refusal { reason, token: None, row: None }
     }
+}
 
-    fn envelope(to: Option<(&str, Option<&str>)>, item: &str) -> Envelope {
-        let address = |(city, system): (&str, Option<&str>)| Address {
-            city: city.parse().unwrap(),
-            system: system.map(|system| system.parse().unwrap()),
-        };
-        Envelope {
-            id: crate::id::MessageId::from_bytes([7; 16]),
-            from: address(("450200", Some("window"))),
-            to: to.map(address),
-            jurisdiction: None,
-            redrive_of: None,
-            item_code: item.parse().unwrap(),
-            case_no: None,
-            step: None,
-            mode: None,
-            in_reply_to: None,
-            parts: vec![],
-            sealed: None,
-            attributes: Default::default(),
-            created_at: SentTime::from(Time::from_ms(1)),
-            expires_at: None,
-            traceparent: None,
-        }
-    }
-
-    #[test]
-    fn the_most_precise_pattern_takes_an_item() {
-        for (item, system) in [("1144-7", "permit"), ("1144-8", "social"), ("2250", "general")] {
-            let resolved = tables().resolve(&envelope(Some(("440600", None)), item), Entered::Relayed).unwrap();
-            assert_eq!(resolved.destination, Destination::System(system.parse().unwrap()), "{item}");
-        }
-    }
-
-    #[test]
-    fn each_way_to_nowhere_has_its_own_reason() {
-        let resolve = |to, entered| tables().resolve(&envelope(to, "1"), entered).unwrap_err();
-        assert_eq!(resolve(None, Entered::Here), Reason::NoMatchingItem);
-        assert_eq!(resolve(Some(("440600", Some("nobody"))), Entered::Here), Reason::NoSuchSystem);
-        assert_eq!(resolve(Some(("350200", None)), Entered::Here), Reason::NoRoute);
-        assert_eq!(
-            resolve(Some(("450200", None)), Entered::Relayed),
-            Reason::NoRoute,
-            "a gateway that is no hub relays nothing"
-        );
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Reason {
+        refusal.reason
     }
 }

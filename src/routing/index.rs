@@ -1,0 +1,420 @@
+//! Decides where each message goes, by the compiled tables: the rows that cover it in the published order, the first that
+//! holds on the day. Never changes; another index takes its place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::hash::{Key, Places};
+use super::notes::{Note, Notes};
+use super::pattern::{Day, reach};
+use super::{Destination, Entered, OwnSystem, Query, Refusal, Resolved, RowRef};
+use crate::evidence::Code;
+use crate::message::{Address, Step};
+use crate::party::{Division, Member, Name};
+use crate::reason::Reason;
+
+/// All tables, compiled. A division's node knows which item patterns stand under it, an item's entry which steps and
+/// modes, and a slot holds the rows of one key, ordered by their days.
+#[derive(Clone, Debug)]
+pub struct Index {
+    pub(super) own: Member,
+    pub(super) systems: Vec<OwnSystem>,
+    pub(super) version: u64,
+    pub(super) key: Key,
+    pub(super) owners: Vec<Owner>,
+    pub(super) owner_of: HashMap<Division, u32>,
+    /// Where each city's messages go by its member record.
+    pub(super) records: BTreeMap<Division, Arc<[Destination]>>,
+    /// Which lengths of division prefixes occur, a bit each.
+    pub(super) lengths: u16,
+    pub(super) nodes: Vec<Node>,
+    pub(super) node_places: Places,
+    /// The texts of all item patterns, one after the other.
+    pub(super) texts: Vec<u8>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) entry_places: Places,
+    pub(super) steps: HashMap<Step, u32>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) slot_places: Places,
+    pub(super) rows: Vec<Compiled>,
+    /// The rows, slot by slot.
+    pub(super) order: Vec<u32>,
+    pub(super) outcomes: Vec<Outcome>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    pub division: Division,
+    pub at_home: bool,
+}
+
+/// A division prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub length: u8,
+    pub number: u64,
+    /// Which lengths of item prefixes occur under it, a bit each.
+    pub prefixes: u64,
+    pub exact: bool,
+    pub any: Option<u32>,
+}
+
+/// An item pattern under a division prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub node: u32,
+    pub exact: bool,
+    pub text: (u32, u8),
+    /// Which of (step and mode, step, mode, neither) occur, a bit each: 2 × step + mode.
+    pub shapes: u8,
+    /// The slot without step and mode.
+    pub plain: Option<u32>,
+}
+
+/// A step and a mode, or any, under an item pattern.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub entry: u32,
+    pub step: u32,
+    pub mode: u8,
+    /// First place in the order, and how many.
+    pub rows: (u32, u32),
+}
+
+/// A row as it is looked up: its days as numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Compiled {
+    pub owner: u32,
+    pub number: u32,
+    pub from: u32,
+    pub until: u32,
+    pub outcome: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Via { lanes: Arc<[Destination]>, closed: Vec<super::Candidate> },
+    Refuse(Code),
+    System(Name, Arc<[Destination]>),
+}
+
+/// The item's place in the order: what is looked up under one division.
+#[derive(Clone, Copy)]
+pub(super) struct Sought<'a> {
+    query: &'a Query<'a>,
+    division: &'a Division,
+    owner: Option<u32>,
+    day: u32,
+}
+
+impl Index {
+    /// Version of the set of tables; 0 for member records and own systems alone.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Rows in all tables.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Resolves one message.
+    ///
+    /// # Errors
+    /// `NO_MATCHING_ITEM` when nobody takes it, `ROUTE_REFUSED` when the table of its recipient says so,
+    /// `NO_SUCH_SYSTEM` when the own city has no such system, `NO_ROUTE` when the recipient cannot be reached from here.
+    pub fn resolve(&self, query: &Query<'_>) -> Result<Resolved, Refusal> {
+        self.decide(query, &mut ())
+    }
+
+    /// Resolves one message and says how: what was looked at, and in the last note which row it took, or why it goes
+    /// nowhere.
+    pub fn explain(&self, query: &Query<'_>) -> (Vec<Note>, Result<Resolved, Refusal>) {
+        let mut notes = Vec::new();
+        let decided = self.decide(query, &mut notes);
+        notes.push(match &decided {
+            Ok(resolved) => Note::Taken { row: resolved.row.clone(), lanes: resolved.lanes.to_vec() },
+            Err(refusal) => Note::Refused(refusal.clone()),
+        });
+        (notes, decided)
+    }
+
+    fn decide(&self, query: &Query<'_>, notes: &mut impl Notes) -> Result<Resolved, Refusal> {
+        notes.note(|| Note::Day(Day::of(query.now)));
+        let own = match (&self.own, query.to) {
+            (Member::Hub(_), Some(to)) => return self.carry(query, to, notes),
+            (Member::Hub(_), None) => return Err(Refusal::plain(Reason::NoMatchingItem)),
+            (Member::City(own), _) => own,
+        };
+        match query.to {
+            Some(to) => notes.note(|| Note::Addressed(to.clone())),
+            None => notes.note(|| Note::Open(query.jurisdiction.cloned())),
+        }
+        match query.to {
+            Some(to) if to.city == *own => self.at_home(own, query, to, notes),
+            Some(to) => self.to_partner(query, to, notes),
+            None => self.open(own, query, notes),
+        }
+    }
+
+    /// A recipient that the sender left open: whoever claims its jurisdiction.
+    fn open(&self, own: &Division, query: &Query<'_>, notes: &mut impl Notes) -> Result<Resolved, Refusal> {
+        let nobody = Refusal::plain(Reason::NoMatchingItem);
+        let Some(division) = query.jurisdiction else { return Err(nobody) };
+        let sought = Sought { query, division, owner: None, day: Day::of(query.now).number() };
+        if let Some(row) = self.find(&sought, notes) {
+            let owner = &self.owners[row.owner as usize];
+            return match (&self.outcomes[row.outcome as usize], query.entered) {
+                (_, Entered::Relayed { .. }) if !owner.at_home => Err(self.must_end_here(notes)),
+                _ => self.follow(row, &owner.division, None, notes),
+            };
+        }
+        if division.as_str().starts_with(reach(own)) { self.configured(own, query, notes) } else { Err(nobody) }
+    }
+
+    /// A recipient in the own city: its table, then the configuration's lists.
+    fn at_home(
+        &self,
+        own: &Division,
+        query: &Query<'_>,
+        to: &Address,
+        notes: &mut impl Notes,
+    ) -> Result<Resolved, Refusal> {
+        let unknown = |name: &Name| !self.systems.iter().any(|system| system.name == *name);
+        if to.system.as_ref().is_some_and(unknown) {
+            return Err(Refusal::plain(Reason::NoSuchSystem));
+        }
+        let row = self.owner_of.get(own).and_then(|owner| self.find(&self.under(query, own, *owner), notes));
+        match (row, &to.system) {
+            (Some(row), None) => self.follow(row, own, None, notes),
+            (Some(row), Some(_)) if matches!(self.outcomes[row.outcome as usize], Outcome::Refuse(_)) => {
+                self.follow(row, own, None, notes)
+            }
+            (_, Some(name)) => Ok(self.own_system(own, name, RowRef::Named(name.clone()))),
+            (None, None) => self.configured(own, query, notes),
+        }
+    }
+
+    fn to_partner(&self, query: &Query<'_>, to: &Address, notes: &mut impl Notes) -> Result<Resolved, Refusal> {
+        if let Entered::Relayed { .. } = query.entered {
+            return Err(self.must_end_here(notes));
+        }
+        match self.owner_of.get(&to.city) {
+            Some(owner) => match self.find(&self.under(query, &to.city, *owner), notes) {
+                Some(row) => self.follow(row, &to.city, to.system.as_ref(), notes),
+                None => Err(Refusal::plain(Reason::NoMatchingItem)),
+            },
+            None => {
+                notes.note(|| Note::NoTable(to.city.clone()));
+                self.by_record(to, |_| true)
+            }
+        }
+    }
+
+    /// A hub chooses no city: it carries to the one that is named, never back to where the message came from.
+    fn carry(&self, query: &Query<'_>, to: &Address, notes: &mut impl Notes) -> Result<Resolved, Refusal> {
+        notes.note(|| Note::Addressed(to.clone()));
+        match query.entered {
+            Entered::Relayed { via } => self.by_record(to, |lane| *lane != Destination::Gateway(via.clone())),
+            Entered::Here => Err(Refusal::plain(Reason::NoRoute)),
+        }
+    }
+
+    fn by_record(&self, to: &Address, allowed: impl Fn(&Destination) -> bool) -> Result<Resolved, Refusal> {
+        let row = RowRef::Record(Member::City(to.city.clone()));
+        let lanes = self.records.get(&to.city).map(|lanes| match lanes.iter().all(&allowed) {
+            true => lanes.clone(),
+            false => lanes.iter().filter(|lane| allowed(lane)).cloned().collect(),
+        });
+        match lanes.filter(|lanes| !lanes.is_empty()) {
+            Some(lanes) => Ok(Resolved { recipient: to.clone(), lanes, row, version: self.version }),
+            None => Err(Refusal::plain(Reason::NoRoute)),
+        }
+    }
+
+    /// What a row that was found says.
+    fn follow(
+        &self,
+        row: &Compiled,
+        city: &Division,
+        system: Option<&Name>,
+        notes: &mut impl Notes,
+    ) -> Result<Resolved, Refusal> {
+        let named = self.named(row);
+        match &self.outcomes[row.outcome as usize] {
+            Outcome::Refuse(code) => {
+                Err(Refusal { reason: Reason::RouteRefused, token: Some(code.clone()), row: Some(named) })
+            }
+            Outcome::System(name, lanes) => {
+                let recipient = Address { city: city.clone(), system: Some(name.clone()) };
+                Ok(Resolved { recipient, lanes: lanes.clone(), row: named, version: self.version })
+            }
+            Outcome::Via { lanes, closed } => {
+                closed.iter().for_each(|way| notes.note(|| Note::Closed(way.clone())));
+                if lanes.is_empty() {
+                    return Err(Refusal { reason: Reason::NoRoute, token: None, row: Some(named) });
+                }
+                let recipient = Address { city: city.clone(), system: system.cloned() };
+                Ok(Resolved { recipient, lanes: lanes.clone(), row: named, version: self.version })
+            }
+        }
+    }
+
+    /// The own system whose list of items in the configuration is the most precise.
+    fn configured(&self, own: &Division, query: &Query<'_>, notes: &mut impl Notes) -> Result<Resolved, Refusal> {
+        notes.note(|| Note::Configuration);
+        let takers = self.systems.iter().flat_map(|system| {
+            let covering = system.items.iter().filter(|pattern| pattern.covers(query.item));
+            covering.map(move |pattern| (pattern.precision(), system))
+        });
+        match takers.max_by_key(|(precision, _)| *precision) {
+            Some((_, system)) => Ok(self.own_system(own, &system.name, RowRef::Configured(system.name.clone()))),
+            None => Err(Refusal::plain(Reason::NoMatchingItem)),
+        }
+    }
+
+    fn own_system(&self, own: &Division, name: &Name, row: RowRef) -> Resolved {
+        let recipient = Address { city: own.clone(), system: Some(name.clone()) };
+        Resolved { recipient, lanes: [Destination::System(name.clone())].into(), row, version: self.version }
+    }
+
+    fn must_end_here(&self, notes: &mut impl Notes) -> Refusal {
+        notes.note(|| Note::MustEndHere);
+        Refusal::plain(Reason::NoRoute)
+    }
+
+    pub(super) fn named(&self, row: &Compiled) -> RowRef {
+        RowRef::Row { owner: self.owners[row.owner as usize].division.clone(), number: row.number }
+    }
+
+    /// The jurisdiction where it lies under the city, else the city itself, and only this owner's rows.
+    fn under<'a>(&self, query: &'a Query<'a>, city: &'a Division, owner: u32) -> Sought<'a> {
+        let jurisdiction = query.jurisdiction.filter(|division| division.as_str().starts_with(reach(city)));
+        let division = jurisdiction.unwrap_or(city);
+        Sought { query, division, owner: Some(owner), day: Day::of(query.now).number() }
+    }
+}
+
+// The search, in the published order.
+impl Index {
+    fn find(&self, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<&Compiled> {
+        let mut digits = sought.division.as_str();
+        let mut number = digits.bytes().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+        let step = sought.query.step.and_then(|step| self.steps.get(step).copied()).unwrap_or(0);
+        let mode = sought.query.mode.map_or(0, |mode| mode as u8);
+        loop {
+            let length = digits.len() as u8;
+            if self.lengths & (1 << length) != 0
+                && let Some(node) = self.node(length, number)
+            {
+                let prefix = digits;
+                notes.note(|| Note::Division(prefix.to_owned()));
+                if let Some(row) = self.under_node(node as u32, sought, (step, mode), notes) {
+                    return Some(row);
+                }
+            }
+            digits = &digits[..digits.len().checked_sub(1)?];
+            number /= 10;
+        }
+    }
+
+    fn under_node(
+        &self,
+        place: u32,
+        sought: &Sought<'_>,
+        given: (u32, u8),
+        notes: &mut impl Notes,
+    ) -> Option<&Compiled> {
+        let node = &self.nodes[place as usize];
+        let item = sought.query.item.as_str().as_bytes();
+        if node.exact
+            && let Some(entry) = self.entry(place, true, item)
+            && let Some(row) = self.under_entry(entry, sought, given, notes)
+        {
+            return Some(row);
+        }
+        let mut lengths = node.prefixes & ((2 << item.len()) - 1);
+        while lengths != 0 {
+            let length = lengths.ilog2();
+            lengths ^= 1 << length;
+            if let Some(entry) = self.entry(place, false, &item[..length as usize])
+                && let Some(row) = self.under_entry(entry, sought, given, notes)
+            {
+                return Some(row);
+            }
+        }
+        node.any.and_then(|entry| self.under_entry(entry as usize, sought, given, notes))
+    }
+
+    fn under_entry(
+        &self,
+        place: usize,
+        sought: &Sought<'_>,
+        (step, mode): (u32, u8),
+        notes: &mut impl Notes,
+    ) -> Option<&Compiled> {
+        let entry = &self.entries[place];
+        let shapes = [(3, step, mode), (2, step, 0), (1, 0, mode)];
+        for (shape, step, mode) in shapes {
+            let asked = (shape & 2 == 0 || step != 0) && (shape & 1 == 0 || mode != 0);
+            if entry.shapes & (1 << shape) != 0
+                && asked
+                && let Some(slot) = self.slot(place as u32, step, mode)
+                && let Some(row) = self.holding(slot, sought, notes)
+            {
+                return Some(row);
+            }
+        }
+        entry.plain.and_then(|slot| self.holding(slot as usize, sought, notes))
+    }
+
+    /// The row of a slot that holds on the day: at most one does, and it is the last that begins by then.
+    fn holding(&self, slot: usize, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<&Compiled> {
+        let (first, count) = self.slots[slot].rows;
+        let rows = &self.order[first as usize..(first + count) as usize];
+        let begun = rows.partition_point(|row| self.rows[*row as usize].from <= sought.day);
+        let Some(last) = begun.checked_sub(1) else {
+            let next = &self.rows[rows[0] as usize];
+            notes.note(|| Note::NotYet(self.named(next)));
+            return None;
+        };
+        let row = &self.rows[rows[last] as usize];
+        if row.until < sought.day {
+            notes.note(|| Note::Over(self.named(row)));
+            None
+        } else if sought.owner.is_some_and(|owner| owner != row.owner) {
+            notes.note(|| Note::Elsewhere(self.named(row)));
+            None
+        } else {
+            Some(row)
+        }
+    }
+
+    pub(super) fn node(&self, length: u8, number: u64) -> Option<usize> {
+        let hash = self.key.numbers(length.into(), number);
+        self.node_places.find(hash, |place| self.nodes[place].number == number && self.nodes[place].length == length)
+    }
+
+    pub(super) fn entry(&self, node: u32, exact: bool, text: &[u8]) -> Option<usize> {
+        self.entry_places.find(self.entry_hash(node, exact, text), |place| {
+            let entry = &self.entries[place];
+            let (start, length) = (entry.text.0 as usize, usize::from(entry.text.1));
+            entry.node == node && entry.exact == exact && self.texts[start..start + length] == *text
+        })
+    }
+
+    pub(super) fn entry_hash(&self, node: u32, exact: bool, text: &[u8]) -> u64 {
+        self.key.text(u64::from(node) << 1 | u64::from(exact), text)
+    }
+
+    pub(super) fn slot(&self, entry: u32, step: u32, mode: u8) -> Option<usize> {
+        self.slot_places.find(self.slot_hash(entry, step, mode), |place| {
+            let slot = &self.slots[place];
+            slot.entry == entry && slot.step == step && slot.mode == mode
+        })
+    }
+
+    pub(super) fn slot_hash(&self, entry: u32, step: u32, mode: u8) -> u64 {
+        self.key.numbers(entry.into(), u64::from(step) << 8 | u64::from(mode))
+    }
+}

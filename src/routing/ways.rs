@@ -1,0 +1,89 @@
+//! Decides which ways to a member the member records leave open: dialling it, waiting for it to fetch, or a hub that both
+//! sides let carry. Never looks at tables: what a table prefers is the index's affair.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Destination;
+use super::table::Candidate;
+use crate::directory::{Directory, MemberRecord};
+use crate::party::{Division, Member, Name};
+
+/// What the member records allow towards each member, seen from one of them.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    members: BTreeMap<Member, Way>,
+}
+
+/// What the records allow towards one member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Its record names an endpoint.
+    pub dialable: bool,
+    /// Its record names none: it fetches.
+    pub pulls: bool,
+    /// Hubs that may carry between both, each dialable itself, in the order of our own record.
+    pub hubs: Vec<Name>,
+}
+
+impl Ways {
+    /// Reads the ways out of the directory for its member `own`. A hub carries where both records list it in `relays`;
+    /// for a hub itself, the other record's word is enough.
+    pub fn of(directory: &Directory, own: &Member) -> Ways {
+        let mine = directory.member(own);
+        let others = directory.entries().map(|entry| &entry.record).filter(|record| record.member != *own);
+        let members = others.map(|other| {
+            let way = Way { dialable: !other.pulls(), pulls: other.pulls(), hubs: hubs(directory, mine, own, other) };
+            (other.member.clone(), way)
+        });
+        Ways { members: members.collect() }
+    }
+
+    /// The ways that are given, member by member.
+    pub fn from_members(members: impl IntoIterator<Item = (Member, Way)>) -> Ways {
+        Ways { members: members.into_iter().collect() }
+    }
+
+    /// What the records allow towards a member; `None` for one that is not in the directory.
+    pub fn to(&self, member: &Member) -> Option<&Way> {
+        self.members.get(member)
+    }
+
+    /// All members but our own.
+    pub fn members(&self) -> impl Iterator<Item = (&Member, &Way)> {
+        self.members.iter()
+    }
+
+    /// Where a candidate way towards a city leads, if it is open.
+    pub(super) fn open(&self, city: &Division, candidate: &Candidate) -> Option<Destination> {
+        let member = Member::City(city.clone());
+        let way = self.to(&member)?;
+        match candidate {
+            Candidate::Direct => way.dialable.then_some(Destination::Gateway(member)),
+            Candidate::Pull => way.pulls.then_some(Destination::Gateway(member)),
+            Candidate::Hub(name) => way.hubs.contains(name).then(|| Destination::Gateway(Member::Hub(name.clone()))),
+        }
+    }
+
+    /// Where a message for a city goes by the records alone: directly or fetched, then by each hub.
+    pub(super) fn by_record(&self, city: &Division) -> Arc<[Destination]> {
+        let way = self.to(&Member::City(city.clone()));
+        let hubs = way.into_iter().flat_map(|way| way.hubs.iter().cloned().map(Candidate::Hub));
+        let candidates = [Candidate::Direct, Candidate::Pull].into_iter().chain(hubs);
+        candidates.filter_map(|candidate| self.open(city, &candidate)).collect()
+    }
+}
+
+fn hubs(directory: &Directory, mine: Option<&MemberRecord>, own: &Member, other: &MemberRecord) -> Vec<Name> {
+    let allowed = |hub: &Member| other.relays.contains(hub) && hub != own && directory.member(hub).is_some();
+    let listed: Vec<&Member> = match own {
+        Member::City(_) => mine.map_or(vec![], |mine| mine.relays.iter().collect()),
+        Member::Hub(_) => other.relays.iter().collect(),
+    };
+    let carries = |hub: &Member| match hub {
+        Member::Hub(name) if allowed(hub) => Some(name.clone()),
+        _ => None,
+    };
+    let dialable = |hub: &&Member| directory.member(hub).is_some_and(|record| !record.pulls());
+    listed.into_iter().filter(dialable).filter_map(carries).collect()
+}
