@@ -13,10 +13,10 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Uri;
 
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::{Desk, Dialer, Ground, Partner, Post, Pull};
-use crate::blobs::Blobs;
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
 use crate::grpc::serve::{Lifetime, Serving, serve};
@@ -153,8 +153,14 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     fetch(config, &standing, &intake, &stop, &tasks)?;
     tasks.spawn(janitor::run(ground.clone(), stop.clone()));
     let (mailboxes, attachments) = (post.mailboxes(), Attachments::new(ground.blobs.clone()));
-    let exchange =
-        Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, attachments, stop: stop.clone() };
+    let exchange = Exchange {
+        own: config.member.clone(),
+        intake,
+        ground: ground.clone(),
+        mailboxes,
+        attachments,
+        stop: stop.clone(),
+    };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
     let directory = DirectoryDoor { note: standing.note.clone() };
     let (routes, health) = Doors { exchange, evidence, directory }.open().await;
@@ -318,7 +324,10 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
 }
 
 /// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
-fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner) -> Dialer + Send + Sync>, ServerError> {
+fn diallers(
+    config: &Config,
+    standing: &Standing,
+) -> Result<Box<dyn Fn(&Partner) -> Dialer + Send + Sync>, ServerError> {
     let (chain, key) = (keys::read_certificates(&config.certificate)?, keys::read_private_key(&config.key)?);
     let (alliance, trust, moment) = (config.alliance.clone(), standing.trust.clone(), standing.moment.clone());
     let tls = move |member: &Member| {
@@ -338,7 +347,8 @@ fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner)
 /// All members but ourselves, as partners.
 fn partners(standing: &Standing) -> Vec<Partner> {
     let others = standing.directory.entries().map(|entry| &entry.record).filter(|record| record.member != standing.own);
-    let partner = |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
+    let partner =
+        |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
     others.map(partner).collect()
 }
 
@@ -371,10 +381,13 @@ fn opening_keys(config: &Config) -> Result<Vec<OpeningKey>, ServerError> {
 }
 
 fn rules(config: &Config, standing: &Standing, readers: &Readers) -> Result<Rules, ServerError> {
-    let (version, texts) = readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
+    let (version, texts) =
+        readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
     let tables = texts.iter().map(|(owner, text)| {
         let issued = Issued::from_json(text);
-        issued.map(|issued| Arc::new(issued.table)).map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
+        issued
+            .map(|issued| Arc::new(issued.table))
+            .map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
     });
     let tables = Tables {
         own: standing.own.clone(),

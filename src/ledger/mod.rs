@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::message::Attached;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
+use crate::message::Attached;
 use crate::receipt::Receipt;
 use crate::store::{Forgotten, LaneName, LaneState, Seq, SignedNote};
 use crate::time::Time;
@@ -89,7 +89,9 @@ pub enum Answer {
     /// The new version of the routing tables; or the current one, where another was expected.
     Routes(Result<u64, u64>),
     /// Whether the note is newer than what was kept.
-    Noted { newer: bool },
+    Noted {
+        newer: bool,
+    },
     /// How many dead letters were set aside.
     Discarded(u64),
     Done,
