@@ -31,6 +31,8 @@ pub struct Config {
     pub directory: PathBuf,
     /// File of the alliance's public key (a vkey line).
     pub alliance_key: PathBuf,
+    /// The hub whose notes are followed; `None` for a gateway that knows its files alone.
+    pub follow: Option<Member>,
     pub log_key: PathBuf,
     /// File of the key that opens what came through a hub; a hub has none.
     pub sealing_key: Option<PathBuf>,
@@ -137,6 +139,7 @@ struct Tls {
 struct DirectoryFiles {
     file: PathBuf,
     alliance_key: PathBuf,
+    follow: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -292,6 +295,7 @@ impl Config {
         let alliance = reading.word(&written.gateway.alliance);
         let member = reading.member(&written.gateway);
         let listen = reading.word(&written.gateway.listen);
+        let follow = written.directory.follow.as_ref().and_then(|hub| reading.word::<Member>(hub));
         let synchronous = reading.synchronous(written.store.synchronous);
         let fetch_from = reading.words(&written.gateway.fetch_from);
         let route_allow = reading.words(&written.routing.allow);
@@ -313,6 +317,7 @@ impl Config {
             crls: CrlFiles(reading.path(written.tls.crls)),
             directory: reading.path(written.directory.file),
             alliance_key: reading.path(written.directory.alliance_key),
+            follow,
             log_key: reading.path(written.log.key),
             sealing_key: written.sealing.key.map(|path| reading.path(path)),
             former_sealing_keys: written.sealing.former.into_iter().map(|path| reading.path(path)).collect(),

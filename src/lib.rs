@@ -35,6 +35,7 @@ pub mod blobs;
 
 // 3 WORK: the only loops.
 pub mod ledger;
+pub mod noticeboard;
 pub mod intake;
 pub mod courier;
 pub mod janitor;

@@ -288,6 +288,18 @@ pub const PARTNER_BEHIND_MS: u64 = 60_000;
 /// Rows of one lane that wait for a retry and are held beside the loaded ones.
 pub const LANE_PARKED_MAX: usize = 8 * LANE_LOADED_MAX;
 
+// Notes that are carried.
+/// Bytes of text in one piece of a note.
+pub const NOTE_PIECE_BYTES_MAX: usize = 32 << 10;
+/// Readers that watch the notes at once.
+pub const NOTE_READERS_MAX: usize = 1_024;
+/// Pieces that wait for one reader.
+pub const NOTE_PIECES_WAITING_MAX: usize = 4;
+/// Milliseconds without word from the hub after which what is known counts as stale: one hour. It holds all the same.
+pub const NOTES_STALE_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds of the shortest and the longest pause before the hub is dialled again.
+pub const FOLLOW_PAUSE_MS: RangeInclusive<u64> = 1_000..=60_000;
+
 // Sealing.
 /// Bytes of plaintext in each chunk of a sealed attachment but the last: 256 KiB.
 pub const SEAL_CHUNK_BYTES: usize = 256 << 10;

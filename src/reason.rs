@@ -200,6 +200,12 @@ catalogue! {
     UploadsTooMany, "UPLOADS_TOO_MANY", ResourceExhausted, Later,
         "this identity has as many uploads as it may have", "该身份的上传数量已达上限",
         "submit the messages of what was uploaded, or retry later", "请先提交已上传附件的消息，或稍后重试";
+    NoteRefused, "NOTE_REFUSED", InvalidArgument, Never,
+        "the note is not its owner's word, or what it says cannot stand beside the others", "该文书并非其所有者签署，或其内容与其他文书冲突",
+        "see the detail; let the owner sign it anew with a higher version", "参见详情，由所有者以更高版本重新签署";
+    NoteOlder, "NOTE_OLDER", FailedPrecondition, Never,
+        "a newer version of this note is at hand", "已有该文书的更新版本",
+        "fetch the newest version", "请获取最新版本";
     Internal, "INTERNAL", Internal, Later,
         "the gateway met a fault of its own", "网关内部错误",
         "retry with the same message id and tell the operators", "以相同消息编号重试，并告知运维人员";

@@ -13,10 +13,10 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Uri;
 
-use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::courier::{Desk, Dialer, Ground, Partner, Post, Pull};
+use crate::courier::{Desk, Dialer, Follower, Ground, Partner, Post, Pull};
+use crate::blobs::Blobs;
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
 use crate::grpc::serve::{Lifetime, Serving, serve};
@@ -26,11 +26,12 @@ use crate::intake::{Intake, Rules, log_keys};
 use crate::janitor;
 use crate::keys::{self, KeyFileError};
 use crate::ledger::{Core, Ledger, StartError};
+use crate::noticeboard::{BoardError, Noticeboard};
 use crate::party::{Member, Party};
 use crate::receipt::Checker;
 use crate::routing::{Index, Issued, Objection, Tables, Ways};
 use crate::seal::OpeningKey;
-use crate::store::{self, Mark, OpenError, Readers, Retention};
+use crate::store::{self, Mark, Notes, OpenError, Readers, Retention};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
 use crate::tls::accept::{Bounds, Counters, Gate};
 use crate::tls::config::{Moment, Own, SharedTrust, client_config, server_config};
@@ -61,6 +62,10 @@ pub enum ServerError {
     Store(#[from] OpenError),
     #[error("the ledger does not start: {0}")]
     Ledger(#[from] StartError),
+    #[error("[directory] follow names {0}, which is no member with an address, or this gateway itself")]
+    NoHub(Member),
+    #[error("the kept notes: {0}")]
+    Notes(#[from] BoardError),
     #[error("the attachments: {0}")]
     Blobs(std::io::Error),
     #[error("the routing tables: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -92,7 +97,7 @@ pub struct Gateway {
 struct Standing {
     own: Member,
     directory: Arc<Directory>,
-    note: Arc<ArcSwap<String>>,
+    board: Arc<Noticeboard>,
     trust: SharedTrust,
     moment: Moment,
 }
@@ -153,16 +158,14 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     fetch(config, &standing, &intake, &stop, &tasks)?;
     tasks.spawn(janitor::run(ground.clone(), stop.clone()));
     let (mailboxes, attachments) = (post.mailboxes(), Attachments::new(ground.blobs.clone()));
-    let exchange = Exchange {
-        own: config.member.clone(),
-        intake,
-        ground: ground.clone(),
-        mailboxes,
-        attachments,
-        stop: stop.clone(),
-    };
+    let exchange =
+        Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, attachments, stop: stop.clone() };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
-    let directory = DirectoryDoor { note: standing.note.clone() };
+    if let Some(follower) = follower(config, &standing, &ground)? {
+        let stop = stop.clone();
+        tasks.spawn(async move { follower.follow(stop).await });
+    }
+    let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
     let (routes, health) = Doors { exchange, evidence, directory }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
@@ -244,8 +247,11 @@ async fn await_thread(thread: std::thread::JoinHandle<()>) {
 fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     let alliance_key = keys::read_text(&config.alliance_key)?;
     let alliance_key = VerifyingKey::parse(alliance_key.trim_end()).map_err(ServerError::AllianceKey)?;
-    let note = keys::read_text(&config.directory)?;
-    let directory = Directory::open(&note, &alliance_key)?;
+    let notes = Notes::in_folder(&config.data).map_err(BoardError::from)?;
+    // A hub carries every genuine note; what a city's tables may say is routing's to ask.
+    let board =
+        Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, Box::new(|_, _| Ok(())))?;
+    let directory = board.directory();
     if *directory.alliance() != config.alliance {
         let (found, configured) = (directory.alliance().as_str().to_owned(), config.alliance.as_str().to_owned());
         return Err(ServerError::OtherAlliance { found, configured });
@@ -260,7 +266,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     Ok(Standing {
         own,
         directory: Arc::new(directory),
-        note: Arc::new(ArcSwap::from_pointee(note)),
+        board: Arc::new(board),
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         moment: Moment::new(move || clock.now()),
     })
@@ -324,10 +330,7 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
 }
 
 /// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
-fn diallers(
-    config: &Config,
-    standing: &Standing,
-) -> Result<Box<dyn Fn(&Partner) -> Dialer + Send + Sync>, ServerError> {
+fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner) -> Dialer + Send + Sync>, ServerError> {
     let (chain, key) = (keys::read_certificates(&config.certificate)?, keys::read_private_key(&config.key)?);
     let (alliance, trust, moment) = (config.alliance.clone(), standing.trust.clone(), standing.moment.clone());
     let tls = move |member: &Member| {
@@ -347,8 +350,7 @@ fn diallers(
 /// All members but ourselves, as partners.
 fn partners(standing: &Standing) -> Vec<Partner> {
     let others = standing.directory.entries().map(|entry| &entry.record).filter(|record| record.member != standing.own);
-    let partner =
-        |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
+    let partner = |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
     others.map(partner).collect()
 }
 
@@ -374,6 +376,16 @@ fn fetch(
     Ok(())
 }
 
+/// What keeps this gateway up with its hub, if it has one.
+fn follower(config: &Config, standing: &Standing, ground: &Ground) -> Result<Option<Follower>, ServerError> {
+    let Some(hub) = &config.follow else { return Ok(None) };
+    let partner = partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
+    let partner = partner.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
+    let dialer = diallers(config, standing)?(&partner);
+    let (own, clock) = (standing.own.clone(), ground.clock.clone());
+    Ok(Some(Follower { own, hub: hub.clone(), dialer, board: standing.board.clone(), clock }))
+}
+
 /// The keys that open what was sealed for us, newest first.
 fn opening_keys(config: &Config) -> Result<Vec<OpeningKey>, ServerError> {
     let files = config.sealing_key.iter().chain(&config.former_sealing_keys);
@@ -381,13 +393,10 @@ fn opening_keys(config: &Config) -> Result<Vec<OpeningKey>, ServerError> {
 }
 
 fn rules(config: &Config, standing: &Standing, readers: &Readers) -> Result<Rules, ServerError> {
-    let (version, texts) =
-        readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
+    let (version, texts) = readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
     let tables = texts.iter().map(|(owner, text)| {
         let issued = Issued::from_json(text);
-        issued
-            .map(|issued| Arc::new(issued.table))
-            .map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
+        issued.map(|issued| Arc::new(issued.table)).map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
     });
     let tables = Tables {
         own: standing.own.clone(),

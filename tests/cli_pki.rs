@@ -166,6 +166,12 @@ fn a_new_gateways_configuration_says_whose_it_is_and_with_what_it_opens() {
     OpeningKey::read(&city.sealing_key.unwrap()).unwrap();
     assert_eq!((hub.member.to_string().as_str(), hub.systems.len()), ("hub/main", 0));
     assert_eq!((hub.sealing_key, hub.listen.port()), (None, 7500));
+    assert_eq!((city.follow, hub.follow), (None, None));
+    let relayed =
+        "--dir dev --name-zh 佛山 --name-en Foshan --endpoint 127.0.0.1:7502 --relay hub/none --relay hub/main";
+    ends(&dir, 0, &format!("pki add-city 440600 {relayed}"));
+    ends(&dir, 0, "init --pki dev/440600 --data run/440600");
+    assert_eq!(config("440600").follow, Some("hub/main".parse().unwrap()), "the relay that is a member");
     assert!(hub.crls.of(&hub.member).exists() && hub.crls.of(&city.member).exists());
     fs::rename(dir.join("dev/hub-main"), dir.join("dev/main")).unwrap();
     ends(&dir, 64, "init --pki dev/main --data run/other");

@@ -3,8 +3,9 @@
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 use tongban::directory::{
-    CanonicalError, CrlPolicy, Directory, DirectoryError, Entry, Fault, MemberRecord, RecordError, SealingKey, Update,
-    UpdateError, accepts_update, alliance_key_name, fingerprint, log_origin_prefix, member_key_name,
+    CanonicalError, CrlPolicy, Directory, DirectoryError, Entry, Fault, HubForm, MemberRecord, RecordError, SealingKey,
+    Update, UpdateError, accepts_update, alliance_key_name, fingerprint, hub_form, log_origin_prefix, may_go_open,
+    member_key_name,
 };
 use tongban::party::{Alliance, Member};
 use tongban::time::Time;
@@ -112,6 +113,24 @@ fn a_record_that_allows_unsealed_relay_says_so() {
     let text = open.text().unwrap();
     assert!(text.contains(r#""unsealed_relay":true"#), "{text}");
     assert_eq!(MemberRecord::parse(&text), Ok(open));
+}
+
+#[test]
+fn a_body_goes_open_through_a_hub_only_if_both_members_say_so() {
+    let key = SealingKey::from_bytes([9; 32]);
+    let with = |unsealed_relay: bool, sealing_key| MemberRecord { unsealed_relay, sealing_key, ..record("450200") };
+    for (from, to, key, form) in [
+        (false, false, None, None),
+        (true, false, None, None),
+        (false, true, None, None),
+        (true, true, None, Some(HubForm::Open)),
+        (false, false, Some(key), Some(HubForm::Sealed(key))),
+        (true, true, Some(key), Some(HubForm::Sealed(key))),
+    ] {
+        let (sender, recipient) = (with(from, None), with(to, key));
+        assert_eq!(hub_form(&sender, &recipient), form, "{from} {to} {key:?}");
+        assert_eq!(may_go_open(&sender, &recipient), from && to);
+    }
 }
 
 #[test]

@@ -139,13 +139,13 @@ impl World {
         Queued { seq, case, deliveries: 0, parked_until: Time::ZERO, expires_at, doubt: false, alternative }
     }
 
-    /// The deadline of a row is noticed.
+    /// The deadline of a row is noticed; sometimes it comes just now, for a row that was out before and may be in doubt.
     fn sweep(&mut self, x: u32) {
-        // Half the time only those that were out before: only they can be in doubt.
-        let sent = |row: &&Queued| x.is_multiple_of(2) || self.told.sent.contains(&row.seq) || row.doubt;
-        let over = self.store.values().filter(|row| row.expires_at <= self.now).filter(sent);
-        let over: Vec<&Queued> = over.collect();
-        if let Some(row) = over.get(x as usize / 2 % over.len().max(1)) {
+        let soon = if x.is_multiple_of(16) { self.now.plus_ms(100_000) } else { self.now };
+        let sent = |row: &&Queued| soon == self.now || self.told.sent.contains(&row.seq) || row.doubt;
+        let over: Vec<&Queued> = self.store.values().filter(|row| row.expires_at <= soon).filter(sent).collect();
+        if let Some(row) = over.get(x as usize / 16 % over.len().max(1)) {
+            self.now = self.now.max(row.expires_at);
             self.inbox.push(Event::Due { seq: row.seq, expires_at: row.expires_at, doubt: row.doubt });
         }
     }
@@ -281,7 +281,8 @@ impl World {
         }
     }
 
-    /// Answers one of the deliveries ever made: usually one that is out, sometimes an old one or under a false name.
+    /// Answers one of the deliveries ever made: usually one that is out, sometimes an old one or under a false
+    /// name, which no later delivery will have.
     fn answer_delivery(&mut self, x: u32) {
         let made = &self.told.made;
         let any = made.get((x as usize / 64) % made.len().max(1)).copied();
@@ -292,7 +293,7 @@ impl World {
         match x % 23 {
             0 => session += 1,
             1 => attempt = attempt.saturating_sub(1),
-            2 => attempt += 1,
+            2 => attempt += 1 << 40,
             _ => {}
         }
         let at = self.now.plus_ms(u64::from(x % 5_000));
@@ -721,9 +722,9 @@ fn the_world_reaches_every_effect() {
         let mut world = World::new(policy, 7);
         world.inbox.push(Event::Enqueued { seq: 0 });
         let mut x = 1u64;
-        for _ in 0..150_000 {
+        for _ in 0..300_000 {
             x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            world.step((x >> 33) as u8, (x >> 32) as u32);
+            world.step((x >> 56) as u8, (x >> 20) as u32);
         }
         let all = ["Deliver", "Load", "Park", "Rest", "Settle Refused", "Settle Taken", "Wake", "Withdraw"];
         for kind in all.into_iter().chain(["Settle Expired", "Settle Cancelled"]).chain(own) {

@@ -111,7 +111,7 @@ crls = {crls}
 [directory]
 file = {file}
 alliance_key = {alliance_key}
-
+{follow}
 [log]
 key = {log_key}
 "#,
@@ -121,6 +121,7 @@ key = {log_key}
         crls = quoted(alliance.join("{member}").join("crl.pem")),
         file = quoted(alliance.join("directory.note")),
         alliance_key = quoted(alliance.join("alliance.vkey")),
+        follow = follow(directory, member),
         log_key = quoted(pki.join("log.key")),
     );
     let sealing = pki.join("sealing.key");
@@ -133,6 +134,15 @@ key = {log_key}
         Member::Hub(_) => HUB_RULES.to_owned(),
     };
     text
+}
+
+/// The setting for the hub that carries directory and tables: the first relay of the record that can be dialled.
+fn follow(directory: &Directory, member: &Member) -> String {
+    let relays = directory.member(member).map(|record| record.relays.as_slice()).unwrap_or_default();
+    let hub = relays.iter().find(|relay| directory.member(relay).is_some_and(|record| !record.pulls()));
+    hub.map_or(String::new(), |hub| {
+        format!("# The hub that carries newer directories and the partners' tables.\nfollow = \"{hub}\"\n")
+    })
 }
 
 /// What a city's gateway hands on and allows.

@@ -71,6 +71,7 @@ impl From<ServerError> for Failure {
             ServerError::Key(fault) => return fault.into(),
             ServerError::Directory(fault) => return fault.into(),
             ServerError::Store(OpenError::InUse(_)) => (Exit::TempFail, "另一进程正在使用该存储"),
+            ServerError::Notes(_) => (Exit::Data, "已保存的目录与路由表文书无法读取"),
             ServerError::Store(_) => (Exit::Io, "存储无法打开"),
             ServerError::Ledger(StartError::Behind { .. } | StartError::Forked { .. }) => {
                 (Exit::Data, "存储早于已出示的检查点，拒绝签名")
@@ -85,6 +86,7 @@ impl From<ServerError> for Failure {
             ServerError::AllianceKey(_)
             | ServerError::OtherAlliance { .. }
             | ServerError::NotAMember(_)
+            | ServerError::NoHub(_)
             | ServerError::Trust(_)
             | ServerError::Certificate(_)
             | ServerError::LogKey(_) => (Exit::Config, "身份或信任配置有误"),

@@ -9,16 +9,20 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Uri};
 
-use crate::limits::{ATTEMPT_MS, ENCODE_BYTES_MAX, WINDOW};
+use crate::directory::notes::Carried;
+use crate::limits::{ATTEMPT_MS, CALL_MS_MAX, ENCODE_BYTES_MAX, WINDOW};
 use crate::reason::Reason;
 use crate::receipt::Receipt;
 use crate::tls::dial::{DialError, Dialler};
+use crate::wire::notes::{Told, pieces, told};
+use crate::wire::pb::directory as pbd;
 use crate::wire::pb::evidence as pbe;
 use crate::wire::pb::evidence::evidence_service_client::EvidenceServiceClient;
 use crate::wire::pb::exchange as pb;
 use crate::wire::receipt::receipts_from_wire;
 use crate::wire::{exchange, status};
 use pb::exchange_service_client::ExchangeServiceClient;
+use pbd::directory_service_client::DirectoryServiceClient;
 
 /// One step of a submitting stream.
 pub type Request = pb::SubmitStreamRequest;
@@ -94,8 +98,10 @@ impl Dialer {
 
     /// Asks the partner for its evidence about a message; none when it has never seen it.
     pub async fn evidence(&self, from_city: &str, message_id: &str) -> Result<Option<Vec<Receipt>>, LineError> {
-        let request =
-            pbe::GetMessageEvidenceRequest { from_city: from_city.to_owned(), message_id: message_id.to_owned() };
+        let request = pbe::GetMessageEvidenceRequest {
+            from_city: from_city.to_owned(),
+            message_id: message_id.to_owned(),
+        };
         let mut client = EvidenceServiceClient::new(self.channel()?).max_decoding_message_size(ENCODE_BYTES_MAX);
         let asked = tokio::time::timeout(Duration::from_millis(ATTEMPT_MS), client.get_message_evidence(request)).await;
         match asked.map_err(|_| LineError::Silent)? {
@@ -107,10 +113,57 @@ impl Dialer {
         }
     }
 
+    /// Watches the notes at the partner's next address.
+    pub async fn watch_notes(&self) -> Result<Notes, LineError> {
+        let mut client = self.directory()?;
+        let notes = in_time(client.watch_notes(pbd::WatchNotesRequest {})).await?;
+        Ok(Notes(notes.into_inner()))
+    }
+
+    /// Hands a note in at the partner's next address.
+    pub async fn publish_note(&self, note: &Carried) -> Result<(), LineError> {
+        let steps = pieces(note).into_iter().map(|piece| pbd::PublishNoteRequest { piece: Some(piece) });
+        let mut client = self.directory()?;
+        in_time(client.publish_note(tokio_stream::iter(steps.collect::<Vec<_>>()))).await.map(drop)
+    }
+
+    fn directory(&self) -> Result<DirectoryServiceClient<Channel>, LineError> {
+        Ok(DirectoryServiceClient::new(self.channel()?))
+    }
+
     fn channel(&self) -> Result<Channel, LineError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let address = self.addresses.get(turn % self.addresses.len().max(1)).ok_or(LineError::NoAddress)?;
         Ok(self.dialler.channel(address.clone()))
+    }
+}
+
+/// The notes of a partner, as it tells them.
+pub struct Notes(tonic::Streaming<pbd::WatchNotesResponse>);
+
+impl Notes {
+    /// What it tells next; `None` when it ended the stream.
+    ///
+    /// # Errors
+    /// The stream broke; the text says how.
+    pub async fn next(&mut self) -> Result<Option<Told>, String> {
+        loop {
+            let answer = self.0.message().await.map_err(|status| format!("{}: {}", status.code(), status.message()))?;
+            match answer.map(told) {
+                None => return Ok(None),
+                Some(Some(told)) => return Ok(Some(told)),
+                // A later version of the service says more than we know of.
+                Some(None) => {}
+            }
+        }
+    }
+}
+
+/// The answer to a call, or its first word where it is a stream.
+async fn in_time<T>(call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, LineError> {
+    match tokio::time::timeout(Duration::from_millis(CALL_MS_MAX), call).await {
+        Ok(answer) => answer.map_err(refused),
+        Err(_) => Err(LineError::Dial("the partner did not answer in time".to_owned())),
     }
 }
 

@@ -25,16 +25,11 @@ enum Stage {
     /// Read, and nobody to carry it yet.
     Ready(Batch),
     /// On its way, under this name.
-    Out {
-        name: String,
-        leaves: Vec<u64>,
-    },
+    Out { name: String, leaves: Vec<u64> },
     /// Arrived; that is being written.
     Closing,
     /// Not before this moment: something stood in the way, and no bell will say when it is gone.
-    Paused {
-        until: Time,
-    },
+    Paused { until: Time },
 }
 
 /// A batch: the places of the leaves, and the receipts with the text beside each.

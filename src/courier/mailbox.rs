@@ -85,7 +85,11 @@ pub enum Receipts {
 
 #[derive(Debug)]
 enum Call {
-    Open { steps: mpsc::Sender<Step>, receipts: Receipts, reply: oneshot::Sender<Result<SessionId, MailboxError>> },
+    Open {
+        steps: mpsc::Sender<Step>,
+        receipts: Receipts,
+        reply: oneshot::Sender<Result<SessionId, MailboxError>>,
+    },
     Credits { session: SessionId, count: u32 },
     Outcome { session: SessionId, delivery: Delivery, outcome: Outcome },
     Extend { session: SessionId, delivery: Delivery, until: Time },
@@ -504,68 +508,5 @@ impl Keeper {
         self.receipts_with = None;
         let (ground, lane) = (self.ground.clone(), self.name.clone());
         self.beside(async move { Done::Arrived { written: homeward::write_arrival(&ground, lane, leaves).await } });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-    use crate::clock::Clock;
-    use crate::ledger::{Core, Ledger};
-    use crate::party::Member;
-    use crate::receipt::Checker;
-    use crate::store::{Mark, Synchronous};
-    use crate::tlog::note::SigningKey;
-
-    /// A keeper over an empty store that runs only as far as a test drives it.
-    async fn keeper(folder: &std::path::Path) -> Keeper {
-        let (writer, readers) = store::open(folder, Synchronous::Full).unwrap();
-        let own: Member = "450200".parse().unwrap();
-        let key = SigningKey::from_seed("a.example/log/1/1", &[7; 32]).unwrap();
-        let core = Core::open(writer, Mark::in_folder(folder), key, own.clone()).unwrap();
-        let ledger = Ledger::start(core, Clock::default()).unwrap().0;
-        let checker = Arc::new(Mutex::new(Checker::new(vec![])));
-        open(
-            Ground { own, readers: Arc::new(readers), ledger, clock: Clock::default(), checker },
-            "window".parse().unwrap(),
-        )
-        .1
-    }
-
-    async fn opened(keeper: &mut Keeper, credits: u32) -> (SessionId, mpsc::Receiver<Step>) {
-        let (steps, given) = mpsc::channel(16);
-        let (reply, mut answer) = tokio::sync::oneshot::channel();
-        keeper.called(Call::Open { steps, receipts: Receipts::Unwanted, reply }).await;
-        let session = answer.try_recv().unwrap().unwrap();
-        keeper.called(Call::Credits { session, count: credits }).await;
-        (session, given)
-    }
-
-    #[tokio::test]
-    async fn what_was_meant_for_a_dead_stream_is_held_by_the_next_one() {
-        let folder = std::env::temp_dir().join(format!("tongban-mailbox-{}", std::process::id()));
-        let mut keeper = keeper(&folder).await;
-        keeper.feed(Event::Enqueued { seq: 0 });
-        let dead = opened(&mut keeper, 2).await;
-        let (alive, mut given) = opened(&mut keeper, 3).await;
-        drop(dead);
-        let row = |seq| Queued {
-            seq,
-            case: None,
-            deliveries: 0,
-            parked_until: Time::ZERO,
-            expires_at: Time::from_ms(1 << 46),
-            doubt: false,
-            alternative: false,
-        };
-        keeper.feed(Event::Loaded { rows: vec![row(1), row(2), row(3)], end: true });
-        for _ in 0..3 {
-            let Ok(Step::Deliver { delivery, .. }) = given.try_recv() else { panic!("three deliveries") };
-            assert_eq!(keeper.held.get(&delivery.seq), Some(&(alive, delivery.attempt)));
-        }
-        drop(keeper);
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -5,6 +5,7 @@
 pub mod attachments;
 mod desk;
 mod dial;
+mod follow;
 mod ground;
 mod homeward;
 mod logbook;
@@ -17,6 +18,7 @@ mod session;
 
 pub use desk::{Cancelled, Desk, Order};
 pub use dial::Dialer;
+pub use follow::Follower;
 pub use ground::Ground;
 pub use mailbox::{Delivery, Mailbox, MailboxError, Outcome, Receipts, Step, Taken};
 pub use post::{Mailboxes, Partner, Post};

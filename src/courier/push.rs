@@ -14,7 +14,9 @@ use super::logbook::Logbook;
 use super::session::{InFlight, Load, News, Session};
 use crate::chance;
 use crate::evidence::{Code, Event as EvidenceEvent};
-use crate::lanes::{Answer, Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId};
+use crate::lanes::{
+    Answer, Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId,
+};
 use crate::ledger::{Fate, Heard, Settle};
 use crate::limits::{BACKOFF_MS, NOT_PERMITTED_NOW_MS, PARTNER_BEHIND_MS, WINDOW};
 use crate::party::Member;
@@ -345,7 +347,8 @@ impl Push {
     /// hardly ever the same, and the receipt must fit the message anyway.
     fn find(&self, named: &Named) -> Option<InFlight> {
         let is_named = |out: &&InFlight| {
-            out.id.to_string() == named.id && (named.from_city.is_empty() || out.from_city.as_str() == named.from_city)
+            out.id.to_string() == named.id
+                && (named.from_city.is_empty() || out.from_city.as_str() == named.from_city)
         };
         self.out.values().flatten().find(is_named).cloned()
     }

@@ -17,7 +17,7 @@ pub use book::{Directory, DirectoryError, Entry, Update, UpdateError, accepts_up
 pub use canonical::CanonicalError;
 pub use generation::Generation;
 pub use record::{CrlPolicy, Endpoint, Fault, MemberRecord, RecordError};
-pub use sealing::{SealingKey, SealingKeyId};
+pub use sealing::{HubForm, SealingKey, SealingKeyId, hub_form, may_go_open};
 
 use sha2::{Digest, Sha256};
 

@@ -218,19 +218,28 @@ impl Board {
 
     /// All notes at hand, what tells the keys first: as they are handed on, and read again after a restart.
     pub fn notes(&self) -> impl Iterator<Item = Carried> {
-        let directory = Carried {
-            kind: Kind::Directory,
-            owner: None,
-            version: self.directory.version(),
-            note: self.directory_note.clone(),
-        };
+        self.versions().filter_map(|((kind, owner), _)| self.note(kind, owner.as_ref()))
+    }
+
+    /// The version of each note at hand, in the order of [`Board::notes`].
+    pub fn versions(&self) -> impl Iterator<Item = ((Kind, Option<Member>), u64)> {
+        let directory = ((Kind::Directory, None), self.directory.version());
         let held = Kind::ALL.into_iter().flat_map(|kind| self.held.iter().filter(move |((held, _), _)| *held == kind));
-        std::iter::once(directory).chain(held.map(|((kind, owner), held)| Carried {
-            kind: *kind,
-            owner: Some(owner.clone()),
-            version: held.version,
-            note: held.note.clone(),
-        }))
+        let held = held.map(|((kind, owner), held)| ((*kind, Some(owner.clone())), held.version));
+        std::iter::once(directory).chain(held)
+    }
+
+    /// The note at hand of this kind and owner.
+    pub fn note(&self, kind: Kind, owner: Option<&Member>) -> Option<Carried> {
+        let (version, note) = match owner {
+            None if kind == Kind::Directory => (self.directory.version(), &self.directory_note),
+            None => return None,
+            Some(member) => {
+                let held = self.held.get(&(kind, member.clone()))?;
+                (held.version, &held.note)
+            }
+        };
+        Some(Carried { kind, owner: owner.cloned(), version, note: note.clone() })
     }
 
     /// Judges a note against what is known.

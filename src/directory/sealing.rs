@@ -7,7 +7,7 @@ use std::str::FromStr;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
-use super::record::Fault;
+use super::record::{Fault, MemberRecord};
 
 /// How the text of a sealing key begins: the KEM by name, so that a key of another kind is never taken for this one.
 const PREFIX: &str = "hpke-x25519:";
@@ -72,6 +72,30 @@ impl fmt::Debug for SealingKeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// In which form a part list and its bodies may travel through a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HubForm {
+    /// Sealed with the recipient's key.
+    Sealed(SealingKey),
+    /// As they are: the recipient names no key, and both members let hubs see bodies.
+    Open,
+}
+
+/// How what `from` sends to `to` travels through a hub: sealed wherever the recipient names a key; `None` when it may not
+/// travel through one at all.
+pub fn hub_form(from: &MemberRecord, to: &MemberRecord) -> Option<HubForm> {
+    match to.sealing_key {
+        Some(key) => Some(HubForm::Sealed(key)),
+        None => may_go_open(from, to).then_some(HubForm::Open),
+    }
+}
+
+/// Whether a hub may be shown a body on its way between these two: both must say so. What the hub, and the gateway behind
+/// it, ask of a message that is not sealed.
+pub fn may_go_open(from: &MemberRecord, to: &MemberRecord) -> bool {
+    from.unsealed_relay && to.unsealed_relay
 }
 
 #[cfg(test)]

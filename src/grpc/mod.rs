@@ -23,11 +23,13 @@ use crate::wire::pb::exchange::exchange_service_server::ExchangeServiceServer;
 use crate::wire::status::{Refused, to_status};
 
 /// Calls that last as long as the caller likes, by path.
-pub const STREAMING: [&str; 5] = [
+pub const STREAMING: [&str; 7] = [
+    "/tongban.exchange.v1.ExchangeService/WatchMessage",
     "/tongban.exchange.v1.ExchangeService/SubmitStream",
     "/tongban.exchange.v1.ExchangeService/Receive",
     "/tongban.exchange.v1.ExchangeService/UploadAttachment",
     "/tongban.exchange.v1.ExchangeService/DownloadAttachment",
+    "/tongban.directory.v1.DirectoryService/WatchNotes",
     "/grpc.health.v1.Health/Watch",
 ];
 

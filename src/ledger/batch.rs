@@ -150,7 +150,6 @@ impl<'a> Batch<'a> {
             }
             Entry::Notice(notice) => self.notice(notice),
             Entry::Routes(change) => self.routes(*change),
-            Entry::Note(note) => self.note(note),
             Entry::Seal { message, forms } => {
                 self.commit.sealed.extend(forms.into_iter().map(|(place, form)| (message, place, form)));
                 Ok(Pending::Other(Answer::Done))
@@ -306,8 +305,7 @@ impl<'a> Batch<'a> {
     fn leaf(&mut self, message: Option<Seq>, evidence: &Evidence) -> Result<(u64, Digest), Error> {
         let whole = evidence.to_leaf();
         // What does not fit stands in the leaf before: a leaf that is written says less rather than stopping the log.
-        let bytes =
-            whole.or_else(|_| Evidence { token: None, step: None, case_no: None, ..evidence.clone() }.to_leaf());
+        let bytes = whole.or_else(|_| Evidence { token: None, step: None, case_no: None, ..evidence.clone() }.to_leaf());
         let bytes = bytes.map_err(|error| Error::Failed(error.to_string()))?;
         Ok(self.append(message, bytes))
     }

@@ -25,8 +25,6 @@ pub struct Rung {
     pub replies: Vec<(Key, Seq)>,
     /// The earliest moment at which a message of this commit must be looked at.
     pub due_at: Option<Time>,
-    /// A member's note was kept.
-    pub notes: bool,
 }
 
 /// What a lane has heard.
@@ -52,7 +50,6 @@ struct Ropes {
     /// Only of messages for whose reply somebody waits.
     replies: DashMap<Key, watch::Sender<Option<Seq>>>,
     due: watch::Sender<Time>,
-    notes: watch::Sender<u64>,
 }
 
 impl Bells {
@@ -89,9 +86,6 @@ impl Bells {
                 }
                 earlier
             });
-        }
-        if rung.notes {
-            ropes.notes.send_modify(|rings| *rings += 1);
         }
     }
 
@@ -137,10 +131,5 @@ impl Bells {
             *earliest = Time::ZERO;
             false
         });
-    }
-
-    /// The bell of members' notes.
-    pub fn notes(&self) -> watch::Receiver<u64> {
-        self.0.notes.subscribe()
     }
 }

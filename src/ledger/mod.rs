@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
 use crate::message::Attached;
+use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
 use crate::receipt::Receipt;
-use crate::store::{Forgotten, LaneName, LaneState, Seq, SignedNote};
+use crate::store::{Forgotten, LaneName, LaneState, Seq};
 use crate::time::Time;
 
 pub use batch::{
@@ -56,8 +56,6 @@ pub enum Entry {
     Notice(Notice),
     /// Routing tables change.
     Routes(Box<RouteChange>),
-    /// A member's signed note is kept.
-    Note(SignedNote),
     /// Attachments of a message were sealed: the place and the sealed form of each.
     Seal { message: Seq, forms: Vec<(usize, Attached)> },
     /// Dead letters are set aside.
@@ -88,10 +86,6 @@ pub enum Answer {
     Witnessed(Vec<Result<(), WitnessRefusal>>),
     /// The new version of the routing tables; or the current one, where another was expected.
     Routes(Result<u64, u64>),
-    /// Whether the note is newer than what was kept.
-    Noted {
-        newer: bool,
-    },
     /// How many dead letters were set aside.
     Discarded(u64),
     Done,

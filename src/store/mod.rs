@@ -5,6 +5,7 @@
 
 mod open;
 mod mark;
+mod notes;
 mod read;
 mod write;
 
@@ -18,6 +19,7 @@ use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
 pub use mark::{Mark, MarkError};
+pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
 pub use read::{Readers, Snapshot};
 pub use write::Writer;
@@ -183,7 +185,6 @@ pub struct Commit {
     pub sealed: Vec<(Seq, usize, Attached)>,
     pub signatures: Vec<NewSignature>,
     pub routes: Option<NewRoutes>,
-    pub notes: Vec<SignedNote>,
     pub forgotten: Forgotten,
     /// Free text beside a receipt, which is known by its leaf hash.
     pub details: Vec<(Digest, Seq, String)>,
@@ -264,15 +265,6 @@ pub struct RouteVersion {
     pub at: Time,
     pub actor: String,
     pub action: String,
-}
-
-/// A signed note of a member that is kept or carried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignedNote {
-    pub kind: String,
-    pub owner: String,
-    pub version: u64,
-    pub text: String,
 }
 
 /// What retention takes.

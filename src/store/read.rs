@@ -6,10 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{
-    DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, SignedNote,
-    Stored,
-};
+use super::{DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, Stored};
 use crate::evidence::State;
 use crate::id::MessageId;
 use crate::message::{Address, Attached, Digest};
@@ -245,9 +242,9 @@ impl Snapshot<'_> {
 
     /// How the message of the same case before this one ended; none when there was none, or it has not.
     pub fn previous_outcome(&self, order_key: &str, seq: Seq) -> Result<Option<State>, Error> {
-        let mut statement = self
-            .sql
-            .prepare_cached("SELECT state FROM message WHERE order_key = ? AND seq < ? ORDER BY seq DESC LIMIT 1")?;
+        let mut statement = self.sql.prepare_cached(
+            "SELECT state FROM message WHERE order_key = ? AND seq < ? ORDER BY seq DESC LIMIT 1",
+        )?;
         let number: Option<u8> = statement.query_row(params![order_key, seq], |row| row.get(0)).optional()?;
         Ok(number.map(state).transpose()?.filter(|state| state.is_final()))
     }
@@ -259,8 +256,7 @@ impl Snapshot<'_> {
 
     /// The size of an attachment that this message refers to, in whichever form.
     pub fn attached(&self, seq: Seq, digest: &Digest) -> Result<Option<u64>, Error> {
-        let mut statement =
-            self.sql.prepare_cached("SELECT size FROM attachment WHERE digest = ? AND seq = ? LIMIT 1")?;
+        let mut statement = self.sql.prepare_cached("SELECT size FROM attachment WHERE digest = ? AND seq = ? LIMIT 1")?;
         Ok(statement.query_row(params![digest.0, seq], |row| row.get(0)).optional()?)
     }
 
@@ -291,25 +287,13 @@ impl Snapshot<'_> {
 
     /// The versions of the routing tables, newest first, at most `count` of them.
     pub fn route_versions(&self, count: usize) -> Result<Vec<RouteVersion>, Error> {
-        let mut statement = self
-            .sql
-            .prepare_cached("SELECT version, at, actor, action FROM route_set ORDER BY version DESC LIMIT ?")?;
+        let mut statement =
+            self.sql.prepare_cached("SELECT version, at, actor, action FROM route_set ORDER BY version DESC LIMIT ?")?;
         let row = |row: &Row<'_>| {
             let at = Time::from_ms(row.get(1)?);
             Ok(RouteVersion { version: row.get(0)?, at, actor: row.get(2)?, action: row.get(3)? })
         };
         Ok(statement.query_map([count as u64], row)?.collect::<Result<_, _>>()?)
-    }
-
-    /// The kept notes, of one kind or of all.
-    pub fn notes(&self, kind: Option<&str>) -> Result<Vec<SignedNote>, Error> {
-        let mut statement = self.sql.prepare_cached(
-            "SELECT kind, owner, version, text FROM note WHERE ?1 IS NULL OR kind = ?1 ORDER BY kind, owner",
-        )?;
-        let row = |row: &Row<'_>| {
-            Ok(SignedNote { kind: row.get(0)?, owner: row.get(1)?, version: row.get(2)?, text: row.get(3)? })
-        };
-        Ok(statement.query_map([kind], row)?.collect::<Result<_, _>>()?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Decides what the gateway's own upkeep changes: notices of delay, routing tables, notes of members, dead letters that
+//! Decides what the gateway's own upkeep changes: notices of delay, routing tables, dead letters that
 //! are set aside. Acts of people leave a leaf of audit.
 
 use sha2::{Digest as _, Sha256};
@@ -8,7 +8,7 @@ use crate::evidence::{Event, Evidence};
 use crate::ledger::Answer;
 use crate::message::Digest;
 use crate::party::Division;
-use crate::store::{Error, LaneName, NewRoutes, Seq, SignedNote};
+use crate::store::{Error, LaneName, NewRoutes, Seq};
 use crate::time::Time;
 
 /// A message still waits: its sender is told.
@@ -72,8 +72,7 @@ impl Batch<'_> {
             content.update([0]);
         }
         let content = Digest(content.finalize().into());
-        let leaf =
-            self.audit(&format!("route.{}", change.action), &change.actor, &version.to_string(), Some(content))?;
+        let leaf = self.audit(&format!("route.{}", change.action), &change.actor, &version.to_string(), Some(content))?;
         self.commit.routes = Some(NewRoutes {
             version,
             at: self.scribe.at,
@@ -83,21 +82,6 @@ impl Batch<'_> {
             tables: change.tables,
         });
         Ok(Pending::Other(Answer::Routes(Ok(version))))
-    }
-
-    /// Keeps a member's note unless a newer one is kept.
-    pub(super) fn note(&mut self, note: SignedNote) -> Result<Pending, Error> {
-        let same = |other: &&SignedNote| other.kind == note.kind && other.owner == note.owner;
-        let known = match self.commit.notes.iter().filter(same).next_back() {
-            Some(kept) => Some(kept.version),
-            None => self.ground.writer.note_version(&note.kind, &note.owner)?,
-        };
-        let newer = known.is_none_or(|known| known < note.version);
-        if newer {
-            self.rung.notes = true;
-            self.commit.notes.push(note);
-        }
-        Ok(Pending::Other(Answer::Noted { newer }))
     }
 
     /// Sets dead letters aside, with a reason.

@@ -61,12 +61,3 @@ CREATE TABLE route_table (
     text    TEXT,                  -- canonical; none, withdrawn
     PRIMARY KEY (owner, version)
 ) WITHOUT ROWID;
-
--- Signed notes of members that this gateway keeps or carries: the newest of each kind and owner.
-CREATE TABLE note (
-    kind    TEXT NOT NULL,
-    owner   TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    text    TEXT NOT NULL,
-    PRIMARY KEY (kind, owner)
-) WITHOUT ROWID;
