@@ -20,6 +20,7 @@ use crate::blobs::Blobs;
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
 use crate::grpc::serve::{Lifetime, Serving, serve};
+use crate::grpc::waiters::Waiters;
 use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
 use crate::grpc::{Doors, Health, directory::Directory as DirectoryDoor, evidence::Evidence};
 use crate::intake::{Intake, Rules, log_keys};
@@ -158,8 +159,15 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     fetch(config, &standing, &intake, &stop, &tasks)?;
     tasks.spawn(janitor::run(ground.clone(), stop.clone()));
     let (mailboxes, attachments) = (post.mailboxes(), Attachments::new(ground.blobs.clone()));
-    let exchange =
-        Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, attachments, stop: stop.clone() };
+    let exchange = Exchange {
+        own: config.member.clone(),
+        intake,
+        ground: ground.clone(),
+        mailboxes,
+        attachments,
+        waiters: Waiters::default(),
+        stop: stop.clone(),
+    };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
     if let Some(follower) = follower(config, &standing, &ground)? {
         let stop = stop.clone();
