@@ -23,6 +23,7 @@ use crate::courier::{Desk, Dialer, Diallers, Follower, Ground, Partner, Post, Pu
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
 use crate::grpc::serve::{Lifetime, Serving, serve};
+use crate::grpc::waiters::Waiters;
 use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
 use crate::grpc::{Doors, Health, directory::Directory as DirectoryDoor, evidence::Evidence};
 use crate::intake::{Intake, Rules, log_keys};
@@ -168,6 +169,7 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
         ground: ground.clone(),
         mailboxes,
         attachments,
+        waiters: Waiters::default(),
         stop: stop.clone(),
     };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };

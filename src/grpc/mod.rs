@@ -1,13 +1,17 @@
 //! Decides what a caller may reach over gRPC and in which shape. Never does the work itself: it hands over and waits.
 
 pub mod attachments;
+mod cancel;
 pub mod directory;
 pub mod evidence;
 pub mod exchange;
 pub mod front;
+mod list;
 mod receive;
 pub mod serve;
 mod view;
+pub mod waiters;
+mod watch;
 
 use tonic::service::Routes;
 use tonic::{Request, Status};
