@@ -79,10 +79,10 @@ impl Grants {
 /// Whether the sender named in the envelope is who speaks to the gateway of the city `own`: one of that city's systems
 /// under its own name, or a gateway for its own city. Another city's system has a gateway of its own: here nobody could
 /// give it its city's receipt.
-pub fn speaks_for(party: &Party, own: &Division, envelope: &Envelope) -> bool {
+pub fn speaks_for(party: &Party, own: &Member, envelope: &Envelope) -> bool {
     let its_city = party.member == Member::City(envelope.from.city.clone());
     match &party.role {
-        Role::System(name) => its_city && envelope.from.city == *own && envelope.from.system.as_ref() == Some(name),
+        Role::System(name) => its_city && party.member == *own && envelope.from.system.as_ref() == Some(name),
         Role::Gateway => its_city,
         Role::Ops(_) | Role::Auditor(_) => false,
     }

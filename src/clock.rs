@@ -2,18 +2,50 @@
 
 #![allow(clippy::disallowed_methods, reason = "the one place that reads the time")]
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
 
 use crate::time::Time;
 
-/// The gateway's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Clock;
+/// The gateway's clock: the system's, and as far ahead of it as it was put. Whoever waits by it is woken when it is put
+/// ahead, so that three days can pass in a second.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    ahead_ms: Arc<watch::Sender<u64>>,
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock { ahead_ms: Arc::new(watch::Sender::new(0)) }
+    }
+}
 
 impl Clock {
-    /// The system's wall clock, to the millisecond; a clock set before 1970 reads as 1970.
+    /// The wall clock, to the millisecond; a system clock set before 1970 reads as 1970.
     pub fn now(&self) -> Time {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Time::from_ms(since_1970.as_millis() as u64)
+        Time::from_ms(since_1970.as_millis() as u64).plus_ms(*self.ahead_ms.borrow())
+    }
+
+    /// Puts the clock ahead.
+    pub fn advance(&self, ms: u64) {
+        self.ahead_ms.send_modify(|ahead| *ahead += ms);
+    }
+
+    /// Waits until the clock shows `at`.
+    pub async fn until(&self, at: Time) {
+        let mut ahead = self.ahead_ms.subscribe();
+        loop {
+            let left = Duration::from_millis(at.since_ms(self.now()));
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left) => return,
+                _ = ahead.changed() => {}
+            }
+        }
     }
 }

@@ -19,7 +19,8 @@ use crate::store::Synchronous;
 #[derive(Debug)]
 pub struct Config {
     pub alliance: Alliance,
-    pub city: Division,
+    /// Whose gateway this is: a city's, or an alliance's hub.
+    pub member: Member,
     pub listen: SocketAddr,
     /// Where the store, the lock and the high-water mark stand.
     pub data: PathBuf,
@@ -96,7 +97,8 @@ struct Written {
 #[serde(deny_unknown_fields)]
 struct Gateway {
     alliance: Spanned<String>,
-    city: Spanned<String>,
+    city: Option<Spanned<String>>,
+    hub: Option<Spanned<String>>,
     listen: Spanned<String>,
     #[serde(default = "data")]
     data: PathBuf,
@@ -177,6 +179,17 @@ impl Reading<'_> {
         self.folder.join(path)
     }
 
+    fn member(&mut self, gateway: &Gateway) -> Option<Member> {
+        match (&gateway.city, &gateway.hub) {
+            (Some(city), None) => self.word::<Division>(city).map(Member::City),
+            (None, Some(hub)) => self.word::<Name>(hub).map(Member::Hub),
+            _ => {
+                self.fault(gateway.alliance.span().start, "must have either `city` or `hub`, whose gateway this is");
+                None
+            }
+        }
+    }
+
     fn synchronous(&mut self, text: Option<Spanned<String>>) -> Synchronous {
         match text.as_ref().map(|text| (text.as_ref().as_str(), text.span().start)) {
             None | Some(("full", _)) => Synchronous::Full,
@@ -244,18 +257,18 @@ impl Config {
             }
         };
         let alliance = reading.word(&written.gateway.alliance);
-        let city = reading.word(&written.gateway.city);
+        let member = reading.member(&written.gateway);
         let listen = reading.word(&written.gateway.listen);
         let synchronous = reading.synchronous(written.store.synchronous);
         let systems = reading.systems(written.system);
         let grants = reading.grants(written.grant);
-        let (Some(alliance), Some(city), Some(listen), true) = (alliance, city, listen, reading.faults.is_empty())
+        let (Some(alliance), Some(member), Some(listen), true) = (alliance, member, listen, reading.faults.is_empty())
         else {
             return Err(reading.faults);
         };
         Ok(Config {
             alliance,
-            city,
+            member,
             listen,
             data: reading.path(written.gateway.data),
             certificate: reading.path(written.tls.certificate),

@@ -13,7 +13,7 @@ use crate::evidence::{Event, Evidence};
 use crate::ledger::{Answer, Entry, Ledger, Route, Take, Trouble};
 use crate::limits::TIME_TO_LIVE_MS;
 use crate::message::{Digest, Envelope};
-use crate::party::{Division, Member, Party, Role};
+use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
 use crate::receipt::{Checked, Checker, LogKey, Receipt};
 use crate::routing::{Destination, Entered, Index, Query};
@@ -25,7 +25,7 @@ use crate::wire::status::Refused;
 #[derive(Debug)]
 pub struct Rules {
     /// Whose gateway it is.
-    pub own: Division,
+    pub own: Member,
     pub index: Arc<Index>,
     pub grants: Grants,
 }

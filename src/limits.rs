@@ -36,6 +36,16 @@ pub const STEP_BYTES_MAX: usize = 24;
 pub const PARTS_MAX: usize = 64;
 /// Bytes of all inline parts of one message together: 1 MiB.
 pub const INLINE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one attachment: 4 GiB.
+pub const ATTACHMENT_BYTES_MAX: u64 = 4 << 30;
+/// Bytes of one attachment in sealed form: its bytes, and a little for each chunk.
+pub const SEALED_ATTACHMENT_BYTES_MAX: u64 = ATTACHMENT_BYTES_MAX + (ATTACHMENT_BYTES_MAX >> 10);
+/// Bytes of a sealed part list: the inline contents and the list itself.
+pub const SEALED_BYTES_MAX: usize = INLINE_BYTES_MAX + (64 << 10);
+/// Bytes of one chunk of an attachment on the wire: 256 KiB.
+pub const CHUNK_BYTES_MAX: usize = 256 << 10;
+/// Hubs that one message may pass.
+pub const RELAYS_ON_THE_WAY_MAX: usize = 2;
 /// Bytes of a part's name.
 pub const PART_NAME_BYTES_MAX: usize = 255;
 /// Bytes of a part's media type.

@@ -162,7 +162,51 @@ pub struct Part {
     pub size: u64,
     pub salt: [u8; 16],
     pub digest: Digest,
-    pub content: Bytes,
+    pub content: Content,
+}
+
+/// Where a part's bytes are.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Content {
+    /// In the envelope itself.
+    Inline(Bytes),
+    /// Beside it, uploaded before: the digest of the bytes as they were uploaded, without salt.
+    Attachment(Digest),
+}
+
+/// A part list with its contents, sealed by the origin gateway for the recipient's (HPKE, RFC 9180). Whoever carries it
+/// knows the digest of the list, which the header digest covers, how many parts there are and how large they are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The first bytes of SHA-256 of the recipient's public key.
+    pub key_id: [u8; 8],
+    pub encapsulated: [u8; 32],
+    pub ciphertext: Bytes,
+    pub parts_digest: Digest,
+    pub parts: u64,
+    /// Bytes of all parts together, in the clear.
+    pub total_size: u64,
+    /// The attachments in sealed form, in the order of the parts that refer to them.
+    pub attachments: Vec<Attached>,
+}
+
+impl Sealed {
+    /// The sealing algorithm's name in texts and digests.
+    pub const ALGORITHM: &str = "hpke-x25519-hkdf-sha256-chacha20poly1305";
+}
+
+/// A sealed part list shows its digest and size alone.
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} parts, {} bytes, {})", self.parts, self.total_size, self.parts_digest)
+    }
+}
+
+/// An attachment as it travels: the digest and the number of its bytes, sealed or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    pub digest: Digest,
+    pub size: u64,
 }
 
 /// The salted digest of a part's bytes.
@@ -192,7 +236,10 @@ pub struct Envelope {
     pub step: Option<Step>,
     pub mode: Option<Mode>,
     pub in_reply_to: Option<MessageId>,
+    /// Empty while the part list is sealed.
     pub parts: Vec<Part>,
+    /// The part list on a way through a hub.
+    pub sealed: Option<Sealed>,
     pub attributes: BTreeMap<String, String>,
     pub created_at: SentTime,
     pub expires_at: Option<SentTime>,
@@ -200,13 +247,36 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Bytes of all parts together.
+    /// Number of parts, sealed or not.
+    pub fn part_count(&self) -> u64 {
+        self.sealed.as_ref().map_or(self.parts.len() as u64, |sealed| sealed.parts)
+    }
+
+    /// The attachments as they travel with this envelope: digest and size of each one's bytes.
+    pub fn attachments(&self) -> Vec<Attached> {
+        if let Some(sealed) = &self.sealed {
+            return sealed.attachments.clone();
+        }
+        let attached = |part: &Part| match part.content {
+            Content::Attachment(digest) => Some(Attached { digest, size: part.size }),
+            Content::Inline(_) => None,
+        };
+        self.parts.iter().filter_map(attached).collect()
+    }
+
+    /// Bytes of all parts together, in the clear.
     pub fn total_size(&self) -> u64 {
+        if let Some(sealed) = &self.sealed {
+            return sealed.total_size;
+        }
         self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.size))
     }
 
     /// The digest of the part list: names, media types, sizes and salted digests, in order (docs/receipts.md §2).
     pub fn parts_digest(&self) -> Digest {
+        if let Some(sealed) = &self.sealed {
+            return sealed.parts_digest;
+        }
         let mut list = Preimage::new("tongban.parts");
         list.count(self.parts.len());
         for part in &self.parts {

@@ -94,8 +94,15 @@ struct Standing {
 /// # Errors
 /// See [`ServerError`]; nothing stays bound then.
 pub async fn bind(config: &Config) -> Result<Gateway, ServerError> {
-    let clock = Clock;
-    let standing = standing(config, clock)?;
+    bind_by(config, Clock::default()).await
+}
+
+/// [`bind`], by a clock that can be put ahead.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerError> {
+    let standing = standing(config, clock.clone())?;
     let own_party = Party::gateway(config.alliance.clone(), standing.own.clone());
     let server_tls = server_config(standing.trust.clone(), own(config)?, standing.moment.clone());
     let server_tls = server_tls.map_err(|error| ServerError::Certificate(error.to_string()))?;
@@ -103,10 +110,15 @@ pub async fn bind(config: &Config) -> Result<Gateway, ServerError> {
 
     let (writer, readers) = store::open(&config.data, config.synchronous)?;
     let core = Core::open(writer, Mark::in_folder(&config.data), log_key(config, &standing)?, standing.own.clone())?;
-    let (ledger, ledger_thread) = Ledger::start(core, clock).map_err(ServerError::Thread)?;
+    let (ledger, ledger_thread) = Ledger::start(core, clock.clone()).map_err(ServerError::Thread)?;
     let checker = Arc::new(Mutex::new(Checker::new(log_keys(&standing.directory))));
-    let ground =
-        Ground { own: standing.own.clone(), readers: Arc::new(readers), ledger: ledger.clone(), clock, checker };
+    let ground = Ground {
+        own: standing.own.clone(),
+        readers: Arc::new(readers),
+        ledger: ledger.clone(),
+        clock: clock.clone(),
+        checker,
+    };
 
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -115,8 +127,9 @@ pub async fn bind(config: &Config) -> Result<Gateway, ServerError> {
     let mailboxes = Arc::new(courier::start(&ground, partners, systems, &stop, &mut tasks));
     let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing)?));
     let intake = Arc::new(Intake::new(rules, ground.checker.clone(), ledger.clone(), clock));
-    let exchange = Exchange { own: config.city.clone(), intake, ground: ground.clone(), mailboxes, stop: stop.clone() };
-    let evidence = Evidence { own: config.city.clone(), readers: ground.readers.clone() };
+    let exchange =
+        Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, stop: stop.clone() };
+    let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
     let directory = DirectoryDoor { note: standing.note.clone() };
     let (routes, health) = Doors { exchange, evidence, directory }.open().await;
 
@@ -202,7 +215,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
         let (found, configured) = (directory.alliance().as_str().to_owned(), config.alliance.as_str().to_owned());
         return Err(ServerError::OtherAlliance { found, configured });
     }
-    let own = Member::City(config.city.clone());
+    let own = config.member.clone();
     if directory.member(&own).is_none() {
         return Err(ServerError::NotAMember(own));
     }
@@ -303,5 +316,5 @@ fn rules(config: &Config, standing: &Standing) -> Result<Rules, ServerError> {
         tables: vec![],
     };
     let index = Index::compile(&tables).map_err(ServerError::Routes)?;
-    Ok(Rules { own: config.city.clone(), index: Arc::new(index), grants: config.grants.clone() })
+    Ok(Rules { own: config.member.clone(), index: Arc::new(index), grants: config.grants.clone() })
 }

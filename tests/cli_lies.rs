@@ -110,11 +110,11 @@ impl Liar {
 fn evidence(envelope: &Envelope, event: Event, key: &SigningKey) -> Evidence {
     let issuer = key.verifying_key().name().split('.').next().unwrap();
     Evidence {
-        id: ReceiptId::new_v7(Clock.now(), [5; 10]),
+        id: ReceiptId::new_v7(Clock::default().now(), [5; 10]),
         event,
         reasons: vec![],
         token: None,
-        at: Clock.now(),
+        at: Clock::default().now(),
         clock_uncertainty_ms: 0,
         issuer: Member::City(issuer.parse().unwrap()),
         key_id: key.verifying_key().id(),
@@ -147,8 +147,50 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl ExchangeService for Liar {
+    type WatchMessageStream = Pin<Box<dyn Stream<Item = Result<pb::WatchMessageResponse, Status>> + Send>>;
+    type UploadAttachmentStream = Pin<Box<dyn Stream<Item = Result<pb::UploadAttachmentResponse, Status>> + Send>>;
+    type DownloadAttachmentStream = Pin<Box<dyn Stream<Item = Result<pb::DownloadAttachmentResponse, Status>> + Send>>;
     type SubmitStreamStream = Answers<pb::SubmitStreamResponse>;
     type ReceiveStream = Answers<pb::ReceiveResponse>;
+
+    async fn request(&self, _: Request<pb::RequestRequest>) -> Result<Response<pb::RequestResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_messages(
+        &self,
+        _: Request<pb::ListMessagesRequest>,
+    ) -> Result<Response<pb::ListMessagesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn watch_message(
+        &self,
+        _: Request<pb::WatchMessageRequest>,
+    ) -> Result<Response<Self::WatchMessageStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn cancel_message(
+        &self,
+        _: Request<pb::CancelMessageRequest>,
+    ) -> Result<Response<pb::CancelMessageResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn upload_attachment(
+        &self,
+        _: Request<Streaming<pb::UploadAttachmentRequest>>,
+    ) -> Result<Response<Self::UploadAttachmentStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn download_attachment(
+        &self,
+        _: Request<pb::DownloadAttachmentRequest>,
+    ) -> Result<Response<Self::DownloadAttachmentStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
 
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitResponse>, Status> {
         let sent = request.into_inner().envelope.unwrap();
@@ -167,7 +209,7 @@ impl ExchangeService for Liar {
             let sent = parse(submit.envelope.unwrap()).unwrap();
             let response = liar.receipt(&sent, Event::SubmissionAccepted);
             let response = response.map(pb::submit_stream_response::Response::Receipt);
-            Ok(pb::SubmitStreamResponse { id: sent.id.to_string(), response })
+            Ok(pb::SubmitStreamResponse { id: sent.id.to_string(), response, from_city: String::new() })
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -216,9 +258,15 @@ impl Liar {
 
     fn delivery(&self) -> pb::Delivery {
         let origin_receipt = self.receipt(&self.kept(), Event::SubmissionAccepted);
-        let message = pb::Message { envelope: self.kept.lock().unwrap().clone(), origin_receipt };
+        let message = pb::Message { envelope: self.kept.lock().unwrap().clone(), origin_receipt, via: vec![] };
         let content = Some(pb::delivery::Content::Message(message));
-        pb::Delivery { delivery_id: "1-1".to_owned(), delivery_count: 1, lease_until: None, content }
+        pb::Delivery {
+            delivery_id: "1-1".to_owned(),
+            delivery_count: 1,
+            lease_until: None,
+            previous_outcome: 0,
+            content,
+        }
     }
 }
 
@@ -269,7 +317,7 @@ fn serving(terminal: &Terminal, directory: &Directory) -> Serving {
         chain: keys::read_certificates(&terminal.path("certs/dev/450200/gateway.pem")).unwrap(),
         key: keys::read_private_key(&terminal.path("certs/dev/450200/gateway.key")).unwrap(),
     };
-    let moment = Moment::new(|| Clock.now());
+    let moment = Moment::new(|| Clock::default().now());
     let config = Arc::new(ArcSwap::new(server_config(trust.clone(), own, moment.clone()).unwrap()));
     let gate = Arc::new(Gate { config, trust, moment, bounds: Bounds::default(), counters: Arc::default() });
     let streaming = ["SubmitStream", "Receive"].map(|call| format!("/tongban.exchange.v1.ExchangeService/{call}"));

@@ -31,7 +31,7 @@ async fn relay(
     envelope: pb::Envelope,
     origin: Option<pbe::Receipt>,
 ) -> Result<pbe::Receipt, Answered> {
-    let request = pb::SubmitRequest { envelope: Some(envelope), origin_receipt: origin };
+    let request = pb::SubmitRequest { envelope: Some(envelope), origin_receipt: origin, via: vec![] };
     let answer = client.exchange.clone().submit(request).await;
     answer.map(|answer| answer.into_inner().receipt.unwrap()).map_err(|status| from_status(&status))
 }
@@ -213,7 +213,7 @@ async fn a_true_message_refused_by_rule_gets_a_receipt_that_follows_its_origins(
     relay(&partner, first.clone(), origin).await.unwrap();
     let conflict = pb::Envelope { parts: vec![part("form.json", b"another")], ..first };
     let late = theirs();
-    let over = world.but(&late, |evidence| evidence.expires_at = Some(Clock.now().minus_ms(1)));
+    let over = world.but(&late, |evidence| evidence.expires_at = Some(Clock::default().now().minus_ms(1)));
     let rows = [
         (conflict.clone(), signed_by(&mut world.foshan, &conflict), Reason::IdempotencyConflict),
         (late, over, Reason::MessageExpired),

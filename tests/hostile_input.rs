@@ -258,11 +258,11 @@ const RULES: &[(&str, Spoil, Reason, bool)] = &[
 ];
 
 fn after(ms: u64) -> Option<prost_types::Timestamp> {
-    Some(time_to_wire(Clock.now().plus_ms(ms)))
+    Some(time_to_wire(Clock::default().now().plus_ms(ms)))
 }
 
 fn before(ms: u64) -> Option<prost_types::Timestamp> {
-    Some(time_to_wire(Clock.now().minus_ms(ms)))
+    Some(time_to_wire(Clock::default().now().minus_ms(ms)))
 }
 
 /// Whose certificate calls our gateway, as whom, and the reason why not.
@@ -304,7 +304,7 @@ impl Stream {
         envelope: Option<pb::Envelope>,
     ) -> Result<tongban::wire::pb::evidence::Receipt, Answered> {
         let id = envelope.as_ref().map(|envelope| envelope.message_id.clone()).unwrap_or_default();
-        let submit = pb::SubmitRequest { envelope, origin_receipt: None };
+        let submit = pb::SubmitRequest { envelope, origin_receipt: None, via: vec![] };
         let request = Some(pb::submit_stream_request::Request::Submit(submit));
         self.up.send(pb::SubmitStreamRequest { request }).await.unwrap();
         let answer = tokio::time::timeout(PATIENCE, self.down.message()).await.expect("an answer in time");
@@ -625,7 +625,7 @@ async fn a_message_at_every_limit_is_accepted_delivered_and_refused_with_evidenc
     let mut mailbox = alliance.client(ARCHIVE.0, ARCHIVE.1).receive(1).await;
     let (delivery, message) = mailbox.delivery().await;
     assert_eq!(message.envelope, Some(largest.clone()));
-    let refuse = pb::Refuse { code: "A".repeat(32), text: "说".repeat(341) };
+    let refuse = pb::Refuse { code: "A".repeat(32), text: "说".repeat(341), receipt: None };
     mailbox.give(&delivery.delivery_id, pb::outcome::Outcome::Refuse(refuse)).await;
     let refused = check(&mut alliance.checker(), mailbox.settled().await.receipt.unwrap());
     assert_eq!(refused.evidence.event, Event::HandoverFailed);
@@ -637,11 +637,11 @@ async fn a_message_at_every_limit_is_accepted_delivered_and_refused_with_evidenc
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_waited_past_its_end_keeps_its_receipt() {
     let (_alliance, gateway, window) = start().await;
-    let soon = Clock.now().plus_ms(400);
+    let soon = Clock::default().now().plus_ms(400);
     let sent = pb::Envelope { expires_at: Some(time_to_wire(soon)), ..good() };
     let receipt = window.submit(sent.clone()).await.unwrap();
     let passed = async {
-        while Clock.now() <= soon {
+        while Clock::default().now() <= soon {
             tokio::task::yield_now().await;
         }
     };

@@ -124,7 +124,7 @@ impl Fake {
                 self.liar.lock().unwrap().lie(&envelope, |_| {})
             }
         };
-        let _ = down.send(Ok(pb::SubmitStreamResponse { id, response })).await;
+        let _ = down.send(Ok(pb::SubmitStreamResponse { id, response, from_city: String::new() })).await;
     }
 }
 
@@ -132,8 +132,50 @@ type Down<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl ExchangeService for Fake {
+    type WatchMessageStream = Pin<Box<dyn Stream<Item = Result<pb::WatchMessageResponse, Status>> + Send>>;
+    type UploadAttachmentStream = Pin<Box<dyn Stream<Item = Result<pb::UploadAttachmentResponse, Status>> + Send>>;
+    type DownloadAttachmentStream = Pin<Box<dyn Stream<Item = Result<pb::DownloadAttachmentResponse, Status>> + Send>>;
     type SubmitStreamStream = Down<pb::SubmitStreamResponse>;
     type ReceiveStream = Down<pb::ReceiveResponse>;
+
+    async fn request(&self, _: Request<pb::RequestRequest>) -> Result<Response<pb::RequestResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_messages(
+        &self,
+        _: Request<pb::ListMessagesRequest>,
+    ) -> Result<Response<pb::ListMessagesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn watch_message(
+        &self,
+        _: Request<pb::WatchMessageRequest>,
+    ) -> Result<Response<Self::WatchMessageStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn cancel_message(
+        &self,
+        _: Request<pb::CancelMessageRequest>,
+    ) -> Result<Response<pb::CancelMessageResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn upload_attachment(
+        &self,
+        _: Request<Streaming<pb::UploadAttachmentRequest>>,
+    ) -> Result<Response<Self::UploadAttachmentStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn download_attachment(
+        &self,
+        _: Request<pb::DownloadAttachmentRequest>,
+    ) -> Result<Response<Self::DownloadAttachmentStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
 
     async fn submit(&self, _: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitResponse>, Status> {
         Err(Status::unimplemented(""))
@@ -172,7 +214,7 @@ async fn pretend(alliance: &Alliance, fake: Fake, certificate: &str) -> Arc<Coun
     let counters = Arc::new(Counters::default());
     let directory = alliance.directory();
     let trust = alliance.trust(&directory);
-    let moment = Moment::new(|| Clock.now());
+    let moment = Moment::new(|| Clock::default().now());
     let config = server_config(trust.clone(), alliance.own(certificate), moment.clone()).unwrap();
     let gate = Gate {
         config: Arc::new(ArcSwap::new(config)),

@@ -61,7 +61,9 @@ async fn nobody_opens_anothers_mailbox() {
         ["440600/systems/archive", "440600/gateway", "450200/gateway", "450200/ops/archive", "450200/systems/unlisted"]
     {
         let (up, steps) = mpsc::channel(1);
-        up.send(pb::ReceiveRequest { request: Some(Say::Open(pb::OpenMailbox { credits: 1 })) }).await.unwrap();
+        up.send(pb::ReceiveRequest { request: Some(Say::Open(pb::OpenMailbox { credits: 1, receipts: false })) })
+            .await
+            .unwrap();
         let mut caller = alliance.client_of(certificate, "450200").exchange;
         let refused = caller.receive(ReceiverStream::new(steps)).await.expect_err(certificate);
         assert_eq!((reason(&refused), refused.code()), ("NOT_PERMITTED".to_owned(), Code::PermissionDenied));
@@ -90,7 +92,7 @@ async fn ends(client: &Client, steps: Vec<Option<Say>>) -> Answered {
 async fn steps_that_make_no_sense_end_the_stream_and_say_so() {
     let (alliance, gateway, _window) = start().await;
     let archive = alliance.client(ARCHIVE.0, ARCHIVE.1);
-    let open = |credits| Some(Say::Open(pb::OpenMailbox { credits }));
+    let open = |credits| Some(Say::Open(pb::OpenMailbox { credits, receipts: false }));
     let credits = |count| Some(Say::Credits(pb::GrantCredits { count }));
     let outcome = || Some(Say::Outcome(pb::Outcome::default()));
     let rows = [
@@ -157,7 +159,7 @@ async fn refused(mailbox: &mut Mailbox) -> (String, Answered) {
 }
 
 fn refuse(code: &str, text: &str) -> Option<pb::outcome::Outcome> {
-    Some(pb::outcome::Outcome::Refuse(pb::Refuse { code: code.to_owned(), text: text.to_owned() }))
+    Some(pb::outcome::Outcome::Refuse(pb::Refuse { code: code.to_owned(), text: text.to_owned(), receipt: None }))
 }
 
 fn retry_later(seconds: i64, nanos: i32) -> Option<pb::outcome::Outcome> {
@@ -223,7 +225,7 @@ async fn a_delivery_that_the_stream_does_not_hold_is_not_found() {
         let (named, answered) = refused(&mut other).await;
         assert_eq!(answered.reason.as_deref(), Some("DELIVERY_NOT_FOUND"));
         assert_eq!(named, id[..id.len().min(64)]);
-        let until = Some(time_to_wire(Clock.now().plus_ms(60_000)));
+        let until = Some(time_to_wire(Clock::default().now().plus_ms(60_000)));
         other.say(Say::Extend(pb::ExtendLease { delivery_id: id.to_owned(), until })).await;
         assert_eq!(refused(&mut other).await.1.reason.as_deref(), Some("DELIVERY_NOT_FOUND"));
     }
@@ -273,7 +275,7 @@ async fn a_lease_may_be_asked_for_longer_than_it_gets() {
     let mut mailbox = alliance.client(ARCHIVE.0, ARCHIVE.1).receive(1).await;
     let (delivery, _) = mailbox.delivery().await;
     for ms in [0, LEASE_TOTAL_MS_MAX, 1 << 45] {
-        let until = Some(time_to_wire(Clock.now().plus_ms(ms)));
+        let until = Some(time_to_wire(Clock::default().now().plus_ms(ms)));
         mailbox.say(Say::Extend(pb::ExtendLease { delivery_id: delivery.delivery_id.clone(), until })).await;
     }
     mailbox.acknowledge(&delivery.delivery_id).await;
@@ -349,7 +351,7 @@ fn whole(bytes: &[u8]) -> Bytes {
 }
 
 fn request(envelope: pb::Envelope) -> pb::SubmitRequest {
-    pb::SubmitRequest { envelope: Some(envelope), origin_receipt: None }
+    pb::SubmitRequest { envelope: Some(envelope), origin_receipt: None, via: vec![] }
 }
 
 fn step(envelope: pb::Envelope) -> pb::SubmitStreamRequest {
@@ -452,7 +454,9 @@ async fn a_request_over_the_decoding_limit_is_too_large_and_says_so() {
     typed(&down.message().await.unwrap_err(), Reason::MessageTooLarge);
     let (up, steps) = mpsc::channel(2);
     let mut archive = alliance.client(ARCHIVE.0, ARCHIVE.1).exchange;
-    up.send(pb::ReceiveRequest { request: Some(Say::Open(pb::OpenMailbox { credits: 0 })) }).await.unwrap();
+    up.send(pb::ReceiveRequest { request: Some(Say::Open(pb::OpenMailbox { credits: 0, receipts: false })) })
+        .await
+        .unwrap();
     let outcome = pb::Outcome { delivery_id: "1-1".to_owned(), outcome: refuse("A", &"a".repeat(3 << 20)) };
     up.send(pb::ReceiveRequest { request: Some(Say::Outcome(outcome)) }).await.unwrap();
     let mut down = archive.receive(ReceiverStream::new(steps)).await.unwrap().into_inner();

@@ -394,7 +394,7 @@ async fn write_stream(window: Client, answers: mpsc::UnboundedSender<()>) -> Vec
         let mut sent = vec![];
         loop {
             let envelope = envelope(LIUZHOU, FOSHAN);
-            let submit = pb::SubmitRequest { envelope: Some(envelope.clone()), origin_receipt: None };
+            let submit = pb::SubmitRequest { envelope: Some(envelope.clone()), origin_receipt: None, via: vec![] };
             sent.push(Sent { envelope, receipt: None });
             if steps.send(pb::SubmitStreamRequest { request: Some(Request::Submit(submit)) }).await.is_err() {
                 return sent;

@@ -65,7 +65,7 @@ async fn border() -> Border {
 
 impl Border {
     async fn carry(&self, envelope: pb::Envelope, origin: Option<pbe::Receipt>) -> Result<pbe::Receipt, tonic::Status> {
-        let request = pb::SubmitRequest { envelope: Some(envelope), origin_receipt: origin };
+        let request = pb::SubmitRequest { envelope: Some(envelope), origin_receipt: origin, via: vec![] };
         Ok(self.gateway.exchange.clone().submit(request).await?.into_inner().receipt.unwrap())
     }
 
@@ -151,7 +151,8 @@ async fn a_gateway_speaks_for_its_own_city_only() {
     let border = border().await;
     let receipt = to_wire(forge(&border.alliance, "450200", &border.evidence));
     let stranger = border.alliance.client_of("640100/gateway", "440600");
-    let request = pb::SubmitRequest { envelope: Some(border.envelope.clone()), origin_receipt: Some(receipt) };
+    let request =
+        pb::SubmitRequest { envelope: Some(border.envelope.clone()), origin_receipt: Some(receipt), via: vec![] };
     let refused = stranger.exchange.clone().submit(request).await.unwrap_err();
     assert_eq!(reason(&refused), "NOT_PERMITTED");
     let looked = border.gateway.message("450200", &border.envelope.message_id).await.unwrap_err();
@@ -185,7 +186,7 @@ async fn receipts_home_are_believed_only_from_the_recipient_and_only_about_our_m
     let accepted = window.submit(sent.clone()).await.unwrap();
     let base = check(&mut alliance.checker(), accepted).evidence;
     let handed = |issuer: &str| Evidence {
-        id: tongban::id::ReceiptId::new_v7(Clock.now(), tongban::chance::bytes().unwrap()),
+        id: tongban::id::ReceiptId::new_v7(Clock::default().now(), tongban::chance::bytes().unwrap()),
         event: Event::HandedOver,
         issuer: issuer.parse::<Member>().unwrap(),
         ..base.clone()

@@ -170,7 +170,7 @@ async fn a_stream_answers_every_message_and_one_bad_message_never_ends_it() {
     let bad = pb::Envelope { item_code: "a b".to_owned(), ..envelope(LIUZHOU, ("450200", "archive")) };
     let mut all = good.clone();
     all.insert(100, bad.clone());
-    let submit = |envelope| pb::SubmitRequest { envelope: Some(envelope), origin_receipt: None };
+    let submit = |envelope| pb::SubmitRequest { envelope: Some(envelope), origin_receipt: None, via: vec![] };
     let steps = all.into_iter().map(move |envelope| pb::SubmitStreamRequest {
         request: Some(pb::submit_stream_request::Request::Submit(submit(envelope))),
     });
@@ -204,7 +204,7 @@ async fn messages_of_one_case_are_delivered_in_order_and_retry_later_holds_only_
     let (second, m2) = mailbox.delivery().await;
     assert_eq!(m1.envelope.unwrap().message_id, a1.message_id);
     assert_eq!(m2.envelope.unwrap().message_id, b1.message_id, "A's second waits for A's first");
-    let now = tongban::clock::Clock.now();
+    let now = tongban::clock::Clock::default().now();
     let not_before = Some(tongban::wire::envelope::time_to_wire(now.plus_ms(1_500)));
     mailbox.give(&first.delivery_id, pb::outcome::Outcome::RetryLater(pb::RetryLater { not_before })).await;
     assert_eq!(mailbox.settled().await.receipt, None);
@@ -212,7 +212,7 @@ async fn messages_of_one_case_are_delivered_in_order_and_retry_later_holds_only_
     assert!(mailbox.settled().await.receipt.is_some());
     let (again, m1) = mailbox.delivery().await;
     assert_eq!((m1.envelope.unwrap().message_id, again.delivery_count), (a1.message_id, 2));
-    assert!(tongban::clock::Clock.now() >= now.plus_ms(1_500), "not before the moment it named");
+    assert!(tongban::clock::Clock::default().now() >= now.plus_ms(1_500), "not before the moment it named");
     mailbox.acknowledge(&again.delivery_id).await;
     mailbox.settled().await;
     let (_, m2) = mailbox.delivery().await;
@@ -228,7 +228,7 @@ async fn a_refusal_by_the_recipient_comes_home_with_its_code_and_text() {
     window.submit(sent.clone()).await.unwrap();
     let mut mailbox = approval.receive(1).await;
     let (delivery, _) = mailbox.delivery().await;
-    let refuse = pb::Refuse { code: "NOT-OURS".to_owned(), text: "材料不全".to_owned() };
+    let refuse = pb::Refuse { code: "NOT-OURS".to_owned(), text: "材料不全".to_owned(), receipt: None };
     mailbox.give(&delivery.delivery_id, pb::outcome::Outcome::Refuse(refuse)).await;
     assert!(mailbox.settled().await.receipt.is_some());
     let rejected = window.until("", &sent.message_id, pbe::State::Rejected).await;

@@ -58,7 +58,7 @@ fn part(from: &Value) -> Part {
         size: content.len() as u64,
         salt,
         digest: part_digest(&salt, &content),
-        content: content.into(),
+        content: tongban::message::Content::Inline(content.into()),
     }
 }
 
@@ -85,6 +85,7 @@ fn envelope(from: &Value) -> Envelope {
         mode: mode(&from["mode"]),
         in_reply_to: optional(from, "in_reply_to"),
         parts: from["parts"].as_array().map(|parts| parts.iter().map(part).collect()).unwrap_or_default(),
+        sealed: None,
         attributes: attributes.into_iter().map(|(key, value)| (key, value.as_str().unwrap().to_owned())).collect(),
         created_at: sent_time(&from["created_at"]).unwrap(),
         expires_at: sent_time(&from["expires_at"]),

@@ -65,7 +65,7 @@ impl Client {
 
     /// Submits a message: the checked receipt of its acceptance. Sending the same again is safe.
     pub async fn submit(&self, envelope: &Envelope) -> Result<Checked, Trouble> {
-        let request = pb::SubmitRequest { envelope: Some(whole(envelope)), origin_receipt: None };
+        let request = pb::SubmitRequest { envelope: Some(whole(envelope)), origin_receipt: None, via: vec![] };
         let answer = self.exchange().submit(timed(request)).await;
         let receipt = self.answered(answer)?.receipt.and_then(receipt::from_wire);
         self.accepted(receipt, envelope.id, envelope.header_digest())
@@ -171,7 +171,9 @@ pub fn form(envelope: &Envelope) -> Result<(), Vec<Fault>> {
 fn whole(envelope: &Envelope) -> pb::Envelope {
     let mut wire = to_wire(envelope);
     for (part, sent) in wire.parts.iter_mut().zip(&envelope.parts) {
-        part.content = Some(pb::part::Content::Inline(sent.content.clone()));
+        if let crate::message::Content::Inline(bytes) = &sent.content {
+            part.content = Some(pb::part::Content::Inline(bytes.clone()));
+        }
     }
     wire
 }

@@ -197,7 +197,7 @@ pub fn run() -> ExitCode {
 
 /// The present moment, for what a command dates.
 pub fn now() -> Time {
-    Clock.now()
+    Clock::default().now()
 }
 
 /// Help and version go to stdout and are no fault; what is one exits with 64 instead of clap's 2.

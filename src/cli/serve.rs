@@ -31,7 +31,7 @@ pub fn run(command: Serve, out: &Out) -> Answer {
     runtime.block_on(async {
         let gateway = server::bind(&config).await?;
         let address = gateway.address()?;
-        let city = config.city.as_str();
+        let city = config.member.to_string();
         out.say(&out.lang.tr(format!("{city} serves on {address}"), format!("{city} 正在 {address} 提供服务")));
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;

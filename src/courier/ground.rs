@@ -2,7 +2,6 @@
 //! receipts. Holds no state of its own.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::lanes::{Queued, Seq};
@@ -74,7 +73,7 @@ impl Ground {
     /// Waits until `at`; for ever when there is nothing to wait for.
     pub async fn until(&self, at: Option<Time>) {
         match at {
-            Some(at) => tokio::time::sleep(Duration::from_millis(at.since_ms(self.clock.now()))).await,
+            Some(at) => self.clock.until(at).await,
             None => std::future::pending().await,
         }
     }

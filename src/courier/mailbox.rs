@@ -341,9 +341,13 @@ mod tests {
         let own: Member = "450200".parse().unwrap();
         let key = SigningKey::from_seed("a.example/log/1/1", &[7; 32]).unwrap();
         let core = Core::open(writer, Mark::in_folder(folder), key, own.clone()).unwrap();
-        let ledger = Ledger::start(core, Clock).unwrap().0;
+        let ledger = Ledger::start(core, Clock::default()).unwrap().0;
         let checker = Arc::new(Mutex::new(Checker::new(vec![])));
-        open(Ground { own, readers: Arc::new(readers), ledger, clock: Clock, checker }, "window".parse().unwrap()).1
+        open(
+            Ground { own, readers: Arc::new(readers), ledger, clock: Clock::default(), checker },
+            "window".parse().unwrap(),
+        )
+        .1
     }
 
     fn opened(keeper: &mut Keeper, credits: u32) -> (SessionId, mpsc::Receiver<Step>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{peer, view};
-use crate::party::Division;
+use crate::party::Member;
 use crate::store::Readers;
 use crate::wire::pb::evidence::evidence_service_server::EvidenceService;
 use crate::wire::pb::evidence::{GetMessageEvidenceRequest, GetMessageEvidenceResponse};
@@ -15,7 +15,7 @@ use crate::wire::status::to_status;
 /// The evidence door.
 #[derive(Debug)]
 pub struct Evidence {
-    pub own: Division,
+    pub own: Member,
     pub readers: Arc<Readers>,
 }
 

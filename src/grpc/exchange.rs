@@ -19,7 +19,7 @@ use crate::intake::Intake;
 use crate::ledger::{Answer, Entry, Witness};
 use crate::limits::{BATCH_ID_BYTES_MAX, DETAIL_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
 use crate::message::visible;
-use crate::party::{Division, Member, Party, Role};
+use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
 use crate::receipt::{Checked, Receipt};
 use crate::wire::envelope::{address_to_wire, parse, time_to_wire};
@@ -33,7 +33,7 @@ use pb::submit_stream_response::Response as StepAnswer;
 /// The exchange door.
 #[derive(Clone)]
 pub struct Exchange {
-    pub own: Division,
+    pub own: Member,
     pub intake: Arc<Intake>,
     pub ground: Ground,
     pub mailboxes: Arc<Mailboxes>,
@@ -46,6 +46,9 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl ExchangeService for Exchange {
     type SubmitStreamStream = Answers<pb::SubmitStreamResponse>;
     type ReceiveStream = Answers<pb::ReceiveResponse>;
+    type WatchMessageStream = Answers<pb::WatchMessageResponse>;
+    type UploadAttachmentStream = Answers<pb::UploadAttachmentResponse>;
+    type DownloadAttachmentStream = Answers<pb::DownloadAttachmentResponse>;
 
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitResponse>, Status> {
         let peer = peer(&request)?;
@@ -70,7 +73,7 @@ impl ExchangeService for Exchange {
     ) -> Result<Response<Self::ReceiveStream>, Status> {
         let peer = peer(&request)?;
         // Other cities have systems of the same names.
-        let own = peer.party.member == Member::City(self.own.clone());
+        let own = peer.party.member == self.own;
         let mailbox = match &peer.party.role {
             Role::System(name) if own => self.mailboxes.get(name).cloned(),
             _ => None,
@@ -81,6 +84,45 @@ impl ExchangeService for Exchange {
         };
         let stream = receive::serve(self.ground.clone(), mailbox, request.into_inner(), self.stop.clone());
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn request(&self, _: Request<pb::RequestRequest>) -> Result<Response<pb::RequestResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_messages(
+        &self,
+        _: Request<pb::ListMessagesRequest>,
+    ) -> Result<Response<pb::ListMessagesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn watch_message(
+        &self,
+        _: Request<pb::WatchMessageRequest>,
+    ) -> Result<Response<Self::WatchMessageStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn cancel_message(
+        &self,
+        _: Request<pb::CancelMessageRequest>,
+    ) -> Result<Response<pb::CancelMessageResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn upload_attachment(
+        &self,
+        _: Request<Streaming<pb::UploadAttachmentRequest>>,
+    ) -> Result<Response<Self::UploadAttachmentStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn download_attachment(
+        &self,
+        _: Request<pb::DownloadAttachmentRequest>,
+    ) -> Result<Response<Self::DownloadAttachmentStream>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn get_message(
@@ -151,12 +193,12 @@ impl Exchange {
     async fn answer(&self, party: &Party, step: pb::SubmitStreamRequest) -> pb::SubmitStreamResponse {
         match step.request {
             Some(Step::Submit(submit)) => {
-                let id = submit.envelope.as_ref().map(|envelope| envelope.message_id.clone()).unwrap_or_default();
+                let (id, from_city) = named(submit.envelope.as_ref());
                 let response = match self.submit_one(party, submit).await {
                     Ok(receipt) => StepAnswer::Receipt(receipt::to_wire(receipt)),
                     Err(refused) => StepAnswer::Status(to_wire(&refused)),
                 };
-                pb::SubmitStreamResponse { id: short(id), response: Some(response) }
+                pb::SubmitStreamResponse { id: short(id), response: Some(response), from_city: short(from_city) }
             }
             Some(Step::Receipts(batch)) => {
                 let id = short(batch.batch_id.clone());
@@ -164,11 +206,11 @@ impl Exchange {
                     Ok(accepted) => StepAnswer::Receipts(accepted),
                     Err(refused) => StepAnswer::Status(to_wire(&refused)),
                 };
-                pb::SubmitStreamResponse { id, response: Some(response) }
+                pb::SubmitStreamResponse { id, response: Some(response), from_city: String::new() }
             }
             None => {
                 let refused = Refused::new(Reason::StreamProtocol).with_detail("a step without a request");
-                pb::SubmitStreamResponse { id: String::new(), response: Some(StepAnswer::Status(to_wire(&refused))) }
+                pb::SubmitStreamResponse { response: Some(StepAnswer::Status(to_wire(&refused))), ..Default::default() }
             }
         }
     }
@@ -220,6 +262,12 @@ fn refusal(position: u32, reason: Reason, why: String) -> pb::RefusedReceipt {
     pb::RefusedReceipt { position, status: Some(status) }
 }
 
+/// The id and the sending city that a request names, whether they parse or not.
+fn named(envelope: Option<&pb::Envelope>) -> (String, String) {
+    let city = envelope.and_then(|envelope| envelope.from.as_ref()).map(|from| from.city.clone());
+    (envelope.map(|envelope| envelope.message_id.clone()).unwrap_or_default(), city.unwrap_or_default())
+}
+
 /// An id that the caller chose, bounded before it is sent back.
 pub(super) fn short(mut id: String) -> String {
     id.truncate(id.floor_char_boundary(BATCH_ID_BYTES_MAX));
@@ -237,6 +285,8 @@ fn message(view: view::View, receipts: Vec<(Option<String>, Receipt)>) -> pb::Ge
         late: stored.late,
         expires_at: Some(time_to_wire(stored.expires_at)),
         history: history.into_iter().map(|(_, entry)| entry).collect(),
+        replied_by: String::new(),
+        redriven_as: String::new(),
         envelope: Some(view.envelope),
     }
 }
@@ -254,6 +304,7 @@ fn entry(
         receipt_id: evidence.id.to_string(),
         reasons,
         detail: text.unwrap_or_default().to_owned(),
+        next_attempt_at: evidence.next_attempt_at.map(time_to_wire),
     };
     Some(((evidence.at, evidence.id), entry))
 }

@@ -212,8 +212,10 @@ impl Talk<'_> {
         let (stored, origin) = self.ground.message(delivery.seq).await.map_err(|error| error.to_string())?;
         let envelope = join(&stored.header, stored.body).map_err(|error| error.to_string())?;
         self.held.insert(name(delivery), delivery);
-        let message = pb::Message { envelope: Some(envelope), origin_receipt: Some(receipt::to_wire(origin)) };
+        let message =
+            pb::Message { envelope: Some(envelope), origin_receipt: Some(receipt::to_wire(origin)), via: vec![] };
         Ok(pb::Delivery {
+            previous_outcome: 0,
             delivery_id: name(delivery),
             delivery_count: count,
             lease_until: Some(time_to_wire(until)),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::party::{Division, Member, Party, Role};
+use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
 use crate::store::{Error, Key, Readers, Snapshot, Stored};
 use crate::wire::envelope::{Faults, join};
@@ -20,7 +20,7 @@ pub struct View {
 /// Looks a message up for `party` and lets `more` look on in the same snapshot.
 pub async fn look<T: Send + 'static>(
     readers: &Arc<Readers>,
-    own: &Division,
+    own: &Member,
     party: &Party,
     (from_city, message_id): (String, String),
     more: impl FnOnce(&Snapshot<'_>, &Stored) -> Result<T, crate::store::Error> + Send + 'static,
@@ -32,7 +32,7 @@ pub async fn look<T: Send + 'static>(
     let from_city = match (asked, &party.member) {
         (Some(city), _) => city,
         (None, Member::City(city)) => city.clone(),
-        (None, Member::Hub(_)) => own.clone(),
+        (None, Member::Hub(_)) => return Err(Refused::new(Reason::MessageNotFound)),
     };
     let key = Key { from_city, id };
     let (own, party) = (own.clone(), party.clone());
@@ -54,12 +54,12 @@ pub async fn look<T: Send + 'static>(
     found.ok_or_else(|| Refused::new(Reason::MessageNotFound))
 }
 
-fn sees(party: &Party, own: &Division, stored: &Stored, envelope: &pb::Envelope) -> bool {
+fn sees(party: &Party, own: &Member, stored: &Stored, envelope: &pb::Envelope) -> bool {
     match (&party.role, &party.member) {
-        (Role::System(name), Member::City(city)) if city == own => {
+        (Role::System(name), Member::City(city)) if party.member == *own => {
             let from_system = envelope.from.as_ref().map_or("", |from| from.system.as_str());
-            let sent = stored.key.from_city == *own && from_system == name.as_str();
-            let received = stored.recipient.city == *own && stored.recipient.system.as_ref() == Some(name);
+            let sent = stored.key.from_city == *city && from_system == name.as_str();
+            let received = stored.recipient.city == *city && stored.recipient.system.as_ref() == Some(name);
             sent || received
         }
         (Role::Gateway, Member::City(city)) => stored.key.from_city == *city || stored.recipient.city == *city,

@@ -308,7 +308,7 @@ impl<'a> Batch<'a> {
             item_code: Some(envelope.item_code.clone()),
             step: envelope.step.clone(),
             header_digest: take.header_digest,
-            parts: envelope.parts.len() as u64,
+            parts: envelope.part_count(),
             total_size: envelope.total_size(),
             instants: Instants {
                 submitted: Some(envelope.created_at.time()),

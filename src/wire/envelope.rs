@@ -10,10 +10,10 @@ use prost::Message as _;
 
 use super::pb::exchange as pb;
 use crate::limits::{
-    ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, INLINE_BYTES_MAX, PARTS_MAX, SALT_BYTES,
-    TRACEPARENT_BYTES_MAX,
+    ATTACHMENT_BYTES_MAX, ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, INLINE_BYTES_MAX,
+    PARTS_MAX, SALT_BYTES, SEALED_ATTACHMENT_BYTES_MAX, SEALED_BYTES_MAX, TRACEPARENT_BYTES_MAX,
 };
-use crate::message::{Address, Digest, Envelope, Mode, Part, part_digest, visible};
+use crate::message::{Address, Attached, Content, Digest, Envelope, Mode, Part, Sealed, part_digest, visible};
 use crate::time::{SentTime, Time};
 
 /// One faulty field of a request: its path, e.g. `envelope.parts[3].name`, and what it must be.
@@ -81,7 +81,11 @@ pub fn parse(wire: pb::Envelope) -> Result<Envelope, Vec<Fault>> {
     let step = faults.parse("envelope.step", &wire.step);
     let mode = mode(&mut faults, wire.mode);
     let in_reply_to = faults.parse("envelope.in_reply_to", &wire.in_reply_to);
-    let parts = parts(&mut faults, wire.parts);
+    let sealed = wire.sealed.and_then(|sealed| self::sealed(&mut faults, sealed));
+    if sealed.is_some() && !wire.parts.is_empty() {
+        faults.add("envelope.parts", "must be empty beside sealed parts");
+    }
+    let parts = parts(&mut faults, "envelope.parts", wire.parts);
     let attributes = attributes(&mut faults, wire.attributes.into_iter().collect());
     if wire.created_at.is_none() {
         faults.add("envelope.created_at", "is obligatory");
@@ -107,6 +111,7 @@ pub fn parse(wire: pb::Envelope) -> Result<Envelope, Vec<Fault>> {
         mode,
         in_reply_to,
         parts,
+        sealed,
         attributes,
         created_at,
         expires_at,
@@ -143,25 +148,30 @@ pub fn sent(faults: &mut Faults, field: &str, wire: Option<prost_types::Timestam
     time
 }
 
-fn parts(faults: &mut Faults, wire: Vec<pb::Part>) -> Vec<Part> {
+/// Reads a part list; `list` is its path in the request.
+///
+/// Faults are noted, and parts with faults left out.
+pub fn parts(faults: &mut Faults, list: &str, wire: Vec<pb::Part>) -> Vec<Part> {
     if wire.len() > PARTS_MAX {
-        faults.add("envelope.parts", format!("must be at most {PARTS_MAX} parts, not {}", wire.len()));
+        faults.add(list, format!("must be at most {PARTS_MAX} parts, not {}", wire.len()));
         return vec![];
     }
-    let inline: usize = wire.iter().map(|part| inline(part).map_or(0, Bytes::len)).sum();
+    let inline: usize = wire.iter().map(inline_bytes).sum();
     if inline > INLINE_BYTES_MAX {
-        faults
-            .add("envelope.parts", format!("must hold at most {INLINE_BYTES_MAX} inline bytes over all, not {inline}"));
+        faults.add(list, format!("must hold at most {INLINE_BYTES_MAX} inline bytes over all, not {inline}"));
     }
-    wire.into_iter().enumerate().filter_map(|(place, wire)| part(faults, place, wire)).collect()
+    wire.into_iter().enumerate().filter_map(|(place, wire)| part(faults, &format!("{list}[{place}]"), wire)).collect()
 }
 
-fn inline(part: &pb::Part) -> Option<&Bytes> {
-    part.content.as_ref().map(|pb::part::Content::Inline(bytes)| bytes)
+fn inline_bytes(part: &pb::Part) -> usize {
+    match &part.content {
+        Some(pb::part::Content::Inline(bytes)) => bytes.len(),
+        _ => 0,
+    }
 }
 
-fn part(faults: &mut Faults, place: usize, wire: pb::Part) -> Option<Part> {
-    let field = |name: &str| format!("envelope.parts[{place}].{name}");
+fn part(faults: &mut Faults, path: &str, wire: pb::Part) -> Option<Part> {
+    let field = |name: &str| format!("{path}.{name}");
     let name = faults.need(&field("name"), &wire.name);
     let media_type = faults.need(&field("media_type"), &wire.media_type);
     let salt: Option<[u8; SALT_BYTES]> = wire.salt.as_slice().try_into().ok();
@@ -169,20 +179,76 @@ fn part(faults: &mut Faults, place: usize, wire: pb::Part) -> Option<Part> {
         faults.add(field("salt"), format!("must be {SALT_BYTES} bytes"));
     }
     let digest = digest(faults, &field("digest"), wire.digest);
-    // An empty inline content may be absent: proto3 writers of some languages leave it out.
     let content = match wire.content {
-        Some(pb::part::Content::Inline(bytes)) => Some(bytes),
-        None if wire.size == 0 => Some(Bytes::new()),
+        Some(pb::part::Content::Inline(bytes)) => Some(Content::Inline(bytes)),
+        Some(pb::part::Content::Attachment(attachment)) => {
+            if wire.size > ATTACHMENT_BYTES_MAX {
+                faults.add(field("size"), format!("must be at most {ATTACHMENT_BYTES_MAX}"));
+            }
+            Some(Content::Attachment(self::digest(faults, &field("attachment.digest"), attachment.digest)?))
+        }
+        // An empty inline content may be absent: proto3 writers of some languages leave it out.
+        None if wire.size == 0 => Some(Content::Inline(Bytes::new())),
         None => None,
     };
-    if content.as_ref().is_none_or(|content| content.len() as u64 != wire.size) {
-        faults.add(field("size"), "must be the number of bytes of the content");
+    if !matches!(&content, Some(Content::Attachment(_))) {
+        let length = content.as_ref().map(|content| inline_of(content).len() as u64);
+        if length != Some(wire.size) {
+            faults.add(field("size"), "must be the number of bytes of the content");
+        }
     }
     let (salt, digest, content) = (salt?, digest?, content?);
-    if part_digest(&salt, &content) != digest {
+    if let Content::Inline(bytes) = &content
+        && part_digest(&salt, bytes) != digest
+    {
         faults.add(field("digest.value"), "must be SHA-256 of the salt followed by the content");
     }
     Some(Part { name: name?, media_type: media_type?, size: wire.size, salt, digest, content })
+}
+
+/// The bytes that stand in the envelope itself.
+fn inline_of(content: &Content) -> &[u8] {
+    match content {
+        Content::Inline(bytes) => bytes,
+        Content::Attachment(_) => &[],
+    }
+}
+
+fn sealed(faults: &mut Faults, wire: pb::SealedParts) -> Option<Sealed> {
+    if wire.algorithm != Sealed::ALGORITHM {
+        faults.add("envelope.sealed.algorithm", format!("must be \"{}\"", Sealed::ALGORITHM));
+    }
+    let key_id: Option<[u8; 8]> = wire.key_id.as_slice().try_into().ok();
+    let encapsulated: Option<[u8; 32]> = wire.encapsulated_key.as_slice().try_into().ok();
+    if key_id.is_none() || encapsulated.is_none() {
+        faults.add("envelope.sealed", "must have a key_id of 8 and an encapsulated_key of 32 bytes");
+    }
+    if wire.ciphertext.len() > SEALED_BYTES_MAX {
+        faults.add("envelope.sealed.ciphertext", format!("must be at most {SEALED_BYTES_MAX} bytes"));
+    }
+    let parts_digest = digest(faults, "envelope.sealed.parts_digest", wire.parts_digest);
+    if wire.parts as usize > PARTS_MAX || wire.attachments.len() > wire.parts as usize {
+        faults.add("envelope.sealed.parts", format!("must be at most {PARTS_MAX}, and no fewer than attachments"));
+        return None;
+    }
+    let attachments = (0..).zip(wire.attachments).filter_map(|(place, attached): (usize, _)| {
+        let field = format!("envelope.sealed.attachments[{place}]");
+        if attached.size > SEALED_ATTACHMENT_BYTES_MAX {
+            faults.add(format!("{field}.size"), format!("must be at most {SEALED_ATTACHMENT_BYTES_MAX}"));
+        }
+        let digest = digest(faults, &format!("{field}.digest"), attached.digest)?;
+        Some(Attached { digest, size: attached.size })
+    });
+    let attachments = attachments.collect();
+    Some(Sealed {
+        key_id: key_id?,
+        encapsulated: encapsulated?,
+        ciphertext: wire.ciphertext,
+        parts_digest: parts_digest?,
+        parts: wire.parts.into(),
+        total_size: wire.total_size,
+        attachments,
+    })
 }
 
 fn digest(faults: &mut Faults, field: &str, wire: Option<pb::Digest>) -> Option<Digest> {
@@ -217,10 +283,13 @@ fn attributes(faults: &mut Faults, wire: BTreeMap<String, String>) -> BTreeMap<S
     wire
 }
 
-/// How an envelope is kept: its header without content, and the contents one after the other.
+/// How an envelope is kept: its header without content, and the inline contents one after the other, or what is sealed.
 pub fn split(envelope: &Envelope) -> (Vec<u8>, Vec<u8>) {
     let header = to_wire(envelope).encode_to_vec();
-    let body = envelope.parts.iter().flat_map(|part| part.content.iter().copied()).collect();
+    let body = match &envelope.sealed {
+        Some(sealed) => sealed.ciphertext.to_vec(),
+        None => envelope.parts.iter().flat_map(|part| inline_of(&part.content).iter().copied()).collect(),
+    };
     (header, body)
 }
 
@@ -232,17 +301,28 @@ pub struct KeptError;
 /// The envelope as it is handed on: contents back in their parts, or none when retention has taken the body.
 pub fn join(header: &[u8], body: Option<Vec<u8>>) -> Result<pb::Envelope, KeptError> {
     let mut envelope = pb::Envelope::decode(header).map_err(|_| KeptError)?;
-    if let Some(body) = body {
-        let mut body = Bytes::from(body);
-        for part in &mut envelope.parts {
-            let size = usize::try_from(part.size).ok().filter(|size| *size <= body.len()).ok_or(KeptError)?;
-            part.content = Some(pb::part::Content::Inline(body.split_to(size)));
-        }
+    let Some(body) = body else { return Ok(envelope) };
+    let mut body = Bytes::from(body);
+    if let Some(sealed) = &mut envelope.sealed {
+        sealed.ciphertext = body;
+        return Ok(envelope);
+    }
+    for part in envelope.parts.iter_mut().filter(|part| part.content.is_none()) {
+        let size = usize::try_from(part.size).ok().filter(|size| *size <= body.len()).ok_or(KeptError)?;
+        part.content = Some(pb::part::Content::Inline(body.split_to(size)));
     }
     Ok(envelope)
 }
 
-/// The envelope on the wire, its parts without content.
+/// A kept envelope, read back.
+///
+/// # Errors
+/// It was changed from outside, or its body is gone.
+pub fn kept(header: &[u8], body: Vec<u8>) -> Result<Envelope, KeptError> {
+    parse(join(header, Some(body))?).map_err(|_| KeptError)
+}
+
+/// The envelope on the wire, without inline and sealed contents.
 pub fn to_wire(envelope: &Envelope) -> pb::Envelope {
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     pb::Envelope {
@@ -261,17 +341,43 @@ pub fn to_wire(envelope: &Envelope) -> pb::Envelope {
         created_at: Some(sent_to_wire(envelope.created_at)),
         expires_at: envelope.expires_at.map(sent_to_wire),
         traceparent: envelope.traceparent.clone().unwrap_or_default(),
+        sealed: envelope.sealed.as_ref().map(sealed_to_wire),
     }
 }
 
-fn part_to_wire(part: &Part) -> pb::Part {
+fn sealed_to_wire(sealed: &Sealed) -> pb::SealedParts {
+    let attached = |a: &Attached| pb::SealedAttachment { digest: Some(digest_to_wire(a.digest)), size: a.size };
+    pb::SealedParts {
+        algorithm: Sealed::ALGORITHM.to_owned(),
+        key_id: sealed.key_id.to_vec(),
+        encapsulated_key: sealed.encapsulated.to_vec(),
+        ciphertext: Bytes::new(),
+        parts_digest: Some(digest_to_wire(sealed.parts_digest)),
+        parts: sealed.parts as u32,
+        total_size: sealed.total_size,
+        attachments: sealed.attachments.iter().map(attached).collect(),
+    }
+}
+
+/// A digest on the wire.
+pub fn digest_to_wire(digest: Digest) -> pb::Digest {
+    pb::Digest { algorithm: Digest::ALGORITHM.to_owned(), value: digest.0.to_vec() }
+}
+
+/// A part on the wire, without inline content.
+pub fn part_to_wire(part: &Part) -> pb::Part {
     pb::Part {
         name: part.name.as_str().to_owned(),
         media_type: part.media_type.as_str().to_owned(),
         size: part.size,
         salt: part.salt.to_vec(),
-        digest: Some(pb::Digest { algorithm: Digest::ALGORITHM.to_owned(), value: part.digest.0.to_vec() }),
-        content: None,
+        digest: Some(digest_to_wire(part.digest)),
+        content: match part.content {
+            Content::Inline(_) => None,
+            Content::Attachment(digest) => {
+                Some(pb::part::Content::Attachment(pb::Attachment { digest: Some(digest_to_wire(digest)) }))
+            }
+        },
     }
 }
 

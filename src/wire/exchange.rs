@@ -12,7 +12,7 @@ use crate::receipt::Receipt;
 /// The kept envelope does not read back.
 pub fn submission(header: &[u8], body: Vec<u8>, origin: Receipt) -> Result<pb::SubmitStreamRequest, KeptError> {
     let envelope = Some(join(header, Some(body))?);
-    let submit = pb::SubmitRequest { envelope, origin_receipt: Some(receipt::to_wire(origin)) };
+    let submit = pb::SubmitRequest { envelope, origin_receipt: Some(receipt::to_wire(origin)), via: vec![] };
     Ok(pb::SubmitStreamRequest { request: Some(pb::submit_stream_request::Request::Submit(submit)) })
 }
 

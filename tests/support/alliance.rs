@@ -160,7 +160,7 @@ impl Alliance {
         let directory = self.directory();
         let record = directory.member(&to.parse().unwrap()).unwrap();
         let expected = Party::gateway(directory.alliance().clone(), record.member.clone());
-        let tls = client_config(self.trust(&directory), own, Moment::new(|| Clock.now()), expected).unwrap();
+        let tls = client_config(self.trust(&directory), own, Moment::new(|| Clock::default().now()), expected).unwrap();
         (Dialler::new(tls), format!("https://{}", record.endpoints[0]).parse().unwrap())
     }
 
@@ -208,7 +208,7 @@ pub struct Client {
 
 impl Client {
     pub async fn submit(&self, envelope: pb::Envelope) -> Result<pbe::Receipt, tonic::Status> {
-        let request = pb::SubmitRequest { envelope: Some(envelope), origin_receipt: None };
+        let request = pb::SubmitRequest { envelope: Some(envelope), origin_receipt: None, via: vec![] };
         let answer = self.exchange.clone().submit(request).await?;
         Ok(answer.into_inner().receipt.expect("a receipt"))
     }
@@ -245,7 +245,7 @@ impl Client {
     pub async fn receive(&self, credits: u32) -> Mailbox {
         use pb::receive_request::Request;
         let (up, stream) = tokio::sync::mpsc::channel(64);
-        let open = Request::Open(pb::OpenMailbox { credits });
+        let open = Request::Open(pb::OpenMailbox { credits, receipts: false });
         up.send(pb::ReceiveRequest { request: Some(open) }).await.unwrap();
         let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
         let down = self.exchange.clone().receive(stream).await.unwrap().into_inner();
@@ -268,7 +268,9 @@ impl Mailbox {
     pub async fn delivery(&mut self) -> (pb::Delivery, pb::Message) {
         match self.next().await.unwrap() {
             pb::receive_response::Response::Delivery(mut delivery) => {
-                let pb::delivery::Content::Message(message) = delivery.content.take().unwrap();
+                let Some(pb::delivery::Content::Message(message)) = delivery.content.take() else {
+                    panic!("a message")
+                };
                 (delivery, message)
             }
             other => panic!("no delivery: {other:?}"),
@@ -292,7 +294,7 @@ impl Mailbox {
     }
 
     pub async fn acknowledge(&self, delivery_id: &str) {
-        self.give(delivery_id, pb::outcome::Outcome::Acknowledge(pb::Acknowledge {})).await;
+        self.give(delivery_id, pb::outcome::Outcome::Acknowledge(pb::Acknowledge::default())).await;
     }
 }
 
@@ -310,7 +312,7 @@ pub fn open_store(config: &Config) -> (Writer, Readers) {
 /// A new message id.
 pub fn new_id() -> String {
     let chance = tongban::chance::bytes().unwrap();
-    tongban::id::MessageId::new_v7(Clock.now(), chance).to_string()
+    tongban::id::MessageId::new_v7(Clock::default().now(), chance).to_string()
 }
 
 /// A good envelope with one small part.
@@ -322,7 +324,7 @@ pub fn envelope(from: (&str, &str), to: (&str, &str)) -> pb::Envelope {
         to: Some(address(to)),
         item_code: "11440100007482575H3440118009000".to_owned(),
         parts: vec![part("form.json", b"{\"name\":\"x\"}")],
-        created_at: Some(tongban::wire::envelope::time_to_wire(Clock.now())),
+        created_at: Some(tongban::wire::envelope::time_to_wire(Clock::default().now())),
         ..Default::default()
     }
 }

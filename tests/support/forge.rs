@@ -42,7 +42,7 @@ impl Forge {
     /// What an honest gateway would say of the message.
     pub fn says(&self, event: Event, envelope: &pb::Envelope) -> Evidence {
         let message = envelope::parse(envelope.clone()).unwrap();
-        let now = Clock.now();
+        let now = Clock::default().now();
         let negative = event.is_negative().then(|| "RECIPIENT_REFUSED".parse().unwrap());
         Evidence {
             id: ReceiptId::new_v7(now, tongban::chance::bytes().unwrap()),

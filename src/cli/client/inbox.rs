@@ -63,7 +63,7 @@ pub enum Outcome {
 /// The way up, its first step said already.
 pub(super) fn opening(credits: u32) -> (mpsc::Sender<pb::ReceiveRequest>, mpsc::Receiver<pb::ReceiveRequest>) {
     let (up, steps) = mpsc::channel(CREDITS_MAX as usize);
-    let open = Up::Open(pb::OpenMailbox { credits: credits.min(CREDITS_MAX) });
+    let open = Up::Open(pb::OpenMailbox { credits: credits.min(CREDITS_MAX), receipts: false });
     // The channel is new: there is room.
     let _ = up.try_send(pb::ReceiveRequest { request: Some(open) });
     (up, steps)
@@ -93,8 +93,10 @@ impl<'a> Inbox<'a> {
     pub async fn give(&self, delivery: &str, outcome: &Outcome) {
         use pb::outcome::Outcome as Said;
         let said = match outcome.clone() {
-            Outcome::Acknowledge => Said::Acknowledge(pb::Acknowledge {}),
-            Outcome::Refuse { code, text } => Said::Refuse(pb::Refuse { code: code.as_str().to_owned(), text }),
+            Outcome::Acknowledge => Said::Acknowledge(pb::Acknowledge::default()),
+            Outcome::Refuse { code, text } => {
+                Said::Refuse(pb::Refuse { code: code.as_str().to_owned(), text, receipt: None })
+            }
             Outcome::Later { not_before } => {
                 Said::RetryLater(pb::RetryLater { not_before: Some(time_to_wire(not_before)) })
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Failure, files};
 use crate::limits::PART_NAME_BYTES_MAX;
-use crate::message::Envelope;
+use crate::message::{Content, Envelope};
 
 /// Writes the parts of a message below `dir`, durably; returns the message's folder.
 pub fn parts(envelope: &Envelope, dir: &Path) -> Result<PathBuf, Failure> {
@@ -20,7 +20,8 @@ pub fn parts(envelope: &Envelope, dir: &Path) -> Result<PathBuf, Failure> {
 /// its number in front.
 fn named(envelope: &Envelope) -> Vec<(String, Vec<u8>)> {
     let mut taken = HashSet::new();
-    let named = envelope.parts.iter().zip(1..).map(|(part, number)| {
+    let named = envelope.parts.iter().zip(1..).filter_map(|(part, number)| {
+        let Content::Inline(bytes) = &part.content else { return None };
         let mut name = part.name.as_str().to_owned();
         while !taken.insert(name.to_lowercase()) {
             name = format!("{number}-{name}");
@@ -28,7 +29,7 @@ fn named(envelope: &Envelope) -> Vec<(String, Vec<u8>)> {
                 name = number.to_string();
             }
         }
-        (name, part.content.to_vec())
+        Some((name, bytes.to_vec()))
     });
     named.collect()
 }
@@ -38,7 +39,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::message::{Digest, Part};
+    use crate::message::{Content, Digest, Part};
     use crate::time::Time;
 
     fn envelope(names: &[&str]) -> Envelope {
@@ -48,7 +49,7 @@ mod tests {
             size: 1,
             salt: [0; 16],
             digest: Digest([0; 32]),
-            content: Bytes::from_static(b"x"),
+            content: Content::Inline(Bytes::from_static(b"x")),
         };
         Envelope {
             id: crate::id::MessageId::from_bytes([1; 16]),
@@ -62,6 +63,7 @@ mod tests {
             mode: None,
             in_reply_to: None,
             parts: names.iter().map(part).collect(),
+            sealed: None,
             attributes: Default::default(),
             created_at: Time::ZERO.into(),
             expires_at: None,

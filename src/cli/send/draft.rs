@@ -136,6 +136,7 @@ impl Draft {
             mode: self.mode,
             in_reply_to: self.in_reply_to,
             parts: self.contents.iter().map(Content::part).collect::<Result<_, _>>()?,
+            sealed: None,
             attributes: self.attributes.clone(),
             created_at: at.into(),
             expires_at: self.expires_in_ms.map(|ms| at.plus_ms(ms).into()),
@@ -158,7 +159,7 @@ impl Content {
             size: self.bytes.len() as u64,
             salt,
             digest: part_digest(&salt, &self.bytes),
-            content: self.bytes.clone(),
+            content: crate::message::Content::Inline(self.bytes.clone()),
         })
     }
 }
