@@ -21,8 +21,8 @@ use crate::store::LaneName;
 use crate::wire::envelope::split;
 use crate::wire::status::Refused;
 
-/// The rules in force, replaced whole when configuration or directory change.
-#[derive(Debug)]
+/// The rules in force, replaced whole when configuration, tables or directory change.
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Whose gateway it is.
     pub own: Member,

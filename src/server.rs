@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::courier::{self, Dialer, Ground};
 use crate::directory::{CrlPolicy, Directory, DirectoryError};
 use crate::grpc::front::Calls;
+use crate::grpc::routing::{Board, Routing, Shelf};
 use crate::grpc::serve::{Lifetime, Serving, serve};
 use crate::grpc::{self, exchange::Exchange};
 use crate::grpc::{Doors, Health, directory::Directory as DirectoryDoor, evidence::Evidence};
@@ -126,12 +127,15 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let systems = config.systems.iter().map(|system| system.name.clone()).collect();
     let mailboxes = Arc::new(courier::start(&ground, partners, systems, &stop, &mut tasks));
     let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing)?));
+    let board = Board::new(config.alliance.clone(), rules.clone(), Shelf::default(), clock.clone());
+    let routing =
+        Routing { own: standing.own.clone(), board: Arc::new(board), clock: clock.clone(), stop: stop.clone() };
     let intake = Arc::new(Intake::new(rules, ground.checker.clone(), ledger.clone(), clock));
     let exchange =
         Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, stop: stop.clone() };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
     let directory = DirectoryDoor { note: standing.note.clone() };
-    let (routes, health) = Doors { exchange, evidence, directory }.open().await;
+    let (routes, health) = Doors { exchange, evidence, directory, routing }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
