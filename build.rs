@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
         .bytes(".tongban.exchange.v1.Part.inline")
         .bytes(".tongban.exchange.v1.SealedParts.ciphertext")
-        .bytes(".tongban.exchange.v1.UploadAttachmentRequest.request.chunk")
+        .bytes(".tongban.exchange.v1.UploadAttachmentRequest.chunk")
         .bytes(".tongban.exchange.v1.DownloadAttachmentResponse.chunk")
         .compile_fds(descriptors)?;
     Ok(())

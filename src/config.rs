@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use crate::admission::{DivisionPattern, Grant, Grants, Who};
 use crate::party::{Alliance, Division, Member, Name, Party};
-use crate::routing::{ItemPattern, OwnSystem};
+use crate::routing::{DivisionPrefix, ItemPattern, OwnSystem};
 use crate::store::Synchronous;
 
 /// A gateway's configuration.
@@ -31,7 +31,19 @@ pub struct Config {
     pub directory: PathBuf,
     /// File of the alliance's public key (a vkey line).
     pub alliance_key: PathBuf,
+    /// The hub whose notes are followed; `None` for a gateway that knows its files alone.
+    pub follow: Option<Member>,
     pub log_key: PathBuf,
+    /// File of the key that opens what came through a hub; a hub has none.
+    pub sealing_key: Option<PathBuf>,
+    /// Files of sealing keys that the member's record named before: what was sealed for them may still be under way.
+    pub former_sealing_keys: Vec<PathBuf>,
+    /// Partners and hubs at which this gateway fetches what waits for it.
+    pub fetch_from: Vec<Member>,
+    /// Own systems to which the receipts of their messages are delivered.
+    pub receipt_readers: Vec<Name>,
+    /// Divisions that any routing table may claim beside those under its owner's code.
+    pub route_allow: Vec<DivisionPrefix>,
     pub synchronous: Synchronous,
     pub systems: Vec<OwnSystem>,
     pub grants: Grants,
@@ -86,6 +98,10 @@ struct Written {
     directory: DirectoryFiles,
     log: Log,
     #[serde(default)]
+    sealing: Sealing,
+    #[serde(default)]
+    routing: Routing,
+    #[serde(default)]
     store: Store,
     #[serde(default)]
     system: Vec<System>,
@@ -99,6 +115,8 @@ struct Gateway {
     alliance: Spanned<String>,
     city: Option<Spanned<String>>,
     hub: Option<Spanned<String>>,
+    #[serde(default)]
+    fetch_from: Vec<Spanned<String>>,
     listen: Spanned<String>,
     #[serde(default = "data")]
     data: PathBuf,
@@ -121,12 +139,21 @@ struct Tls {
 struct DirectoryFiles {
     file: PathBuf,
     alliance_key: PathBuf,
+    follow: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Log {
     key: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Sealing {
+    key: Option<PathBuf>,
+    #[serde(default)]
+    former: Vec<PathBuf>,
 }
 
 #[derive(Deserialize, Default)]
@@ -140,6 +167,15 @@ struct Store {
 struct System {
     name: Spanned<String>,
     items: Vec<Spanned<String>>,
+    #[serde(default)]
+    receipts: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Routing {
+    #[serde(default)]
+    allow: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -259,7 +295,12 @@ impl Config {
         let alliance = reading.word(&written.gateway.alliance);
         let member = reading.member(&written.gateway);
         let listen = reading.word(&written.gateway.listen);
+        let follow = written.directory.follow.as_ref().and_then(|hub| reading.word::<Member>(hub));
         let synchronous = reading.synchronous(written.store.synchronous);
+        let fetch_from = reading.words(&written.gateway.fetch_from);
+        let route_allow = reading.words(&written.routing.allow);
+        let readers = written.system.iter().filter(|system| system.receipts).map(|system| system.name.clone());
+        let receipt_readers = reading.words(&readers.collect::<Vec<_>>());
         let systems = reading.systems(written.system);
         let grants = reading.grants(written.grant);
         let (Some(alliance), Some(member), Some(listen), true) = (alliance, member, listen, reading.faults.is_empty())
@@ -276,7 +317,13 @@ impl Config {
             crls: CrlFiles(reading.path(written.tls.crls)),
             directory: reading.path(written.directory.file),
             alliance_key: reading.path(written.directory.alliance_key),
+            follow,
             log_key: reading.path(written.log.key),
+            sealing_key: written.sealing.key.map(|path| reading.path(path)),
+            former_sealing_keys: written.sealing.former.into_iter().map(|path| reading.path(path)).collect(),
+            fetch_from,
+            receipt_readers,
+            route_allow,
             synchronous,
             systems,
             grants,
@@ -327,6 +374,21 @@ divisions = ["*"]
             faults.iter().map(|fault| (fault.line, fault.column)).collect::<Vec<_>>(),
             [(4, 8), (5, 10), (16, 8)]
         );
+    }
+
+    #[test]
+    fn a_gateway_is_a_citys_or_a_hubs_and_opens_with_the_keys_it_names() {
+        let city = Config::parse(GOOD, Path::new("/etc/tongban")).unwrap();
+        assert_eq!((city.member, city.sealing_key), ("450200".parse().unwrap(), None));
+        let keys = "[sealing]\nkey = \"sealing.key\"\nformer = [\"old.key\"]\n[[system]]";
+        let sealing = Config::parse(&GOOD.replace("[[system]]", keys), Path::new("/etc/tongban")).unwrap();
+        assert_eq!(sealing.sealing_key.as_deref(), Some(Path::new("/etc/tongban/sealing.key")));
+        assert_eq!(sealing.former_sealing_keys, [Path::new("/etc/tongban/old.key")]);
+        let hub = Config::parse(&GOOD.replace("city = \"450200\"", "hub = \"main\""), Path::new(".")).unwrap();
+        assert_eq!(hub.member, "hub/main".parse().unwrap());
+        for neither in ["", "city = \"450200\"\nhub = \"main\""] {
+            assert!(Config::parse(&GOOD.replace("city = \"450200\"", neither), Path::new(".")).is_err(), "{neither}");
+        }
     }
 
     #[test]

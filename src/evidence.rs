@@ -117,6 +117,11 @@ impl State {
         self >= State::Confirmed
     }
 
+    /// Whether the message ended without handover, against its sender's will.
+    pub fn is_dead(self) -> bool {
+        matches!(self, State::Rejected | State::Failed | State::Expired)
+    }
+
     /// The state after `event`, and whether the event came late; `None` when the event changes nothing. The first final
     /// event stands, but a handover always wins over a failure or an expiry that an earlier holder wrote down.
     pub fn after(self, event: Event) -> Option<(State, bool)> {

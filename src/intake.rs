@@ -1,43 +1,57 @@
 //! Decides whether a message is taken into custody: who speaks, for whom, with which proof, and where it would go. Asks
 //! the pure rules, hands the verdict to the ledger, and answers with a receipt or a typed refusal.
 
+mod attachments;
+mod opening;
+mod rules;
+
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
-use crate::admission::{self, Grants, Ration};
+use crate::admission::{self, Ration};
+use crate::blobs::{Blobs, Owner, aside};
 use crate::clock::Clock;
 use crate::directory::book::Directory;
-use crate::evidence::{Event, Evidence};
-use crate::ledger::{Answer, Entry, Ledger, Route, Take, Trouble};
+use crate::evidence::{Code, Event, Evidence};
+use crate::ledger::{self, Answer, Entry, Issuer, Ledger, Route, Take, Trouble, Witness};
 use crate::limits::TIME_TO_LIVE_MS;
-use crate::message::{Digest, Envelope};
-use crate::party::{Member, Party, Role};
+use crate::message::{Digest, Envelope, ItemCode};
+use crate::party::{Division, Member, Party, Role};
 use crate::reason::Reason;
 use crate::receipt::{Checked, Checker, LogKey, Receipt};
-use crate::routing::{Destination, Entered, Index, Query};
+use crate::routing::{Destination, Entered, Query};
+use crate::seal::OpeningKey;
 use crate::store::LaneName;
+use crate::time::Time;
 use crate::wire::envelope::split;
 use crate::wire::status::Refused;
 
-/// The rules in force, replaced whole when configuration, tables or directory change.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// Whose gateway it is.
-    pub own: Member,
-    pub index: Arc<Index>,
-    pub grants: Grants,
-}
+pub use rules::Rules;
 
 /// The one way in for messages, whichever door they come through.
-#[derive(Debug)]
 pub struct Intake {
-    rules: Arc<ArcSwap<Rules>>,
-    checker: Arc<Mutex<Checker>>,
-    ledger: Ledger,
-    clock: Clock,
-    rejections: DashMap<Party, Ration>,
+    pub rules: Arc<ArcSwap<Rules>>,
+    pub checker: Arc<Mutex<Checker>>,
+    pub ledger: Ledger,
+    pub clock: Clock,
+    pub blobs: Blobs,
+    /// What opens sealed contents for this gateway, newest first.
+    pub opening_keys: Arc<Vec<OpeningKey>>,
+    pub rejections: DashMap<Party, Ration>,
+}
+
+/// A message as it comes in.
+#[derive(Debug)]
+pub struct Incoming {
+    pub envelope: Envelope,
+    /// From a gateway: the receipt of the origin.
+    pub origin: Option<Receipt>,
+    /// From a gateway: the hubs that carried it so far.
+    pub via: Vec<Member>,
+    /// Whose uploads its attachments are.
+    pub uploads: Owner,
 }
 
 /// The keys of all logs in the directory.
@@ -49,19 +63,12 @@ pub fn log_keys(directory: &Directory) -> Vec<LogKey> {
 }
 
 impl Intake {
-    pub fn new(rules: Arc<ArcSwap<Rules>>, checker: Arc<Mutex<Checker>>, ledger: Ledger, clock: Clock) -> Intake {
-        Intake { rules, checker, ledger, clock, rejections: DashMap::new() }
-    }
-
     /// Takes a message into custody. On return it is durable, and the receipt says so; or it is refused and nothing of
     /// it is kept. The same message again gets the same receipt.
-    pub async fn submit(&self, party: &Party, envelope: Envelope, origin: Option<Receipt>) -> Result<Receipt, Refused> {
-        let rules = self.rules.load();
-        if !admission::speaks_for(party, &rules.own, &envelope) {
-            return Err(
-                Refused::new(Reason::NotPermitted).with_detail("envelope.from is not the certificate's identity")
-            );
-        }
+    pub async fn submit(&self, party: &Party, incoming: Incoming) -> Result<Receipt, Refused> {
+        let rules = self.rules.load_full();
+        let Incoming { envelope, origin, via, uploads } = incoming;
+        self.may_bring(&rules, party, &envelope, &via)?;
         let header_digest = envelope.header_digest();
         let origin = match party.role {
             Role::Gateway => Some(self.origin(origin, &envelope, header_digest)?),
@@ -76,12 +83,33 @@ impl Intake {
         if !rules.grants.allow(party, &envelope.item_code, other) {
             return Err(Refused::new(Reason::NotPermitted).with_detail("no grant covers this item and city"));
         }
-        let verdict = verdict(&rules.index, party, &envelope, origin.as_ref().map(|origin| &origin.evidence), now);
+        let told = origin.as_ref().map(|origin| &origin.evidence);
+        let (mut verdict, token) = match verdict(&rules, party, &envelope, told, now) {
+            Ok(route) => (Ok(route), None),
+            Err((reason, token)) => (Err(reason), token),
+        };
+        let (envelope, claim) = match &verdict {
+            Ok(_) => match self.with_contents(&rules, envelope.clone(), header_digest, uploads).await {
+                Ok(contents) => contents,
+                // The message may be known, and its uploads have become its own: the ledger looks first.
+                Err(refused) if refused.reason == Reason::AttachmentMissing => {
+                    verdict = Err(Reason::AttachmentMissing);
+                    (envelope, None)
+                }
+                Err(refused) => return Err(refused),
+            },
+            Err(_) => (envelope, None),
+        };
         let (header, body) = split(&envelope);
         let rejections = self.rejections_of(party);
-        let take = Take { envelope, header_digest, header, body, origin, verdict, rejections };
+        let take = Take { envelope, header_digest, header, body, origin, via, verdict, token, rejections };
         match self.ledger.try_enter(Entry::Take(Box::new(take))).await {
-            Ok(Answer::Taken(Ok(receipt))) => Ok(receipt),
+            Ok(Answer::Taken(Ok(receipt))) => {
+                if let Some(claim) = claim {
+                    aside(move || claim.settle()).await;
+                }
+                Ok(receipt)
+            }
             Ok(Answer::Taken(Err(refusal))) => {
                 tracing::info!(party = %party, reason = refusal.reason.code(), "message refused");
                 Err(Refused { receipt: refusal.receipt, ..Refused::new(refusal.reason) })
@@ -89,6 +117,28 @@ impl Intake {
             Ok(_) => Err(Refused::new(Reason::Internal)),
             Err(trouble) => Err(trouble.into()),
         }
+    }
+
+    /// Whether this party may bring this message, by this way.
+    fn may_bring(&self, rules: &Rules, party: &Party, envelope: &Envelope, via: &[Member]) -> Result<(), Refused> {
+        if party.role != Role::Gateway {
+            if !via.is_empty() || envelope.sealed.is_some() {
+                return Err(Refused::new(Reason::NotPermitted).with_detail("only gateways relay and seal"));
+            }
+            if !admission::speaks_for(party, &rules.own, envelope) {
+                let detail = "envelope.from is not the certificate's identity";
+                return Err(Refused::new(Reason::NotPermitted).with_detail(detail));
+            }
+            return Ok(());
+        }
+        rules.may_carry(&party.member, &envelope.from.city, via)?;
+        let relayed = !via.is_empty() || matches!(rules.own, Member::Hub(_));
+        let to = envelope.to.as_ref().map(|to| &to.city);
+        let unsealed = envelope.sealed.is_none() && envelope.part_count() > 0;
+        if relayed && unsealed && !to.is_some_and(|to| rules.unsealed_relay(&envelope.from.city, to)) {
+            return Err(Refused::new(Reason::UnsealedRelay));
+        }
+        Ok(())
     }
 
     /// Checks the origin's receipt against its log and against this message: before custody, so that nobody can carry a
@@ -102,6 +152,71 @@ impl Intake {
             None => Ok(checked),
             Some(part) => Err(Refused::new(Reason::OriginReceiptForeign).with_detail(part)),
         }
+    }
+
+    /// Claims the attachments, and at the recipient opens what is sealed. What is claimed stays until the ledger has
+    /// answered.
+    async fn with_contents(
+        &self,
+        rules: &Rules,
+        envelope: Envelope,
+        header_digest: Digest,
+        uploads: Owner,
+    ) -> Result<(Envelope, Option<crate::blobs::Claim>), Refused> {
+        if envelope.attachments().is_empty() && envelope.sealed.is_none() {
+            return Ok((envelope, None));
+        }
+        let claim = attachments::claim(&self.blobs, &uploads, &envelope).await?;
+        if envelope.sealed.is_none() || matches!(rules.own, Member::Hub(_)) {
+            return Ok((envelope, Some(claim)));
+        }
+        let (blobs, keys) = (self.blobs.clone(), self.opening_keys.clone());
+        let (alliance, own) = (rules.alliance.clone(), rules.own.clone());
+        let opened = aside(move || opening::open(envelope, header_digest, &alliance, &own, &keys, &blobs)).await;
+        let (envelope, opened) = opened?;
+        // The sealed form was only needed to be opened.
+        aside(move || claim.settle()).await;
+        Ok((envelope, Some(opened)))
+    }
+
+    /// Whether the grants in force let `party` exchange `item` with the city `other`.
+    pub fn allows(&self, party: &Party, item: &ItemCode, other: Option<&Division>) -> bool {
+        self.rules.load().grants.allow(party, item, other)
+    }
+
+    /// Takes receipts that came home, each with the text beside it; none stands for one that cannot be read. Each is checked
+    /// on its own: one that does not hold never holds up the others. On return those that hold are durable; the others come
+    /// back by position, with the reason.
+    pub async fn witness(
+        &self,
+        receipts: Vec<(Option<Receipt>, Option<String>)>,
+    ) -> Result<Vec<(u32, Refused)>, Trouble> {
+        let rules = self.rules.load_full();
+        let (mut refused, mut positions, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        for (position, (receipt, text)) in (0..).zip(receipts) {
+            match self.hold(receipt) {
+                Ok(checked) => {
+                    let relays = rules.may_relay(&checked.evidence.from.city, &checked.evidence.issuer);
+                    let issuer = if relays { Issuer::MayRelay } else { Issuer::Other };
+                    positions.push(position);
+                    held.push(ledger::Incoming { checked, text, issuer });
+                }
+                Err(why) => refused.push((position, Refused::new(Reason::OriginReceiptInvalid).with_detail(why))),
+            }
+        }
+        let answer = self.ledger.try_enter(Entry::Witness(Box::new(Witness { receipts: held }))).await?;
+        let Answer::Witnessed(each) = answer else { return Err(Trouble::Stopped) };
+        refused.extend(positions.into_iter().zip(each).filter_map(|(position, each)| {
+            let why = each.err()?.to_string();
+            Some((position, Refused::new(Reason::OriginReceiptForeign).with_detail(why)))
+        }));
+        Ok(refused)
+    }
+
+    fn hold(&self, receipt: Option<Receipt>) -> Result<Checked, String> {
+        let receipt = receipt.ok_or("proof: a hash has not 32 bytes")?;
+        let mut checker = self.checker.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        checker.check(receipt).map_err(|error| error.to_string())
     }
 
     fn rejections_of(&self, party: &Party) -> Ration {
@@ -138,18 +253,18 @@ fn foreign(evidence: &Evidence, envelope: &Envelope, digest: Digest) -> Option<&
 
 /// Where the rules send the message, or why they refuse it. For a relayed message the origin's word on expiry stands.
 fn verdict(
-    index: &Index,
+    rules: &Rules,
     party: &Party,
     envelope: &Envelope,
     origin: Option<&Evidence>,
-    now: crate::time::Time,
-) -> Result<Route, Reason> {
+    now: Time,
+) -> Result<Route, (Reason, Option<Code>)> {
     let expires_at = match origin.and_then(|origin| origin.expires_at) {
         Some(expires_at) => expires_at,
         None => envelope.expires_at.map_or(now.plus_ms(TIME_TO_LIVE_MS), |expires_at| expires_at.time()),
     };
     if expires_at <= now {
-        return Err(Reason::MessageExpired);
+        return Err((Reason::MessageExpired, None));
     }
     let entered = match origin {
         Some(_) => Entered::Relayed { via: &party.member },
@@ -165,10 +280,17 @@ fn verdict(
         now,
         entered,
     };
-    let resolved = index.resolve(&query)?;
-    let lane = match resolved.lanes.first().ok_or(Reason::NoRoute)? {
+    let resolved = rules.index.resolve(&query).map_err(|refusal| (refusal.reason, refusal.token))?;
+    let mut lanes = resolved.lanes.iter().map(lane);
+    let lane = lanes.next().ok_or((Reason::NoRoute, None))?;
+    let others = lanes.collect();
+    Ok(Route { recipient: resolved.recipient, lane, others, table_version: resolved.version, expires_at })
+}
+
+/// The lane towards a destination.
+pub fn lane(destination: &Destination) -> LaneName {
+    match destination {
         Destination::System(name) => LaneName::System(name.clone()),
         Destination::Gateway(member) => LaneName::Gateway(member.clone()),
-    };
-    Ok(Route { recipient: resolved.recipient, lane, table_version: resolved.version, expires_at })
+    }
 }

@@ -15,8 +15,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::limits::{PUBLIC_FILE_BYTES_MAX, SECRET_FILE_BYTES_MAX};
 
-/// How the one line of a seed file begins; the 32 bytes follow in base64.
-const SEED_PREFIX: &str = "tongban-ed25519-seed:";
+/// How the one line of a seed file begins, and what such a file is called; the 32 bytes follow in base64. A signing key is
+/// never taken for a sealing key, though their seeds look alike.
+const SIGNING: (&str, &str) = ("tongban-ed25519-seed:", "a tongban-ed25519-seed file");
+const SEALING: (&str, &str) = ("tongban-hpke-seed:", "a tongban-hpke-seed file");
 const SECRET_MODE: u32 = 0o600;
 const PUBLIC_MODE: u32 = 0o644;
 
@@ -45,7 +47,7 @@ pub enum KeyFileError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// The seed of an Ed25519 key (RFC 8032 §5.1.5), wiped from memory when dropped; it has no `Debug` on purpose.
+/// The seed of an Ed25519 key (RFC 8032 §5.1.5) or of a sealing key (RFC 9180 §7.1.3), wiped from memory when dropped; it has no `Debug` on purpose.
 pub struct Seed(Zeroizing<[u8; 32]>);
 
 impl Seed {
@@ -70,7 +72,19 @@ impl Seed {
 /// # Errors
 /// [`KeyFileError::Exists`] and what the file system says.
 pub fn write_seed(path: &Path, seed: &Seed) -> Result<(), KeyFileError> {
-    let mut line = Zeroizing::new(SEED_PREFIX.to_owned());
+    write_line(path, SIGNING.0, seed)
+}
+
+/// Writes the seed of a sealing key, as [`write_seed`] does.
+///
+/// # Errors
+/// As [`write_seed`].
+pub fn write_sealing_seed(path: &Path, seed: &Seed) -> Result<(), KeyFileError> {
+    write_line(path, SEALING.0, seed)
+}
+
+fn write_line(path: &Path, prefix: &str, seed: &Seed) -> Result<(), KeyFileError> {
+    let mut line = Zeroizing::new(prefix.to_owned());
     // Room for all of it at once: growing would leave a copy behind that nothing wipes.
     line.reserve_exact(64);
     STANDARD.encode_string(seed.bytes(), &mut line);
@@ -83,9 +97,21 @@ pub fn write_seed(path: &Path, seed: &Seed) -> Result<(), KeyFileError> {
 /// # Errors
 /// A file that others can read, or that holds anything but one seed.
 pub fn read_seed(path: &Path) -> Result<Seed, KeyFileError> {
+    read_line(path, SIGNING)
+}
+
+/// Reads the seed file of a sealing key that only its owner can read.
+///
+/// # Errors
+/// As [`read_seed`].
+pub fn read_sealing_seed(path: &Path) -> Result<Seed, KeyFileError> {
+    read_line(path, SEALING)
+}
+
+fn read_line(path: &Path, (prefix, what): (&str, &'static str)) -> Result<Seed, KeyFileError> {
     let bytes = read_secret(path)?;
-    let malformed = || KeyFileError::Malformed { path: path.to_owned(), what: "a tongban-ed25519-seed file" };
-    let line = bytes.strip_prefix(SEED_PREFIX.as_bytes()).ok_or_else(malformed)?;
+    let malformed = || KeyFileError::Malformed { path: path.to_owned(), what };
+    let line = bytes.strip_prefix(prefix.as_bytes()).ok_or_else(malformed)?;
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     // decode_slice asks for room beyond 32 bytes when the text is too long, so a longer secret is refused, not cut.
     let mut seed = Zeroizing::new([0; 33]);

@@ -13,6 +13,7 @@ pub mod time;
 pub mod id;
 pub mod message;
 pub mod evidence;
+pub mod audit;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
 pub mod tlog;
@@ -29,11 +30,15 @@ pub mod keys;
 pub mod store;
 pub mod wire;
 pub mod tls;
+pub mod seal;
+pub mod blobs;
 
 // 3 WORK: the only loops.
 pub mod ledger;
+pub mod noticeboard;
 pub mod intake;
 pub mod courier;
+pub mod janitor;
 
 // 4 DOORS: what callers reach.
 pub mod grpc;

@@ -163,6 +163,24 @@ pub const LEDGER_QUEUE_MAX: usize = 4_096;
 pub const COMMIT_ENTRIES_MAX: usize = 1_024;
 /// Body bytes in one commit: 16 MiB.
 pub const COMMIT_BYTES_MAX: usize = 16 << 20;
+/// Messages that wait in one lane; more are refused until some have gone.
+pub const LANE_MESSAGES_MAX: u64 = 2_000_000;
+/// Bytes that the store's disk must have left before a new message is taken: 256 MiB for what is under way already.
+pub const DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// Milliseconds between two looks at the disk's free space.
+pub const DISK_LOOK_EVERY_MS: u64 = 1_000;
+/// Milliseconds after which the sender of a waiting message is told, each time anew: an hour and a day.
+pub const NOTICES_MS: [u64; 2] = [60 * 60 * 1000, DAY_MS];
+/// Queue rows that are looked at in one go.
+pub const DUE_AT_ONCE_MAX: usize = 1_024;
+/// Milliseconds between two looks through the queues, at least.
+pub const DUE_LOOK_EVERY_MS: u64 = 1_000;
+/// Milliseconds between two sweeps of what is old.
+pub const SWEEP_EVERY_MS: u64 = 60 * 60 * 1000;
+/// Messages, or leaves, that one commit of retention takes.
+pub const FORGET_AT_ONCE_MAX: usize = 256;
+/// Days for which bodies are kept after their message has ended, envelopes after it came, evidence, and audit.
+pub const RETENTION_DAYS: (u64, u64, u64, u64) = (30, 400, 3_653, 1_096);
 /// Store readers open beside the one writer.
 pub const READERS: usize = 4;
 
@@ -185,8 +203,19 @@ pub const DELIVERIES_MAX: u32 = 10;
 pub const RETRY_LATER_MS_MAX: u64 = DAY_MS;
 /// Credits that one receiving stream may hold.
 pub const CREDITS_MAX: u32 = 1_024;
+/// Orders that wait at the desk of one lane.
+pub const ORDERS_MAX: usize = 1_024;
 /// Receiving streams of one system.
 pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
+
+/// Failures of a partner in a row that open its lane's breaker.
+pub const BREAKER_FAILURES: u32 = 5;
+/// Milliseconds for which a breaker is open at least.
+pub const BREAKER_MS: u64 = 30_000;
+/// Messages that a gateway which fetches takes at once from one partner.
+pub const FETCH_CREDITS: u32 = 64;
+/// Milliseconds for which a transfer of attachments may prolong an attempt in all: one day.
+pub const UPLOAD_TOTAL_MS_MAX: u64 = DAY_MS;
 
 // The member directory.
 /// Largest version number of a record or a directory: the whole numbers that JSON carries exactly (RFC 7493 §2.2).
@@ -203,8 +232,6 @@ pub const ROOTS_MAX: usize = 8;
 pub const LOG_KEYS_MAX: usize = 64;
 /// Members that one record lets relay.
 pub const RELAYS_MAX: usize = 16;
-/// Bytes of a sealing key as written.
-pub const SEALING_KEY_BYTES_MAX: usize = 1024;
 /// Days that a member record may allow its certificates, at most: ten years and a little.
 pub const RECORD_DAYS_MAX: u32 = 3_660;
 /// Members of one alliance.
@@ -256,7 +283,45 @@ pub const RETRY_AFTER_MS: u64 = 1_000;
 pub const STATUS_TEXT_BYTES_MAX: usize = 512;
 /// Bytes of status details in trailers: stock gRPC clients take header lists of 8 KiB, and base64 adds a third.
 pub const STATUS_DETAILS_BYTES_MAX: usize = 5_000;
+/// Milliseconds after which it is tried again whether a message may go whose route or grant was withdrawn.
+pub const NOT_PERMITTED_NOW_MS: u64 = 60_000;
 /// Milliseconds for which a case waits when the partner's clock or directory is behind.
 pub const PARTNER_BEHIND_MS: u64 = 60_000;
 /// Rows of one lane that wait for a retry and are held beside the loaded ones.
 pub const LANE_PARKED_MAX: usize = 8 * LANE_LOADED_MAX;
+
+// Notes that are carried.
+/// Bytes of text in one piece of a note.
+pub const NOTE_PIECE_BYTES_MAX: usize = 32 << 10;
+/// Readers that watch the notes at once.
+pub const NOTE_READERS_MAX: usize = 1_024;
+/// Pieces that wait for one reader.
+pub const NOTE_PIECES_WAITING_MAX: usize = 4;
+/// Milliseconds without word from the hub after which what is known counts as stale: one hour. It holds all the same.
+pub const NOTES_STALE_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds of the shortest and the longest pause before the hub is dialled again.
+pub const FOLLOW_PAUSE_MS: RangeInclusive<u64> = 1_000..=60_000;
+
+// Sealing.
+/// Bytes of plaintext in each chunk of a sealed attachment but the last: 256 KiB.
+pub const SEAL_CHUNK_BYTES: usize = 256 << 10;
+
+// Attachments.
+/// Bytes of attachments that one identity may have uploaded and not submitted: 16 GiB.
+pub const STAGED_BYTES_MAX: u64 = 16 << 30;
+/// Uploads that one identity may have begun and not submitted.
+pub const STAGED_MAX: usize = 1_024;
+/// Uploads that one identity may have open at once.
+pub const UPLOADS_OPEN_MAX: usize = 16;
+/// Bytes of the disk that uploads leave free for the ledger: 1 GiB.
+pub const UPLOAD_RESERVE_BYTES: u64 = 1 << 30;
+/// Bytes of an upload between two syncs: what a power cut costs at most.
+pub const ATTACHMENT_SYNC_BYTES: u64 = 8 << 20;
+/// Milliseconds for which an upload that nobody touches is kept.
+pub const STAGED_MS: u64 = DAY_MS;
+/// Milliseconds after which a blob that nothing refers to may go.
+pub const BLOB_GRACE_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds that an attachment's stream may go without a step, in either direction.
+pub const ATTACHMENT_IDLE_MS: u64 = 60_000;
+/// Downloads that one identity may have open at once.
+pub const DOWNLOADS_OPEN_MAX: usize = 16;

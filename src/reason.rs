@@ -149,6 +149,36 @@ catalogue! {
     StoreUnavailable, "STORE_UNAVAILABLE", Unavailable, Later,
         "the gateway cannot write its store", "网关无法写入存储",
         "retry later with the same message id", "稍后以相同消息编号重试";
+    LaneFull, "LANE_FULL", ResourceExhausted, Later,
+        "as many messages wait for this recipient as may", "发往该接收方的待投递消息已达上限",
+        "wait as RetryInfo says and send the same request again", "按 RetryInfo 等待后重发同一请求";
+    TooManyWaiters, "TOO_MANY_WAITERS", ResourceExhausted, Later,
+        "as many calls of this identity wait as may", "该身份等待中的调用已达上限",
+        "let some of them end, or look at the message later", "等待部分调用结束，或稍后查询消息";
+    AlreadyTaken, "ALREADY_TAKEN", FailedPrecondition, Never,
+        "the message cannot be withdrawn: the next hop has it, or it has ended", "消息已由下一方接管或已终结，无法撤回",
+        "ask for the message to see where it stands", "查询该消息以了解其状态";
+    CancelInDoubt, "CANCEL_IN_DOUBT", Unavailable, Later,
+        "the next hop may have the message and does not answer", "下一方可能已接管该消息但未应答",
+        "try again when the partner answers", "待对方恢复应答后重试";
+    PartnerSilent, "PARTNER_SILENT", Unavailable, Never,
+        "the next hop did not answer until the deadline", "下一方在截止时间前未应答",
+        "submit as a new message, or redrive the dead letter", "以新消息重新提交，或重投该死信";
+    InDoubt, "IN_DOUBT", Unavailable, Never,
+        "an attempt may have arrived without an answer", "某次投递可能已到达但未收到应答",
+        "ask the recipient before sending the same again", "重新发送前请先向接收方核实";
+    RelayLoop, "RELAY_LOOP", FailedPrecondition, Never,
+        "the message has passed this hub already, or too many hubs", "消息已经过本枢纽，或经过的枢纽过多",
+        "check the relays in the member records", "核对成员记录中的中继设置";
+    RelayNotAllowed, "RELAY_NOT_ALLOWED", PermissionDenied, Never,
+        "the sending city's member record does not let this member relay", "发送城市的成员记录未授权该成员中继",
+        "list the hub as a relay in both cities' member records", "在双方城市的成员记录中登记该枢纽为中继";
+    UnsealedRelay, "UNSEALED_RELAY", FailedPrecondition, Never,
+        "an unsealed body may not pass a hub unless both cities' records allow it", "未加密的内容不得经枢纽转发，除非双方成员记录均允许",
+        "seal the message for the recipient's gateway", "由始发网关为接收网关加密后再转发";
+    SealInvalid, "SEAL_INVALID", InvalidArgument, Never,
+        "the sealed content does not open, or is not what its digests say", "密封内容无法开启，或与其摘要不符",
+        "see the detail for the part that fails", "详情中注明了不通过的部分";
     ShuttingDown, "SHUTTING_DOWN", Unavailable, Later,
         "the gateway is stopping", "网关正在停止",
         "retry with the same message id", "以相同消息编号重试";
@@ -161,6 +191,30 @@ catalogue! {
     DeliveriesExhausted, "DELIVERIES_EXHAUSTED", FailedPrecondition, Never,
         "the message was delivered as often as allowed without an outcome", "投递次数已达上限仍无结果",
         "the recipient's operators must look at the dead letter", "接收方运维人员须处理该死信";
+    AttachmentNotFound, "ATTACHMENT_NOT_FOUND", NotFound, Never,
+        "there is no such attachment for this identity", "该身份名下没有此附件",
+        "check the message, the digest and the offset", "核对消息、摘要与起始位置";
+    AttachmentMissing, "ATTACHMENT_MISSING", FailedPrecondition, Later,
+        "the message refers to an attachment that this identity has not uploaded whole", "消息引用的附件尚未由该身份完整上传",
+        "upload it with the part's size and salt, then submit the same message again", "按该部分的大小与盐值上传后重新提交同一消息";
+    AttachmentTooLarge, "ATTACHMENT_TOO_LARGE", ResourceExhausted, Never,
+        "the attachment is larger than the limit", "附件超过大小上限",
+        "send at most 4 GiB in one attachment", "单个附件不超过 4 GiB";
+    DigestMismatch, "DIGEST_MISMATCH", InvalidArgument, Never,
+        "the uploaded bytes do not have the announced digest; they were thrown away", "上传内容与声明的摘要不符，已丢弃",
+        "compute the digest anew and upload from the start", "重新计算摘要并从头上传";
+    UploadSuperseded, "UPLOAD_SUPERSEDED", FailedPrecondition, Never,
+        "another call goes on with this upload", "该上传已由另一调用接续",
+        "use one call at a time for one attachment", "同一附件同时只用一个调用上传";
+    UploadsTooMany, "UPLOADS_TOO_MANY", ResourceExhausted, Later,
+        "this identity has as many uploads as it may have", "该身份的上传数量已达上限",
+        "submit the messages of what was uploaded, or retry later", "请先提交已上传附件的消息，或稍后重试";
+    NoteRefused, "NOTE_REFUSED", InvalidArgument, Never,
+        "the note is not its owner's word, or what it says cannot stand beside the others", "该文书并非其所有者签署，或其内容与其他文书冲突",
+        "see the detail; let the owner sign it anew with a higher version", "参见详情，由所有者以更高版本重新签署";
+    NoteOlder, "NOTE_OLDER", FailedPrecondition, Never,
+        "a newer version of this note is at hand", "已有该文书的更新版本",
+        "fetch the newest version", "请获取最新版本";
     Internal, "INTERNAL", Internal, Later,
         "the gateway met a fault of its own", "网关内部错误",
         "retry with the same message id and tell the operators", "以相同消息编号重试，并告知运维人员";

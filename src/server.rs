@@ -6,28 +6,33 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use dashmap::DashMap;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Uri;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::courier::{self, Dialer, Ground};
-use crate::directory::{CrlPolicy, Directory, DirectoryError};
+use crate::courier::{Desk, Dialer, Follower, Ground, Partner, Post, Pull};
+use crate::blobs::Blobs;
+use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
-use crate::grpc::routing::{Board, Routing, Shelf};
+use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
-use crate::grpc::{self, exchange::Exchange};
+use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
 use crate::grpc::{Doors, Health, directory::Directory as DirectoryDoor, evidence::Evidence};
 use crate::intake::{Intake, Rules, log_keys};
+use crate::janitor;
 use crate::keys::{self, KeyFileError};
 use crate::ledger::{Core, Ledger, StartError};
+use crate::noticeboard::{BoardError, Noticeboard};
 use crate::party::{Member, Party};
 use crate::receipt::Checker;
-use crate::routing::{Index, Objection, Tables, Ways};
-use crate::store::{self, Mark, OpenError};
+use crate::routing::{Index, Issued, Objection, Tables, Ways};
+use crate::seal::OpeningKey;
+use crate::store::{self, Mark, Notes, OpenError, Readers, Retention};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
 use crate::tls::accept::{Bounds, Counters, Gate};
 use crate::tls::config::{Moment, Own, SharedTrust, client_config, server_config};
@@ -54,12 +59,20 @@ pub enum ServerError {
     Certificate(String),
     #[error("the log key is not among the log keys of {0}'s record")]
     LogKey(Member),
-    #[error("the routing tables: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Routes(Vec<Objection>),
     #[error(transparent)]
     Store(#[from] OpenError),
     #[error("the ledger does not start: {0}")]
     Ledger(#[from] StartError),
+    #[error("[directory] follow names {0}, which is no member with an address, or this gateway itself")]
+    NoHub(Member),
+    #[error("the kept notes: {0}")]
+    Notes(#[from] BoardError),
+    #[error("the attachments: {0}")]
+    Blobs(std::io::Error),
+    #[error("the routing tables: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Routes(Vec<Objection>),
+    #[error("the stored routing table of {owner}: {why}")]
+    Table { owner: String, why: String },
     #[error("{address}: {source}")]
     Bind { address: SocketAddr, source: std::io::Error },
     #[error("{0}")]
@@ -76,7 +89,7 @@ pub struct Gateway {
     health: Health,
     ledger: Ledger,
     ledger_thread: std::thread::JoinHandle<()>,
-    tasks: JoinSet<()>,
+    tasks: TaskTracker,
     stop: CancellationToken,
     counters: Arc<Counters>,
 }
@@ -85,7 +98,7 @@ pub struct Gateway {
 struct Standing {
     own: Member,
     directory: Arc<Directory>,
-    note: Arc<ArcSwap<String>>,
+    board: Arc<Noticeboard>,
     trust: SharedTrust,
     moment: Moment,
 }
@@ -111,30 +124,50 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
 
     let (writer, readers) = store::open(&config.data, config.synchronous)?;
     let core = Core::open(writer, Mark::in_folder(&config.data), log_key(config, &standing)?, standing.own.clone())?;
+    let core = core.with_receipt_readers(config.receipt_readers.iter().cloned().collect());
     let (ledger, ledger_thread) = Ledger::start(core, clock.clone()).map_err(ServerError::Thread)?;
     let checker = Arc::new(Mutex::new(Checker::new(log_keys(&standing.directory))));
+    let readers = Arc::new(readers);
+    let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing, &readers)?));
+    let blobs = Blobs::open(config.data.join("attachments")).map_err(ServerError::Blobs)?;
     let ground = Ground {
         own: standing.own.clone(),
-        readers: Arc::new(readers),
+        readers,
         ledger: ledger.clone(),
         clock: clock.clone(),
         checker,
+        desk: Desk::default(),
+        blobs: blobs.clone(),
+        rules: rules.clone(),
+        retention: Retention::default(),
     };
 
     let stop = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    let partners = partners(config, &standing)?;
-    let systems = config.systems.iter().map(|system| system.name.clone()).collect();
-    let mailboxes = Arc::new(courier::start(&ground, partners, systems, &stop, &mut tasks));
-    let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing)?));
-    let board = Board::new(config.alliance.clone(), rules.clone(), Shelf::default(), clock.clone());
-    let routing =
-        Routing { own: standing.own.clone(), board: Arc::new(board), clock: clock.clone(), stop: stop.clone() };
-    let intake = Arc::new(Intake::new(rules, ground.checker.clone(), ledger.clone(), clock));
+    let tasks = TaskTracker::new();
+    let intake = Arc::new(Intake {
+        rules,
+        checker: ground.checker.clone(),
+        ledger: ledger.clone(),
+        clock,
+        blobs,
+        opening_keys: Arc::new(opening_keys(config)?),
+        rejections: DashMap::new(),
+    });
+    let mut post = Post::new(ground.clone(), diallers(config, &standing)?, stop.clone(), tasks.clone());
+    post.serve_systems(config.systems.iter().map(|system| system.name.clone()));
+    post.serve_partners(partners(&standing));
+    fetch(config, &standing, &intake, &stop, &tasks)?;
+    tasks.spawn(janitor::run(ground.clone(), stop.clone()));
+    let (mailboxes, attachments) = (post.mailboxes(), Attachments::new(ground.blobs.clone()));
     let exchange =
-        Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, stop: stop.clone() };
+        Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, attachments, stop: stop.clone() };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
-    let directory = DirectoryDoor { note: standing.note.clone() };
+    if let Some(follower) = follower(config, &standing, &ground)? {
+        let stop = stop.clone();
+        tasks.spawn(async move { follower.follow(stop).await });
+    }
+    let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
+    let routing = Routing::new(config.alliance.clone(), &ground, stop.clone());
     let (routes, health) = Doors { exchange, evidence, directory, routing }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
@@ -173,7 +206,7 @@ impl Gateway {
     /// # Errors
     /// The store failed: what was answered is safe, nothing more can be promised, and the process must start anew.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Gateway { listener, serving, routes, health, ledger, ledger_thread, mut tasks, stop: stopping, .. } = self;
+        let Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop: stopping, .. } = self;
         let failed = ledger.clone();
         let served = async {
             let end = stopping.clone();
@@ -190,7 +223,10 @@ impl Gateway {
         if failure.is_none() {
             served.await;
         }
-        tasks.shutdown().await;
+        tasks.close();
+        if tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
         drop((ledger, failed));
         match failure {
             Some(cause) => Err(ServerError::StoreFailed(cause)),
@@ -213,8 +249,11 @@ async fn await_thread(thread: std::thread::JoinHandle<()>) {
 fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     let alliance_key = keys::read_text(&config.alliance_key)?;
     let alliance_key = VerifyingKey::parse(alliance_key.trim_end()).map_err(ServerError::AllianceKey)?;
-    let note = keys::read_text(&config.directory)?;
-    let directory = Directory::open(&note, &alliance_key)?;
+    let notes = Notes::in_folder(&config.data).map_err(BoardError::from)?;
+    // A hub carries every genuine note; what a city's tables may say is routing's to ask.
+    let board =
+        Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, Box::new(|_, _| Ok(())))?;
+    let directory = board.directory();
     if *directory.alliance() != config.alliance {
         let (found, configured) = (directory.alliance().as_str().to_owned(), config.alliance.as_str().to_owned());
         return Err(ServerError::OtherAlliance { found, configured });
@@ -229,7 +268,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     Ok(Standing {
         own,
         directory: Arc::new(directory),
-        note: Arc::new(ArcSwap::from_pointee(note)),
+        board: Arc::new(board),
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         moment: Moment::new(move || clock.now()),
     })
@@ -292,33 +331,89 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
     Err(ServerError::LogKey(standing.own.clone()))
 }
 
-/// A dialler for each partner that can be dialled.
-fn partners(config: &Config, standing: &Standing) -> Result<Vec<(Member, Dialer)>, ServerError> {
-    let mut partners = Vec::new();
-    for entry in standing.directory.entries().filter(|entry| entry.record.member != standing.own) {
-        let record = &entry.record;
-        let addresses: Vec<Uri> =
-            record.endpoints.iter().filter_map(|endpoint| format!("https://{endpoint}").parse().ok()).collect();
-        if addresses.is_empty() {
-            continue;
-        }
-        let expected = Party::gateway(config.alliance.clone(), record.member.clone());
-        let tls = client_config(standing.trust.clone(), own(config)?, standing.moment.clone(), expected);
-        let tls = tls.map_err(|error| ServerError::Certificate(error.to_string()))?;
-        partners.push((record.member.clone(), Dialer::new(Dialler::new(tls), addresses)));
-    }
-    Ok(partners)
+/// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
+fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner) -> Dialer + Send + Sync>, ServerError> {
+    let (chain, key) = (keys::read_certificates(&config.certificate)?, keys::read_private_key(&config.key)?);
+    let (alliance, trust, moment) = (config.alliance.clone(), standing.trust.clone(), standing.moment.clone());
+    let tls = move |member: &Member| {
+        let own = Own { chain: chain.clone(), key: key.clone_key() };
+        let expected = Party::gateway(alliance.clone(), member.clone());
+        client_config(trust.clone(), own, moment.clone(), expected)
+    };
+    // Once now, so that a key that does not fit is told at the start; after that the same key cannot fail.
+    let unfit = tls(&standing.own).map_err(|error| ServerError::Certificate(error.to_string()))?;
+    Ok(Box::new(move |partner: &Partner| {
+        let address = |endpoint: &Endpoint| format!("https://{endpoint}").parse::<Uri>().ok();
+        let addresses = partner.endpoints.iter().filter_map(address).collect();
+        Dialer::new(Dialler::new(tls(&partner.member).unwrap_or_else(|_| unfit.clone())), addresses)
+    }))
 }
 
-fn rules(config: &Config, standing: &Standing) -> Result<Rules, ServerError> {
+/// All members but ourselves, as partners.
+fn partners(standing: &Standing) -> Vec<Partner> {
+    let others = standing.directory.entries().map(|entry| &entry.record).filter(|record| record.member != standing.own);
+    let partner = |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
+    others.map(partner).collect()
+}
+
+/// Fetches from each partner that the configuration names.
+fn fetch(
+    config: &Config,
+    standing: &Standing,
+    intake: &Arc<Intake>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<(), ServerError> {
+    let dialler = diallers(config, standing)?;
+    for member in &config.fetch_from {
+        let record = standing.directory.member(member).ok_or_else(|| ServerError::NotAMember(member.clone()))?;
+        let partner = Partner { member: member.clone(), endpoints: record.endpoints.clone() };
+        let pull = Pull {
+            intake: intake.clone(),
+            partner: Party::gateway(config.alliance.clone(), member.clone()),
+            dialer: dialler(&partner),
+        };
+        tasks.spawn(pull.run(stop.clone()));
+    }
+    Ok(())
+}
+
+/// What keeps this gateway up with its hub, if it has one.
+fn follower(config: &Config, standing: &Standing, ground: &Ground) -> Result<Option<Follower>, ServerError> {
+    let Some(hub) = &config.follow else { return Ok(None) };
+    let partner = partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
+    let partner = partner.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
+    let dialer = diallers(config, standing)?(&partner);
+    let (own, clock) = (standing.own.clone(), ground.clock.clone());
+    Ok(Some(Follower { own, hub: hub.clone(), dialer, board: standing.board.clone(), clock }))
+}
+
+/// The keys that open what was sealed for us, newest first.
+fn opening_keys(config: &Config) -> Result<Vec<OpeningKey>, ServerError> {
+    let files = config.sealing_key.iter().chain(&config.former_sealing_keys);
+    Ok(files.map(|path| OpeningKey::read(path)).collect::<Result<_, _>>()?)
+}
+
+fn rules(config: &Config, standing: &Standing, readers: &Readers) -> Result<Rules, ServerError> {
+    let (version, texts) = readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
+    let tables = texts.iter().map(|(owner, text)| {
+        let issued = Issued::from_json(text);
+        issued.map(|issued| Arc::new(issued.table)).map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
+    });
     let tables = Tables {
         own: standing.own.clone(),
         systems: config.systems.clone(),
         ways: Ways::of(&standing.directory, &standing.own),
-        allow: vec![],
-        version: 0,
-        tables: vec![],
+        allow: config.route_allow.clone(),
+        version,
+        tables: tables.collect::<Result<_, _>>()?,
     };
     let index = Index::compile(&tables).map_err(ServerError::Routes)?;
-    Ok(Rules { own: config.member.clone(), index: Arc::new(index), grants: config.grants.clone() })
+    Ok(Rules {
+        own: standing.own.clone(),
+        alliance: config.alliance.clone(),
+        directory: standing.directory.clone(),
+        index: Arc::new(index),
+        grants: config.grants.clone(),
+    })
 }

@@ -5,6 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use tongban::config::Config;
+use tongban::seal::OpeningKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 fn fresh(name: &str) -> PathBuf {
@@ -75,8 +77,104 @@ fn every_key_is_its_owners_alone_and_nothing_unfinished_stays() {
         assert!(!path.to_string_lossy().contains(".new"), "{}", path.display());
     }
     let keys = files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "key")).count();
-    assert_eq!(keys, 1 + 4 + 4 + 2, "alliance, four of each city, two systems");
+    assert_eq!(keys, 1 + 5 + 5 + 2, "alliance, five of each city, two systems");
     assert_eq!(fs::read_to_string(dir.join("dev/.gitignore")).unwrap(), "*\n");
+}
+
+#[test]
+fn a_hub_is_a_member_with_a_name_of_its_own_and_nothing_to_open() {
+    let dir = alliance("hub");
+    let words = "--dir dev --name-zh 联盟枢纽 --name-en Hub --endpoint hub.alliance.example:7500";
+    ends(&dir, 0, &format!("pki add-hub main {words} --ops li.wei"));
+    ends(&dir, 0, "directory verify dev/directory.note --key dev/alliance.vkey");
+    let shown = json(&dir, "directory show dev/directory.note");
+    let hub = &shown["members"][2];
+    assert_eq!((&hub["member"], &hub["pulls"]), (&"hub/main".into(), &false.into()));
+    assert_eq!((&hub["sealing_key"], &hub["relays"]), (&serde_json::Value::Null, &serde_json::json!([])));
+    assert!(hub["log_keys"][0].as_str().unwrap().starts_with("hub-main.gateway.alliance.example/log/a/1+"), "{hub}");
+    for (file, uri) in [
+        ("gateway.pem", "spiffe://alliance.example/hub/main"),
+        ("ops/li.wei.pem", "spiffe://alliance.example/hub/main/ops/li.wei"),
+    ] {
+        let chain = tongban::keys::read_certificates(&dir.join("dev/hub-main").join(file)).unwrap();
+        let leaf = X509Certificate::from_der(&chain[0]).unwrap().1;
+        let names = &leaf.subject_alternative_name().unwrap().unwrap().value.general_names;
+        assert!(names.contains(&GeneralName::URI(uri)), "{file}: {names:?}");
+    }
+    assert!(dir.join("dev/hub-main/crl.pem").exists() && !dir.join("dev/hub-main/sealing.key").exists());
+    ends(&dir, 0, "pki add-auditor hub/main wang --dir dev");
+    assert_eq!(json(&dir, "pki revoke hub/main auditor/wang --dir dev")["revoked"], 1);
+    assert_eq!(json(&dir, "pki renew-crl hub/main --dir dev")["crl_number"], 3);
+    ends(&dir, 73, &format!("pki add-hub main {words}"));
+    ends(&dir, 64, "pki add-hub other --dir dev --name-zh a --name-en a");
+    ends(&dir, 64, "pki add-system hub/main x --dir dev");
+    let (_, err) = ends(&dir, 66, "pki add-ops hub/other x --dir dev");
+    assert!(err.contains("tongban pki add-hub other"), "{err}");
+}
+
+#[test]
+fn a_citys_record_names_its_relays_and_its_sealing_key() {
+    let dir = alliance("relays");
+    let city = "--dir dev --name-zh 佛山 --name-en Foshan --endpoint gw:1 --ops li.wei";
+    ends(&dir, 0, &format!("pki add-city 440600 {city} --relay hub/main --relay hub/spare --unsealed-relay"));
+    let shown = json(&dir, "directory show dev/directory.note");
+    let (plain, relayed) = (&shown["members"][0], &shown["members"][1]);
+    assert_eq!(relayed["relays"], serde_json::json!(["hub/main", "hub/spare"]));
+    assert_eq!((&relayed["unsealed_relay"], &plain["unsealed_relay"]), (&true.into(), &false.into()));
+    assert!(dir.join("dev/440600/ops/li.wei.pem").exists());
+    for member in [plain, relayed] {
+        let folder = dir.join("dev").join(member["member"].as_str().unwrap());
+        let key = OpeningKey::read(&folder.join("sealing.key")).unwrap();
+        assert_eq!(member["sealing_key"], key.public().to_string());
+        assert_eq!(fs::read_to_string(folder.join("sealing.pub")).unwrap(), format!("{}\n", key.public()));
+        let signing = OpeningKey::read(&folder.join("log.key")).err().unwrap().to_string();
+        assert!(signing.ends_with("not a tongban-hpke-seed file"), "{signing}");
+    }
+    assert_ne!(plain["sealing_key"], relayed["sealing_key"]);
+    let note = fs::read_to_string(dir.join("dev/450200/record.note")).unwrap();
+    assert!(!note.contains("unsealed_relay"), "what is not said is not written, as in records of before: {note}");
+}
+
+#[test]
+fn a_sealing_key_made_where_it_is_used_reaches_the_record() {
+    let dir = alliance("sealing-key");
+    let made = json(&dir, "directory sealing-key --out own.key");
+    let public = made["sealing_key"].as_str().unwrap();
+    assert_eq!(OpeningKey::read(&dir.join("own.key")).unwrap().public().to_string(), public);
+    ends(&dir, 73, "directory sealing-key --out own.key");
+    fs::write(dir.join("own.pub"), format!("{public}\n")).unwrap();
+    let record = "directory record --alliance alliance.example --member 450200 --name-zh 柳州 --name-en Liuzhou --pulls \
+        --roots dev/450200/ca.pem --member-key dev/450200/member.key --version 2 --out new.note";
+    for given in [public, "own.pub"] {
+        ends(&dir, 0, &format!("{record} --sealing-key {given} --unsealed-relay"));
+        let note = fs::read_to_string(dir.join("new.note")).unwrap();
+        assert!(note.contains(&format!(r#""sealing_key":"{public}","unsealed_relay":true"#)), "{note}");
+    }
+    let (_, err) = ends(&dir, 65, &format!("{record} --sealing-key x25519:AAAA"));
+    assert!(err.contains("not written as hpke-x25519:"), "{err}");
+}
+
+#[test]
+fn a_new_gateways_configuration_says_whose_it_is_and_with_what_it_opens() {
+    let dir = alliance("init");
+    ends(&dir, 0, "pki add-hub main --dir dev --name-zh 枢纽 --name-en Hub --endpoint 127.0.0.1:7500");
+    ends(&dir, 0, "init --pki dev/450200 --data run/450200 --listen 127.0.0.1:7501");
+    ends(&dir, 0, "init --pki dev/hub-main --data run/hub");
+    let config = |at: &str| Config::load(&dir.join("run").join(at).join("tongban.toml")).unwrap();
+    let (city, hub) = (config("450200"), config("hub"));
+    assert_eq!((city.member.to_string().as_str(), city.systems.len()), ("450200", 2));
+    OpeningKey::read(&city.sealing_key.unwrap()).unwrap();
+    assert_eq!((hub.member.to_string().as_str(), hub.systems.len()), ("hub/main", 0));
+    assert_eq!((hub.sealing_key, hub.listen.port()), (None, 7500));
+    assert_eq!((city.follow, hub.follow), (None, None));
+    let relayed =
+        "--dir dev --name-zh 佛山 --name-en Foshan --endpoint 127.0.0.1:7502 --relay hub/none --relay hub/main";
+    ends(&dir, 0, &format!("pki add-city 440600 {relayed}"));
+    ends(&dir, 0, "init --pki dev/440600 --data run/440600");
+    assert_eq!(config("440600").follow, Some("hub/main".parse().unwrap()), "the relay that is a member");
+    assert!(hub.crls.of(&hub.member).exists() && hub.crls.of(&city.member).exists());
+    fs::rename(dir.join("dev/hub-main"), dir.join("dev/main")).unwrap();
+    ends(&dir, 64, "init --pki dev/main --data run/other");
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 use tongban::directory::{
-    CanonicalError, CrlPolicy, Directory, DirectoryError, Entry, Fault, MemberRecord, RecordError, Update, UpdateError,
-    accepts_update, alliance_key_name, fingerprint, log_origin_prefix, member_key_name,
+    CanonicalError, CrlPolicy, Directory, DirectoryError, Entry, Fault, HubForm, MemberRecord, RecordError, SealingKey,
+    Update, UpdateError, accepts_update, alliance_key_name, fingerprint, hub_form, log_origin_prefix, may_go_open,
+    member_key_name,
 };
 use tongban::party::{Alliance, Member};
 use tongban::time::Time;
@@ -54,7 +55,8 @@ fn record(text: &str) -> MemberRecord {
         log_keys: vec![log_key(text, 9)],
         relays: vec![member("hub/other")],
         crl: CrlPolicy::None,
-        sealing_key: Some("x25519:AAAA".to_owned()),
+        sealing_key: Some(SealingKey::from_bytes([9; 32])),
+        unsealed_relay: false,
     }
 }
 
@@ -99,10 +101,36 @@ fn a_record_reads_back_as_it_was_signed() {
 fn a_record_leaves_out_what_it_does_not_have() {
     let bare = MemberRecord { key_pin: None, sealing_key: None, endpoints: vec![], relays: vec![], ..record("450200") };
     let text = bare.text().unwrap();
-    assert!(!text.contains("key_pin") && !text.contains("sealing_key"), "{text}");
+    assert!(["key_pin", "sealing_key", "unsealed_relay"].iter().all(|field| !text.contains(field)), "{text}");
     let read = MemberRecord::parse(&text).unwrap();
     assert!(read.pulls());
     assert_eq!(read, bare);
+}
+
+#[test]
+fn a_record_that_allows_unsealed_relay_says_so() {
+    let open = MemberRecord { unsealed_relay: true, ..record("450200") };
+    let text = open.text().unwrap();
+    assert!(text.contains(r#""unsealed_relay":true"#), "{text}");
+    assert_eq!(MemberRecord::parse(&text), Ok(open));
+}
+
+#[test]
+fn a_body_goes_open_through_a_hub_only_if_both_members_say_so() {
+    let key = SealingKey::from_bytes([9; 32]);
+    let with = |unsealed_relay: bool, sealing_key| MemberRecord { unsealed_relay, sealing_key, ..record("450200") };
+    for (from, to, key, form) in [
+        (false, false, None, None),
+        (true, false, None, None),
+        (false, true, None, None),
+        (true, true, None, Some(HubForm::Open)),
+        (false, false, Some(key), Some(HubForm::Sealed(key))),
+        (true, true, Some(key), Some(HubForm::Sealed(key))),
+    ] {
+        let (sender, recipient) = (with(from, None), with(to, key));
+        assert_eq!(hub_form(&sender, &recipient), form, "{from} {to} {key:?}");
+        assert_eq!(may_go_open(&sender, &recipient), from && to);
+    }
 }
 
 #[test]
@@ -195,6 +223,8 @@ fn a_record_names_the_field_that_is_wrong() {
         ("relays", json!(["hub/"])),
         ("relays", json!(["450200"])),
         ("sealing_key", json!("")),
+        ("sealing_key", json!("x25519:AAAA")),
+        ("sealing_key", json!("hpke-x25519:AAAA")),
     ] {
         let fault = MemberRecord::parse(&altered(field, value.clone()));
         let named = matches!(&fault, Err(RecordError::Field { field: found, .. }) if *found == field);

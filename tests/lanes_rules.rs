@@ -1,89 +1,16 @@
 //! What a lane promises, one claim a test: order, sessions, retries, backoff, leases, late answers.
 
-use tongban::lanes::{Attempt, CaseKey, Effect, Event, Fate, Lane, Outcome, Policy, Queued, Seq, SessionId};
+#[path = "support/desk.rs"]
+mod desk;
+
+use desk::{Desk, deliver, delivered, row, sessions};
+use tongban::lanes::{Attempt, Effect, Event, Fate, Lane, Outcome, Policy, Queued, Rest, Seq};
 use tongban::time::Time;
-
-/// A lane at its desk: time is set by hand, and the timer is left out of the answers.
-struct Desk {
-    lane: Lane,
-    now: Time,
-}
-
-impl Desk {
-    /// A mailbox with these rows read and one session, 1, with credits.
-    fn mailbox(rows: &[(Seq, &str)], credits: u32) -> Desk {
-        Desk::with(Policy::mailbox(), rows, credits).0
-    }
-
-    /// A lane that we dial, with these rows read and connection 1 open.
-    fn push(rows: &[(Seq, &str)], credits: u32) -> Desk {
-        Desk::with(Policy::push(), rows, credits).0
-    }
-
-    fn with(policy: Policy, rows: &[(Seq, &str)], credits: u32) -> (Desk, Vec<Effect>) {
-        let mut desk = Desk { lane: Lane::new(policy, 42), now: Time::from_ms(1_000_000) };
-        desk.on(Event::Enqueued { seq: 0 });
-        desk.on(Event::Opened { session: 1 });
-        desk.on(Event::Loaded { rows: rows.iter().map(|(seq, case)| row(*seq, case)).collect(), end: true });
-        let effects = desk.on(Event::Credits { session: 1, count: credits });
-        (desk, effects)
-    }
-
-    fn on(&mut self, event: Event) -> Vec<Effect> {
-        let mut effects = self.lane.handle(self.now, event);
-        effects.retain(|effect| !matches!(effect, Effect::Wake { .. }));
-        effects
-    }
-
-    fn after(&mut self, ms: u64, event: Event) -> Vec<Effect> {
-        self.now = self.now.plus_ms(ms);
-        self.on(event)
-    }
-
-    fn credits(&mut self, session: SessionId, count: u32) -> Vec<Seq> {
-        delivered(&self.on(Event::Credits { session, count }))
-    }
-
-    fn answer(&mut self, seq: Seq, attempt: Attempt, outcome: Outcome) -> Vec<Effect> {
-        self.on(Event::Attempted { seq, attempt, session: 1, outcome })
-    }
-
-    /// Delivers up to `count`, each taken and settled at once: the order in which they came.
-    fn drain(&mut self, session: SessionId, count: u32) -> Vec<Seq> {
-        let mut order = Vec::new();
-        let mut effects = self.on(Event::Credits { session, count });
-        while let Some(Effect::Deliver { session, seq, attempt, .. }) = effects.pop() {
-            order.push(seq);
-            self.on(Event::Attempted { seq, attempt, session, outcome: Outcome::Taken });
-            effects.extend(self.on(Event::Settled { seq }));
-        }
-        order
-    }
-}
 
 /// A way in which attempt 1 can fail.
 type Failure = fn(&mut Desk) -> Vec<Effect>;
 /// A way in which a delivery can end and decide nothing.
 type Ending = fn(&mut Desk, Attempt) -> Vec<Effect>;
-
-fn row(seq: Seq, case: &str) -> Queued {
-    let case = (!case.is_empty()).then(|| CaseKey::from(case));
-    Queued { seq, case, deliveries: 0, parked_until: Time::ZERO }
-}
-
-fn delivered(effects: &[Effect]) -> Vec<Seq> {
-    let seq = |effect: &Effect| if let Effect::Deliver { seq, .. } = effect { Some(*seq) } else { None };
-    effects.iter().filter_map(seq).collect()
-}
-
-fn sessions(effects: &[Effect]) -> Vec<SessionId> {
-    let to = |effect: &Effect| if let Effect::Deliver { session, .. } = effect { Some(*session) } else { None };
-    effects.iter().filter_map(to).collect()
-}
-
-fn deliver(desk: &Desk, seq: Seq, attempt: Attempt, count: u32) -> Effect {
-    Effect::Deliver { session: 1, seq, attempt, count, until: desk.now.plus_ms(60_000) }
-}
 
 // Order.
 
@@ -150,7 +77,7 @@ fn sessions_compete_in_turn_and_get_no_more_than_their_credits() {
     let rows: Vec<(Seq, &str)> = (0..20).map(|seq| (seq, "")).collect();
     let mut desk = Desk::mailbox(&rows, 0);
     desk.on(Event::Held);
-    desk.on(Event::Opened { session: 2 });
+    desk.on(Event::Opened { session: 2, receipts: false });
     desk.on(Event::Credits { session: 1, count: 2 });
     desk.on(Event::Credits { session: 2, count: 4 });
     assert_eq!(sessions(&desk.on(Event::Resumed)), [1, 2, 1, 2, 2, 2]);
@@ -161,7 +88,7 @@ fn sessions_compete_in_turn_and_get_no_more_than_their_credits() {
 #[test]
 fn a_case_stays_with_its_session_while_that_has_credits() {
     let mut desk = Desk::mailbox(&[(1, "a"), (2, "a"), (3, "a")], 1);
-    desk.on(Event::Opened { session: 2 });
+    desk.on(Event::Opened { session: 2, receipts: false });
     desk.on(Event::Credits { session: 2, count: 5 });
     desk.on(Event::Credits { session: 1, count: 1 });
     desk.answer(1, 1, Outcome::Taken);
@@ -251,7 +178,7 @@ fn a_partner_that_fails_rests_the_lane_and_messages_keep_their_count_unless_in_d
         desk.now = until;
         let mut effects = desk.on(Event::Tick);
         if effects == [Effect::Dial] {
-            desk.on(Event::Opened { session: 1 });
+            desk.on(Event::Opened { session: 1, receipts: false });
             effects = desk.on(Event::Credits { session: 1, count: 1 });
         }
         assert!(matches!(effects[..], [Effect::Deliver { seq: 1, attempt: 2, count: n, .. }] if n == count), "{name}");
@@ -291,7 +218,7 @@ fn any_answer_ends_the_backoff() {
 
 #[test]
 fn dials_fail_with_doubling_pauses_and_one_dial_is_under_way() {
-    let mut desk = Desk { lane: Lane::new(Policy::push(), 1), now: Time::from_ms(1_000_000) };
+    let mut desk = Desk { lane: Lane::new(Policy::push(), 1, Rest::default()), now: Time::from_ms(1_000_000) };
     assert_eq!(desk.on(Event::Enqueued { seq: 0 }), [Effect::Load { from: 0, count: 1_024 }], "nothing to send yet");
     assert_eq!(desk.on(Event::Loaded { rows: vec![row(0, "")], end: true }), [Effect::Dial]);
     assert_eq!(desk.on(Event::Tick), []);
@@ -311,7 +238,7 @@ fn a_connection_that_served_and_closes_idle_is_no_failure_and_one_that_never_did
     desk.answer(1, 1, Outcome::Taken);
     desk.on(Event::Closed { session: 1 });
     assert_eq!(desk.lane.stats(desk.now).failures, 0);
-    desk.on(Event::Opened { session: 2 });
+    desk.on(Event::Opened { session: 2, receipts: false });
     desk.on(Event::Closed { session: 2 });
     assert_eq!(desk.lane.stats(desk.now).failures, 1);
     desk.on(Event::Closed { session: 2 });
@@ -320,9 +247,9 @@ fn a_connection_that_served_and_closes_idle_is_no_failure_and_one_that_never_did
 
 #[test]
 fn a_connection_that_carried_no_message_but_was_alive_closes_without_failure_and_ends_the_pause() {
-    let mut desk = Desk { lane: Lane::new(Policy::push(), 1), now: Time::from_ms(1_000_000) };
+    let mut desk = Desk { lane: Lane::new(Policy::push(), 1, Rest::default()), now: Time::from_ms(1_000_000) };
     desk.on(Event::DialFailed);
-    desk.on(Event::Opened { session: 1 });
+    desk.on(Event::Opened { session: 1, receipts: false });
     desk.on(Event::Alive { session: 2 });
     assert_eq!(desk.lane.stats(desk.now).failures, 1, "that session is not open");
     desk.on(Event::Alive { session: 1 });
@@ -336,7 +263,7 @@ fn a_connection_that_carried_no_message_but_was_alive_closes_without_failure_and
 #[test]
 fn a_session_that_goes_gives_back_what_it_held_and_the_delivery_counts() {
     let mut desk = Desk::mailbox(&[(1, "a"), (2, ""), (3, "")], 2);
-    desk.on(Event::Opened { session: 2 });
+    desk.on(Event::Opened { session: 2, receipts: false });
     let park = |seq| Effect::Park { seq, deliveries: 1, until: Time::from_ms(1_000_000) };
     assert_eq!(desk.on(Event::Closed { session: 1 }), [park(1), park(2)]);
     assert_eq!(desk.lane.stats(desk.now).backoff_until, None);
@@ -410,7 +337,7 @@ fn an_answer_that_fits_no_delivery_changes_nothing() {
     for (seq, attempt, session, name) in table {
         for outcome in [Outcome::Taken, Outcome::Refused, Outcome::NoAnswer, Outcome::Throttled { at: Time::ZERO }] {
             let mut desk = Desk::mailbox(&[(1, "a"), (2, "a")], 5);
-            desk.on(Event::Opened { session: 2 });
+            desk.on(Event::Opened { session: 2, receipts: false });
             let before = desk.lane.stats(desk.now);
             assert_eq!(desk.on(Event::Attempted { seq, attempt, session, outcome }), [], "{name} {outcome:?}");
             let after = desk.lane.stats(desk.now);

@@ -1,11 +1,14 @@
 //! A random world around one lane, with a store that is the truth: every answer may be late, sessions come and go, the
-//! store and the process fail. Decides nothing about lanes; it only knows what must never happen, and that every message
+//! store and the process fail, the other side may have what it did not answer for. Decides nothing about lanes; it only knows what must never happen, and that every message
 //! ends once the faults stop.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
-use tongban::lanes::{Attempt, CaseKey, Effect, Event, Fate, Lane, Outcome, Policy, Queued, Reach, Seq, SessionId};
+use tongban::lanes::{
+    Answer, AtDeadline, Attempt, Breaker, CaseKey, Effect, Event, Fate, Lane, Outcome, Policy, Queued, Reach, Rest,
+    Seq, SessionId,
+};
 use tongban::time::Time;
 
 struct World {
@@ -19,6 +22,10 @@ struct World {
     next_seq: Seq,
     /// Rows committed behind the lane's back with a low place: order is promised to them only from then on.
     late: BTreeSet<Seq>,
+    /// What the other side has, whether it said so or not.
+    theirs: BTreeSet<Seq>,
+    /// What the store remembers of the lane.
+    rest: Rest,
     ledger: VecDeque<Effect>,
     read: Option<(Seq, usize)>,
     dials: u32,
@@ -40,6 +47,12 @@ struct Told {
     settling: BTreeMap<Seq, Fate>,
     parked: BTreeMap<Seq, Time>,
     gone: BTreeSet<Seq>,
+    sent: BTreeSet<Seq>,
+    /// What was said of each delivery: the other side does not contradict itself.
+    said: BTreeMap<Attempt, Outcome>,
+    asking: BTreeSet<Seq>,
+    cancelled: BTreeSet<Seq>,
+    receipts: bool,
     /// Per delivery under way, when it was made and when its time is up.
     until: BTreeMap<Attempt, (Time, Time)>,
     loads: u32,
@@ -50,7 +63,7 @@ struct Told {
 impl World {
     fn new(policy: Policy, seed: u64) -> World {
         World {
-            lane: Lane::new(policy.clone(), seed),
+            lane: Lane::new(policy.clone(), seed, Rest::default()),
             policy,
             now: Time::from_ms(1_000_000),
             lives: 1,
@@ -58,6 +71,8 @@ impl World {
             ended: BTreeMap::new(),
             next_seq: 0,
             late: BTreeSet::new(),
+            theirs: BTreeSet::new(),
+            rest: Rest::default(),
             ledger: VecDeque::new(),
             read: None,
             dials: 0,
@@ -73,7 +88,7 @@ impl World {
     /// One of everything that can go wrong or right, chosen by two numbers.
     fn step(&mut self, choice: u8, x: u32) {
         self.steps += 1;
-        match choice % 32 {
+        match choice % 36 {
             0 if self.store.len() < 40 || x.is_multiple_of(8) => self.commit(x),
             1..=11 => self.hear(x),
             12..=14 => self.write(x),
@@ -88,6 +103,9 @@ impl World {
             29 if x.is_multiple_of(6) => self.expire(x),
             30 if x.is_multiple_of(60) => self.crash(),
             31 if x.is_multiple_of(8) => self.hold(x),
+            32..=33 => self.sweep(x),
+            34 if x.is_multiple_of(5) => self.cancel(x),
+            35 if x.is_multiple_of(3) => self.inbox.push(Event::Receipts),
             _ => self.hear(x),
         }
     }
@@ -99,16 +117,47 @@ impl World {
             let case = (!y.is_multiple_of(4)).then(|| CaseKey::from(format!("330100/310100/{}", y % 6)));
             let seq = self.next_seq;
             self.next_seq += 1 + u64::from(y.is_multiple_of(9)) * 3;
-            self.store.insert(seq, Queued { seq, case, deliveries: 0, parked_until: Time::ZERO });
+            self.store.insert(seq, self.row(seq, case, y));
         }
         self.inbox.push(Event::Enqueued { seq: first });
         let is_gap = |seq: &Seq| !self.store.contains_key(seq) && !self.ended.contains_key(seq);
         let gap = (self.next_seq.saturating_sub(60)..self.next_seq).rev().find(is_gap);
         if let (Some(seq), true) = (gap, x.is_multiple_of(10)) {
             let case = Some(CaseKey::from(format!("330100/310100/{}", x % 6)));
-            self.store.insert(seq, Queued { seq, case, deliveries: 0, parked_until: Time::ZERO });
+            self.store.insert(seq, self.row(seq, case, x));
             self.late.insert(seq);
             self.inbox.push(Event::Enqueued { seq });
+        }
+    }
+
+    fn row(&self, seq: Seq, case: Option<CaseKey>, y: u32) -> Queued {
+        let expires_at = match (y >> 3) % 4 {
+            0..=1 => self.now.plus_ms(u64::from(y % 100_000)),
+            _ => Time::from_ms(u64::MAX),
+        };
+        let alternative = self.policy.reach == Reach::Dial && (y >> 5).is_multiple_of(3);
+        Queued { seq, case, deliveries: 0, parked_until: Time::ZERO, expires_at, doubt: false, alternative }
+    }
+
+    /// The deadline of a row is noticed; sometimes it comes just now, for a row that was out before and may be in doubt.
+    fn sweep(&mut self, x: u32) {
+        let soon = if x.is_multiple_of(16) { self.now.plus_ms(100_000) } else { self.now };
+        let sent = |row: &&Queued| soon == self.now || self.told.sent.contains(&row.seq) || row.doubt;
+        let over: Vec<&Queued> = self.store.values().filter(|row| row.expires_at <= soon).filter(sent).collect();
+        if let Some(row) = over.get(x as usize / 16 % over.len().max(1)) {
+            self.now = self.now.max(row.expires_at);
+            self.inbox.push(Event::Due { seq: row.seq, expires_at: row.expires_at, doubt: row.doubt });
+        }
+    }
+
+    /// Somebody calls a message back, which may have ended.
+    fn cancel(&mut self, x: u32) {
+        // Half of those were out before: only they can be in doubt.
+        let sent = |row: &&Queued| x.is_multiple_of(2) || self.told.sent.contains(&row.seq) || row.doubt;
+        let rows: Vec<&Queued> = self.store.values().filter(sent).collect();
+        let any = rows.get(x as usize / 2 % rows.len().max(1)).map(|row| (row.seq, row.doubt));
+        if let Some((seq, doubt)) = any {
+            self.inbox.push(Event::Cancel { seq, doubt });
         }
     }
 
@@ -123,7 +172,7 @@ impl World {
     fn write(&mut self, x: u32) {
         match self.ledger.pop_front() {
             Some(Effect::Settle { seq, .. }) if x.is_multiple_of(15) => self.inbox.push(Event::SettleFailed { seq }),
-            Some(Effect::Settle { seq, .. }) => self.end(seq),
+            Some(Effect::Settle { seq, fate, .. }) => self.end_as(seq, fate),
             Some(Effect::Park { seq, deliveries, until }) => {
                 if let Some(row) = self.store.get_mut(&seq) {
                     (row.deliveries, row.parked_until) = (deliveries, until);
@@ -131,6 +180,39 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// What a fate says must be true when it is written.
+    fn end_as(&mut self, seq: Seq, fate: Fate) {
+        let Some(row) = self.store.get(&seq).cloned() else { return self.end(seq) };
+        let theirs = self.theirs.contains(&seq);
+        match fate {
+            Fate::Expired if self.policy.at_deadline == AtDeadline::Expire => {}
+            Fate::Expired | Fate::Cancelled | Fate::Diverted => {
+                assert!(!theirs, "{seq} ends as {fate:?} and they have it")
+            }
+            Fate::Taken { .. } | Fate::Found => assert!(theirs, "{seq} ends as {fate:?} and they do not have it"),
+            Fate::Refused { .. } | Fate::Exhausted | Fate::InDoubt => {}
+        }
+        match fate {
+            Fate::Expired | Fate::InDoubt => assert!(row.expires_at <= self.now, "{seq} ends before its deadline"),
+            Fate::Cancelled => assert!(self.told.cancelled.contains(&seq), "nobody cancelled {seq}"),
+            Fate::Diverted => {
+                assert!(row.alternative);
+                let moves = |other: &&Queued| other.seq > seq && other.case.is_some() && other.case == row.case;
+                let moved: Vec<Seq> =
+                    self.store.values().filter(moves).filter(|other| !other.doubt).map(|other| other.seq).collect();
+                for other in moved {
+                    assert!(
+                        !self.told.sent.contains(&other) && !self.theirs.contains(&other),
+                        "{other} goes with {seq}"
+                    );
+                    self.end(other);
+                }
+            }
+            _ => {}
+        }
+        self.end(seq);
     }
 
     fn end(&mut self, seq: Seq) {
@@ -168,7 +250,8 @@ impl World {
 
     fn open_now(&mut self) {
         self.next_session += 1;
-        self.feed(Event::Opened { session: self.next_session });
+        let receipts = takes_receipts(self.policy.reach, self.next_session);
+        self.feed(Event::Opened { session: self.next_session, receipts });
     }
 
     fn any_session(&self, x: u32) -> Option<SessionId> {
@@ -183,11 +266,23 @@ impl World {
 
     fn close(&mut self, x: u32) {
         if let Some(session) = self.any_session(x) {
+            let held = self.told.out.iter().filter(|(_, out)| out.0 == session).map(|(seq, _)| *seq);
+            for seq in held.collect::<Vec<_>>() {
+                self.may_have_arrived(seq);
+            }
             self.feed(Event::Closed { session });
         }
     }
 
-    /// Answers one of the deliveries ever made: usually one that is out, sometimes an old one or under a false name.
+    /// A delivery ended unanswered: the other side has it, or has it not.
+    fn may_have_arrived(&mut self, seq: Seq) {
+        if (seq + self.steps).is_multiple_of(2) {
+            self.theirs.insert(seq);
+        }
+    }
+
+    /// Answers one of the deliveries ever made: usually one that is out, sometimes an old one or under a false
+    /// name, which no later delivery will have.
     fn answer_delivery(&mut self, x: u32) {
         let made = &self.told.made;
         let any = made.get((x as usize / 64) % made.len().max(1)).copied();
@@ -198,7 +293,7 @@ impl World {
         match x % 23 {
             0 => session += 1,
             1 => attempt = attempt.saturating_sub(1),
-            2 => attempt += 1,
+            2 => attempt += 1 << 40,
             _ => {}
         }
         let at = self.now.plus_ms(u64::from(x % 5_000));
@@ -211,7 +306,31 @@ impl World {
             8..=9 => return self.inbox.push(Event::Extended { seq, attempt, session, ms: u64::from(x % 9_000) }),
             _ => Outcome::Taken,
         };
+        let outcome = self.truthful(seq, attempt, session, outcome);
         self.inbox.push(Event::Attempted { seq, attempt, session, outcome });
+    }
+
+    /// What the other side says, or a part of it: what it has it has taken, and an old delivery does not arrive any more.
+    fn truthful(&mut self, seq: Seq, attempt: Attempt, session: SessionId, outcome: Outcome) -> Outcome {
+        if let Some(said) = self.told.said.get(&attempt) {
+            return *said;
+        }
+        let is_out = self.told.out.get(&seq) == Some(&(session, attempt));
+        let said = match outcome {
+            Outcome::NoAnswer => outcome,
+            _ if self.theirs.contains(&seq) => Outcome::Taken,
+            Outcome::Taken if !is_out => Outcome::NoAnswer,
+            _ => outcome,
+        };
+        if is_out {
+            match said {
+                Outcome::Taken => drop(self.theirs.insert(seq)),
+                Outcome::NoAnswer => self.may_have_arrived(seq),
+                _ => {}
+            }
+            self.told.said.insert(attempt, said);
+        }
+        said
     }
 
     fn ring(&mut self) {
@@ -234,8 +353,15 @@ impl World {
     /// All that was only in memory is lost: the lane, what it asked for, every session, every unwritten word.
     fn crash(&mut self) {
         self.lives += 1;
-        self.lane = Lane::new(self.policy.clone(), self.lives);
-        self.told = Told::default();
+        for seq in self.told.out.keys().copied().collect::<Vec<_>>() {
+            self.may_have_arrived(seq);
+        }
+        for (seq, row) in &mut self.store {
+            row.doubt |= self.told.sent.contains(seq);
+        }
+        self.lane = Lane::new(self.policy.clone(), self.lives, self.rest);
+        let cancelled = std::mem::take(&mut self.told.cancelled);
+        self.told = Told { cancelled, ..Told::default() };
         self.ledger.clear();
         self.inbox.clear();
         (self.read, self.dials, self.timer) = (None, 0, None);
@@ -259,7 +385,17 @@ impl World {
             Effect::Dial => self.dials += 1,
             Effect::Settle { .. } | Effect::Park { .. } => self.ledger.push_back(effect),
             Effect::Wake { at } => self.timer = Some(at),
-            Effect::Deliver { .. } | Effect::Withdraw { .. } => {}
+            Effect::Ask { seq } => {
+                let answer = match self.theirs.contains(&seq) {
+                    _ if (seq + self.steps).is_multiple_of(3) => Answer::Silent,
+                    true => Answer::Has,
+                    false => Answer::HasNot,
+                };
+                self.inbox.push(Event::Asked { seq, answer });
+            }
+            Effect::Rest(rest) => self.rest = rest,
+            Effect::Withdraw { seq, .. } => self.may_have_arrived(seq),
+            Effect::Deliver { .. } | Effect::Kept { .. } | Effect::Receipts { .. } => {}
         }
     }
 
@@ -268,14 +404,39 @@ impl World {
         match *effect {
             Effect::Deliver { session, seq, attempt, count, until } => {
                 self.check_order(seq);
+                self.check_deadline(seq);
                 assert!(until > self.now && count >= 1 && count <= self.policy.deliveries_max.unwrap_or(u32::MAX));
                 self.told.deliver(session, seq, attempt, self.now);
                 self.told.until.insert(attempt, (self.now, until));
+                match self.lane.stats(self.now).breaker {
+                    Breaker::Closed => {}
+                    Breaker::HalfOpen => assert_eq!(self.told.out.len(), 1, "one message is tried"),
+                    Breaker::Open => panic!("{seq} goes while the breaker is open"),
+                }
             }
             Effect::Withdraw { session, seq, attempt } => {
                 assert_eq!(self.told.out.remove(&seq), Some((session, attempt)), "only what is out is withdrawn");
             }
-            Effect::Settle { seq, fate, deliveries } => self.told.settle(seq, fate, deliveries, &self.policy),
+            Effect::Settle { seq, fate, deliveries } => {
+                if fate == Fate::Diverted && !self.told.settling.contains_key(&seq) {
+                    assert_eq!(self.lane.stats(self.now).breaker, Breaker::Open);
+                    self.check_overtaking(seq);
+                }
+                self.told.settle(seq, fate, deliveries, &self.policy);
+            }
+            Effect::Ask { seq } => {
+                assert!(self.policy.at_deadline == AtDeadline::Ask && !self.told.out.contains_key(&seq));
+                assert!(
+                    !self.told.settling.contains_key(&seq) && self.told.asking.insert(seq),
+                    "{seq} is asked about once"
+                );
+            }
+            Effect::Kept { seq } => assert!(self.told.cancelled.contains(&seq)),
+            Effect::Receipts { session } => {
+                assert!(std::mem::take(&mut self.told.receipts) && takes_receipts(self.policy.reach, session));
+                *self.told.credits.get_mut(&session).expect("an open session") -= 1;
+            }
+            Effect::Rest(rest) => assert_ne!(rest, self.rest, "only what has changed is written"),
             Effect::Park { seq, until, .. } => {
                 assert!(!self.told.out.contains_key(&seq) && !self.told.settling.contains_key(&seq));
                 self.told.parked.insert(seq, until);
@@ -301,12 +462,28 @@ impl World {
     fn check_order(&self, seq: Seq) {
         let Some(row) = self.store.get(&seq) else { return };
         assert!(row.parked_until <= self.now, "{seq} is parked in the store");
-        let Some(case) = &row.case else { return };
-        for (other, row) in self.store.iter().filter(|(other, row)| **other != seq && row.case.as_ref() == Some(case)) {
-            assert!(!self.told.out.contains_key(other), "{seq} of {case} goes while {other} is out");
-            assert!(!self.told.settling.contains_key(other), "{seq} of {case} goes while {other} is unsettled");
-            assert!(*other > seq || self.late.contains(other), "{seq} of {case} overtakes {}", row.seq);
+        self.check_overtaking(seq);
+    }
+
+    fn check_overtaking(&self, seq: Seq) {
+        let case = self.store.get(&seq).and_then(|row| row.case.as_ref());
+        let others =
+            self.store.iter().filter(|(other, row)| **other != seq && case.is_some() && row.case.as_ref() == case);
+        for (other, row) in others {
+            let ends = self.told.settling.contains_key(other) || self.told.asking.contains(other);
+            assert!(!self.told.out.contains_key(other), "{seq} of {case:?} goes while {other} is out");
+            assert!(!ends || !self.told.sent.contains(other), "{seq} of {case:?} goes while {other} is unsettled");
+            assert!(*other > seq || self.late.contains(other), "{seq} of {case:?} overtakes {}", row.seq);
         }
+    }
+
+    fn check_deadline(&self, seq: Seq) {
+        let Some(row) = self.store.get(&seq) else { return };
+        let grace = match self.policy.at_deadline {
+            AtDeadline::Wait { ms } if row.doubt || self.told.sent.contains(&seq) => ms,
+            _ => 0,
+        };
+        assert!(self.now < row.expires_at.plus_ms(grace), "{seq} goes after its deadline");
     }
 
     fn check_state(&self) {
@@ -317,9 +494,18 @@ impl World {
         let rings = first.is_none_or(|until| self.timer.is_some_and(|at| at <= until));
         assert!(rings, "the timer {:?} comes after {first:?}", self.timer);
         assert_eq!(stats.settling, self.told.settling.len());
+        assert_eq!(stats.asking, self.told.asking.len());
+        assert_eq!((stats.failures, stats.held), (self.rest.failures, self.rest.held));
+        let takes =
+            |(session, credits): (&SessionId, &u32)| takes_receipts(self.policy.reach, *session) && *credits > 0;
+        assert!(!self.told.receipts || !self.told.credits.iter().any(takes), "receipts could go and do not");
         assert_eq!(stats.credits, self.told.credits.values().map(|credits| u64::from(*credits)).sum::<u64>());
         let stopped = stats.held || stats.backoff_until.is_some() || stats.throttled_until.is_some();
-        assert!(stopped || stats.ready == 0 || stats.credits == 0, "something could go and does not: {stats:?}");
+        let trying = stats.breaker == Breaker::HalfOpen && stats.in_flight > 0;
+        assert!(
+            stopped || stats.ready == 0 || stats.credits == 0 || trying,
+            "something could go and does not: {stats:?}"
+        );
         let dialling = self.policy.reach == Reach::Wait || stats.sessions > 0 || self.told.dials == 1;
         assert!(stopped || stats.ready == 0 || dialling, "something could go and nobody dials: {stats:?}");
     }
@@ -329,7 +515,8 @@ impl World {
         self.feed(Event::Resumed);
         let bound = 200 + 40 * self.store.len();
         for round in 0..bound {
-            if self.store.is_empty() && self.inbox.is_empty() {
+            let empty = self.lane.stats(self.now).loaded == 0;
+            if empty && self.store.is_empty() && self.inbox.is_empty() && self.ledger.is_empty() {
                 return round;
             }
             self.heal_round();
@@ -351,7 +538,9 @@ impl World {
         }
         for (seq, (session, attempt)) in self.told.out.clone() {
             self.steps += 1;
-            self.feed(Event::Attempted { seq, attempt, session, outcome: Outcome::Taken });
+            let outcome = Outcome::Taken;
+            self.theirs.insert(seq);
+            self.feed(Event::Attempted { seq, attempt, session, outcome });
         }
         if self.steps == before {
             self.ring();
@@ -370,7 +559,7 @@ impl World {
 impl Told {
     fn hear(&mut self, event: &Event, policy: &Policy, now: Time) {
         match *event {
-            Event::Opened { session } => {
+            Event::Opened { session, .. } => {
                 self.credits.insert(session, 0);
                 self.dials = 0;
             }
@@ -388,8 +577,12 @@ impl Told {
                 self.answered(seq, attempt, outcome, now);
             }
             Event::Loaded { .. } | Event::LoadFailed => self.loads = 0,
+            Event::Asked { seq, .. } => drop(self.asking.remove(&seq)),
+            Event::Cancel { seq, .. } => drop(self.cancelled.insert(seq)),
+            Event::Receipts => self.receipts = true,
             Event::Settled { seq } => {
                 self.settling.remove(&seq);
+                self.asking.remove(&seq);
                 self.gone.insert(seq);
             }
             Event::Extended { seq, attempt, session, ms } if self.out.get(&seq) == Some(&(session, attempt)) => {
@@ -419,6 +612,8 @@ impl Told {
         self.attempts = attempt;
         assert!(self.parked.get(&seq).is_none_or(|until| *until <= now), "{seq} goes before its time");
         assert!(!self.gone.contains(&seq), "{seq} goes again after its end");
+        assert!(!self.asking.contains(&seq), "{seq} goes while it is asked about");
+        self.sent.insert(seq);
         assert!(!self.settling.contains_key(&seq), "{seq} goes again while its fate is being written");
         assert_eq!(self.out.insert(seq, (session, attempt)), None, "{seq} is in two hands");
         self.made.push((seq, session, attempt));
@@ -432,9 +627,19 @@ impl Told {
                 assert!(policy.deliveries_max.is_some_and(|max| deliveries >= max), "{seq} ends after {deliveries}");
                 self.settling.insert(seq, fate);
             }
-            (fate, None) => panic!("{seq} settles as {fate:?}, and nobody said so"),
+            (Fate::Taken { .. } | Fate::Refused { .. }, None) => {
+                panic!("{seq} settles as {fate:?}, and nobody said so")
+            }
+            (Fate::Expired | Fate::Found | Fate::InDoubt | Fate::Cancelled | Fate::Diverted, None) => {
+                assert!(!self.out.contains_key(&seq) && !self.asking.contains(&seq), "{seq} ends on somebody's desk");
+                self.settling.insert(seq, fate);
+            }
         }
     }
+}
+
+fn takes_receipts(reach: Reach, session: SessionId) -> bool {
+    reach == Reach::Wait && session.is_multiple_of(2)
 }
 
 /// The name of an effect, and of the fate in it.
@@ -442,15 +647,25 @@ fn kind(effect: &Effect) -> String {
     let name = |text: String| text.split([' ', '{']).next().unwrap_or_default().to_owned();
     match effect {
         Effect::Settle { fate, .. } => format!("Settle {}", name(format!("{fate:?}"))),
+        Effect::Rest(_) => "Rest".to_owned(),
         other => name(format!("{other:?}")),
     }
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
     let shape = (1usize..12, 0usize..6, prop_oneof![Just(None), Just(Some(3u32)), Just(Some(10))]);
-    (prop_oneof![Just(Reach::Dial), Just(Reach::Wait)], shape).prop_map(
-        |(reach, (loaded_max, parked_max, deliveries_max))| Policy {
+    let kinds = [
+        (Reach::Dial, AtDeadline::Ask),
+        (Reach::Dial, AtDeadline::Ask),
+        (Reach::Wait, AtDeadline::Expire),
+        (Reach::Wait, AtDeadline::Wait { ms: 3_000 }),
+    ];
+    (prop::sample::select(kinds.to_vec()), shape, 1u32..5).prop_map(
+        |((reach, at_deadline), (loaded_max, parked_max, deliveries_max), breaker_failures)| Policy {
             reach,
+            at_deadline,
+            breaker_failures,
+            breaker_ms: 1_000,
             loaded_max,
             parked_max,
             attempt_ms: 2_000,
@@ -477,7 +692,7 @@ proptest! {
         }
         world.heal();
         let stats = world.lane.stats(world.now);
-        prop_assert_eq!((stats.loaded, stats.in_flight, stats.settling, stats.parked), (0, 0, 0, 0));
+        prop_assert_eq!((stats.loaded, stats.in_flight, stats.settling, stats.asking, stats.parked), (0, 0, 0, 0, 0));
         prop_assert!(world.ended.values().all(|times| *times == 1));
     }
 }
@@ -485,29 +700,36 @@ proptest! {
 /// A world that never reaches something proves nothing about it.
 #[test]
 fn the_world_reaches_every_effect() {
-    for reach in [Reach::Dial, Reach::Wait] {
+    let own = [
+        (Reach::Dial, AtDeadline::Ask, vec!["Dial", "Ask", "Settle Found", "Settle InDoubt", "Settle Diverted"]),
+        (Reach::Wait, AtDeadline::Expire, vec!["Settle Exhausted", "Kept", "Receipts"]),
+        (Reach::Wait, AtDeadline::Wait { ms: 3_000 }, vec!["Settle Exhausted", "Kept", "Receipts", "Settle InDoubt"]),
+    ];
+    for (reach, at_deadline, own) in own {
         let deliveries_max = (reach == Reach::Wait).then_some(3);
         let policy = Policy {
             reach,
+            at_deadline,
             loaded_max: 8,
             parked_max: 4,
             deliveries_max,
             attempt_ms: 2_000,
             backoff_ms: 100..=5_000,
+            breaker_failures: 3,
+            breaker_ms: 1_000,
             ..Policy::mailbox()
         };
         let mut world = World::new(policy, 7);
         world.inbox.push(Event::Enqueued { seq: 0 });
         let mut x = 1u64;
-        for _ in 0..60_000 {
+        for _ in 0..300_000 {
             x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            world.step((x >> 33) as u8, (x >> 32) as u32);
+            world.step((x >> 56) as u8, (x >> 20) as u32);
         }
-        let expected = ["Deliver", "Load", "Park", "Settle Refused", "Settle Taken", "Wake", "Withdraw"];
-        let own = if reach == Reach::Dial { "Dial" } else { "Settle Exhausted" };
-        for kind in expected.into_iter().chain([own]) {
+        let all = ["Deliver", "Load", "Park", "Rest", "Settle Refused", "Settle Taken", "Wake", "Withdraw"];
+        for kind in all.into_iter().chain(["Settle Expired", "Settle Cancelled"]).chain(own) {
             let times = world.seen.get(kind).copied().unwrap_or_default();
-            assert!(times > 50, "{reach:?}: {kind} {times} times of {:?}", world.seen);
+            assert!(times > 20, "{reach:?} {at_deadline:?}: {kind} {times} times of {:?}", world.seen);
         }
         world.heal();
     }

@@ -8,10 +8,10 @@ use std::process::Command;
 
 /// The floors, lowest first: a module uses what stands on its own floor or below.
 const FLOORS: [&[&str]; 6] = [
-    &["limits", "party", "reason", "time", "id", "message", "evidence"],
+    &["limits", "party", "reason", "time", "id", "message", "evidence", "audit"],
     &["tlog", "receipt", "directory", "routing", "lanes", "admission"],
-    &["clock", "chance", "keys", "store", "wire", "tls", "blobs"],
-    &["ledger", "intake", "courier", "janitor", "checks"],
+    &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
+    &["ledger", "noticeboard", "intake", "courier", "janitor", "checks"],
     &["grpc", "telemetry"],
     &["config", "server", "demo", "cli", "lib", "main"],
 ];

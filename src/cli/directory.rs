@@ -10,18 +10,25 @@ use super::out::table;
 use super::pki::read_vkey;
 use super::{Answer, Exit, Failure, Out, now, text};
 use crate::directory::{
-    CrlPolicy, Directory, DirectoryError, Endpoint, Entry, MemberRecord, UpdateError, accepts_update,
-    alliance_key_name, fingerprint, member_key_name,
+    CrlPolicy, Directory, DirectoryError, Endpoint, Entry, Fault, MemberRecord, SealingKey, UpdateError,
+    accepts_update, alliance_key_name, fingerprint, member_key_name,
 };
-use crate::keys;
+use crate::keys::{self, Seed};
 use crate::limits::CERTIFICATE_DAYS_MAX;
 use crate::party::{Alliance, Member};
+use crate::seal::OpeningKey;
 use crate::tlog::note::{SigningKey, VerifyingKey};
 
 #[derive(Subcommand)]
 pub enum Command {
     /// Make and sign a member record from files
     Record(Box<Record>),
+    /// Make the key with which a gateway opens what came through a hub; show its public half for the record
+    SealingKey {
+        /// Where the secret half goes
+        #[arg(long, default_value = "sealing.key")]
+        out: PathBuf,
+    },
     /// Put a member's record into the directory: signed with --key, else as a draft for `directory sign`
     Add(Add),
     /// Sign a draft of the directory with the alliance's key
@@ -92,6 +99,12 @@ pub struct Record {
     /// A member that may relay for this one; may be given more than once
     #[arg(long = "relay", value_name = "MEMBER")]
     relays: Vec<Member>,
+    /// The member's public sealing key, as text or a file that holds it
+    #[arg(long, value_name = "KEY")]
+    sealing_key: Option<String>,
+    /// Hubs may see this member's bodies: one goes unsealed if the other member allows it too
+    #[arg(long)]
+    unsealed_relay: bool,
     /// The member's certificates are accepted without a revocation list
     #[arg(long)]
     no_crl: bool,
@@ -124,6 +137,7 @@ pub struct Add {
 pub fn run(command: Command, out: &Out) -> Answer {
     match command {
         Command::Record(args) => record(*args, out),
+        Command::SealingKey { out: to } => new_sealing_key(&to, out),
         Command::Add(args) => add(&args, out),
         Command::Sign { draft, key, out: to } => sign(&draft, &key, &to, out),
         Command::Show(args) => show(&args, out),
@@ -143,7 +157,8 @@ fn record(args: Record, out: &Out) -> Answer {
         log_keys: args.log_keys.iter().map(|key| public_key(key)).collect::<Result<_, _>>()?,
         relays: args.relays,
         crl: if args.no_crl { CrlPolicy::None } else { CrlPolicy::Required },
-        sealing_key: None,
+        sealing_key: args.sealing_key.as_deref().map(sealing_key).transpose()?,
+        unsealed_relay: args.unsealed_relay,
         name_zh: args.name_zh,
         name_en: args.name_en,
         alliance: args.alliance,
@@ -266,6 +281,8 @@ fn entry_json(entry: &Entry) -> serde_json::Value {
         "pulls": record.pulls(),
         "log_keys": keys,
         "relays": relays,
+        "sealing_key": record.sealing_key.map(|key| key.to_string()),
+        "unsealed_relay": record.unsealed_relay,
         "roots": record.roots.len(),
         "key_pin": record.key_pin.map(hex::encode),
         "days_max": record.days_max,
@@ -324,6 +341,24 @@ pub(super) fn public_key(given: &str) -> Result<VerifyingKey, Failure> {
         Ok(key) => Ok(key),
         Err(_) => read_vkey(Path::new(given)),
     }
+}
+
+/// The text of a public sealing key, or the file that holds it.
+fn sealing_key(given: &str) -> Result<SealingKey, Failure> {
+    let text = if given.contains(':') { given.to_owned() } else { keys::read_text(Path::new(given))? };
+    let unread = |fault: Fault| Failure::new(Exit::Data, format!("{given}: {fault}"), text::fault_zh(&fault));
+    text.trim_end().parse().map_err(unread)
+}
+
+fn new_sealing_key(path: &Path, out: &Out) -> Answer {
+    let seed = Seed::generate()?;
+    keys::write_sealing_seed(path, &seed)?;
+    let public = *OpeningKey::from_seed(seed.bytes()).public();
+    out.show(&json!({ "key": path, "sealing_key": public.to_string(), "id": public.id().to_string() }), || {
+        let path = path.display();
+        out.lang.tr(format!("made {path}\nits public half: {public}"), format!("已制作 {path}\n公钥：{public}"))
+    })?;
+    Ok(Exit::Done)
 }
 
 fn signing_key(path: &Path, name: &str) -> Result<SigningKey, Failure> {

@@ -8,19 +8,19 @@ use serde_json::json;
 use super::{Answer, Exit, Failure, Out};
 use crate::directory::Directory;
 use crate::keys;
-use crate::party::{Division, Member, Name};
+use crate::party::{Member, Name};
 use crate::tlog::note::VerifyingKey;
 
 /// Write the configuration of a new gateway
 #[derive(Args)]
 pub struct Init {
-    /// The city's folder of keys and certificates, e.g. certs/dev/450200
+    /// The member's folder of keys and certificates, e.g. certs/dev/450200 or certs/dev/hub-main
     #[arg(long)]
     pki: PathBuf,
     /// The gateway's own folder: configuration and store
     #[arg(long)]
     data: PathBuf,
-    /// Where to listen (default: the first address of the city's record)
+    /// Where to listen (default: the first address of the member's record)
     #[arg(long)]
     listen: Option<String>,
 }
@@ -29,22 +29,21 @@ pub struct Init {
 pub fn run(command: Init, out: &Out) -> Answer {
     let pki = std::path::absolute(&command.pki)?;
     let alliance = pki.parent().map(Path::to_owned).unwrap_or_default();
-    let city = pki.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<Division>().ok());
-    let city = city.ok_or_else(|| {
-        let en = format!("{}: the folder is not named after a division code", pki.display());
-        Failure::new(Exit::Usage, en, format!("{}：文件夹名不是区划代码", pki.display()))
+    let member = pki.file_name().and_then(|name| member(name.to_str()?)).ok_or_else(|| {
+        let en = format!("{}: the folder is named after no member (a division code, or hub-NAME)", pki.display());
+        Failure::new(Exit::Usage, en, format!("{}：文件夹名不是成员名（区划代码或 hub-NAME）", pki.display()))
     })?;
     let key = keys::read_text(&alliance.join("alliance.vkey"))?;
     let key = VerifyingKey::parse(key.trim_end())
         .map_err(|fault| Failure::new(Exit::Data, fault, super::text::key_zh(&fault)))?;
     let directory = Directory::open(&keys::read_text(&alliance.join("directory.note"))?, &key)?;
-    let record = directory.member(&Member::City(city.clone()));
+    let record = directory.member(&member);
     let listen = command.listen.or_else(|| Some(record?.endpoints.first()?.to_string())).ok_or_else(|| {
-        let en = format!("{}: the record names no address; give --listen", city.as_str());
-        Failure::new(Exit::Usage, en, format!("{}：成员记录没有地址，请指定 --listen", city.as_str()))
+        let en = format!("{member}: the record names no address; give --listen");
+        Failure::new(Exit::Usage, en, format!("{member}：成员记录没有地址，请指定 --listen"))
     })?;
     let systems = systems(&pki)?;
-    let text = configuration(&directory, &city, &listen, (&pki, &alliance), &systems);
+    let text = configuration(&directory, &member, &listen, (&pki, &alliance), &systems);
     std::fs::create_dir_all(&command.data)?;
     let path = command.data.join("tongban.toml");
     if path.exists() {
@@ -58,6 +57,14 @@ pub fn run(command: Init, out: &Out) -> Answer {
         out.lang.tr(format!("{shown}\nnext: {next}"), format!("{shown}\n下一步：{next}"))
     })?;
     Ok(Exit::Done)
+}
+
+/// The member after whom a folder is named.
+fn member(folder: &str) -> Option<Member> {
+    match folder.strip_prefix("hub-") {
+        Some(name) => name.parse().ok().map(Member::Hub),
+        None => folder.parse().ok().map(Member::City),
+    }
 }
 
 /// The systems that have certificates.
@@ -76,18 +83,22 @@ fn systems(pki: &Path) -> Result<Vec<Name>, Failure> {
 
 fn configuration(
     directory: &Directory,
-    city: &Division,
+    member: &Member,
     listen: &str,
     (pki, alliance): (&Path, &Path),
     systems: &[Name],
 ) -> String {
     let quoted = |path: PathBuf| toml::Value::String(path.display().to_string()).to_string();
+    let (role, name) = match member {
+        Member::City(city) => ("city", city.as_str()),
+        Member::Hub(hub) => ("hub", hub.as_str()),
+    };
     let mut text = format!(
-        r#"# 本市网关配置 · Configuration of this city's gateway. Paths count from this file's folder.
+        r#"# 网关配置 · Configuration of this gateway. Paths count from this file's folder.
 
 [gateway]
 alliance = "{alliance_name}"
-city = "{city}"
+{role} = "{name}"
 listen = "{listen}"
 data = "store"
 
@@ -100,20 +111,44 @@ crls = {crls}
 [directory]
 file = {file}
 alliance_key = {alliance_key}
-
+{follow}
 [log]
 key = {log_key}
 "#,
         alliance_name = directory.alliance().as_str(),
-        city = city.as_str(),
         certificate = quoted(pki.join("gateway.pem")),
         key = quoted(pki.join("gateway.key")),
         crls = quoted(alliance.join("{member}").join("crl.pem")),
         file = quoted(alliance.join("directory.note")),
         alliance_key = quoted(alliance.join("alliance.vkey")),
+        follow = follow(directory, member),
         log_key = quoted(pki.join("log.key")),
     );
-    text += "\n# The city's own systems and the items that each takes; the most precise pattern wins.\n";
+    let sealing = pki.join("sealing.key");
+    if sealing.exists() {
+        text += "\n# Opens what came through a hub. When the record names a new key, the old one stands in `former` for a while.\n";
+        text += &format!("[sealing]\nkey = {}\n", quoted(sealing));
+    }
+    text += &match member {
+        Member::City(_) => city_rules(systems),
+        Member::Hub(_) => HUB_RULES.to_owned(),
+    };
+    text
+}
+
+/// The setting for the hub that carries directory and tables: the first relay of the record that can be dialled.
+fn follow(directory: &Directory, member: &Member) -> String {
+    let relays = directory.member(member).map(|record| record.relays.as_slice()).unwrap_or_default();
+    let hub = relays.iter().find(|relay| directory.member(relay).is_some_and(|record| !record.pulls()));
+    hub.map_or(String::new(), |hub| {
+        format!("# The hub that carries newer directories and the partners' tables.\nfollow = \"{hub}\"\n")
+    })
+}
+
+/// What a city's gateway hands on and allows.
+fn city_rules(systems: &[Name]) -> String {
+    let mut text =
+        "\n# The city's own systems and the items that each takes; the most precise pattern wins.\n".to_owned();
     for system in systems {
         text += &format!("[[system]]\nname = \"{}\"\nitems = [\"*\"]\n\n", system.as_str());
     }
@@ -130,3 +165,12 @@ divisions = ["*"]           # sending cities
 "#;
     text
 }
+
+/// What a hub allows; it has no systems.
+const HUB_RULES: &str = r#"
+# Who may send what through this hub; what no grant allows is refused. This is wide: narrow it to the agreements in force.
+[[grant]]
+who = "every-gateway"       # or one identity: "spiffe://…/city/<division>/gateway"
+items = ["*"]               # an item code, the beginning of one followed by '*', or '*'
+divisions = ["*"]           # sending cities: a division code, "45*", or "*"
+"#;

@@ -29,25 +29,27 @@ pub enum Command {
     },
     /// Make a city: its authority, gateway, systems, log key, member key and record, and list it in the directory
     AddCity(AddCity),
+    /// Make a hub: its authority, gateway, log key, member key and record, and list it in the directory
+    AddHub(AddHub),
     /// Make a key and a certificate for one more system of a city
-    AddSystem(AddParty),
-    /// Make a key and a certificate for a person who operates a city's gateway
-    AddOps(AddParty),
-    /// Make a key and a certificate for a person who reads evidence at a city's gateway
-    AddAuditor(AddParty),
+    AddSystem(AddSystem),
+    /// Make a key and a certificate for a person who operates a member's gateway
+    AddOps(AddPerson),
+    /// Make a key and a certificate for a person who reads evidence at a member's gateway
+    AddAuditor(AddPerson),
     /// Revoke a party's certificates and sign the next revocation list
     Revoke {
-        /// The city's division code
-        city: Division,
+        /// The city's division code, or hub/NAME
+        member: Member,
         /// gateway, system/NAME, ops/NAME or auditor/NAME
         party: String,
         #[command(flatten)]
         at: At,
     },
-    /// Sign a city's revocation list anew: it is due again after 30 days
+    /// Sign a member's revocation list anew: it is due again after 30 days
     RenewCrl {
-        /// The city's division code
-        city: Division,
+        /// The city's division code, or hub/NAME
+        member: Member,
         #[command(flatten)]
         at: At,
     },
@@ -81,13 +83,52 @@ pub struct AddCity {
     /// A system of the city; may be given more than once
     #[arg(long = "system", value_name = "NAME")]
     systems: Vec<Name>,
+    /// A hub that may relay for the city, hub/NAME; may be given more than once
+    #[arg(long = "relay", value_name = "HUB")]
+    relays: Vec<Member>,
+    /// Hubs may see bodies: one goes unsealed if the other city allows it too
+    #[arg(long)]
+    unsealed_relay: bool,
+    /// A person who operates the gateway; may be given more than once
+    #[arg(long = "ops", value_name = "NAME")]
+    ops: Vec<Name>,
 }
 
 #[derive(Args)]
-pub struct AddParty {
+pub struct AddHub {
+    /// The hub's name; as a member it is hub/NAME
+    name: Name,
+    #[command(flatten)]
+    at: At,
+    /// The hub's name in Chinese
+    #[arg(long)]
+    name_zh: String,
+    /// The hub's name in English
+    #[arg(long)]
+    name_en: String,
+    /// Where it is dialled, HOST:PORT; may be given more than once
+    #[arg(long = "endpoint", value_name = "HOST:PORT", required = true)]
+    endpoints: Vec<Endpoint>,
+    /// A person who operates the hub; may be given more than once
+    #[arg(long = "ops", value_name = "NAME")]
+    ops: Vec<Name>,
+}
+
+#[derive(Args)]
+pub struct AddSystem {
     /// The city's division code
     city: Division,
-    /// The name of the system or person
+    /// The name of the system
+    name: Name,
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Args)]
+pub struct AddPerson {
+    /// The city's division code, or hub/NAME
+    member: Member,
+    /// The name of the person
     name: Name,
     #[command(flatten)]
     at: At,
@@ -98,11 +139,12 @@ pub fn run(command: Command, out: &Out) -> Answer {
     match command {
         Command::New { at, alliance } => new(&at.dir, &alliance, out),
         Command::AddCity(args) => add_city(args, out),
-        Command::AddSystem(args) => enrol(&args.at.dir, args.city, Role::System(args.name), out),
-        Command::AddOps(args) => enrol(&args.at.dir, args.city, Role::Ops(args.name), out),
-        Command::AddAuditor(args) => enrol(&args.at.dir, args.city, Role::Auditor(args.name), out),
-        Command::RenewCrl { city, at } => renew_crl(&at.dir, Member::City(city), out),
-        Command::Revoke { city, party, at } => revoke(&at.dir, Member::City(city), &party, out),
+        Command::AddHub(args) => add_hub(args, out),
+        Command::AddSystem(args) => enrol(&args.at.dir, &Member::City(args.city), Role::System(args.name), out),
+        Command::AddOps(args) => enrol(&args.at.dir, &args.member, Role::Ops(args.name), out),
+        Command::AddAuditor(args) => enrol(&args.at.dir, &args.member, Role::Auditor(args.name), out),
+        Command::RenewCrl { member, at } => renew_crl(&at.dir, member, out),
+        Command::Revoke { member, party, at } => revoke(&at.dir, member, &party, out),
     }
 }
 
@@ -127,18 +169,39 @@ fn new(dir: &Path, alliance: &Alliance, out: &Out) -> Answer {
 }
 
 fn add_city(args: AddCity, out: &Out) -> Answer {
-    let mut bureau = Bureau::open(&args.at.dir)?;
-    let member = Member::City(args.city);
     let plan = Plan {
-        member: member.clone(),
+        member: Member::City(args.city),
         name_zh: args.name_zh,
         name_en: args.name_en,
         endpoints: args.endpoints,
         systems: args.systems,
+        ops: args.ops,
+        relays: args.relays,
+        unsealed_relay: args.unsealed_relay,
     };
-    let place = bureau.add(&plan)?;
+    add(&args.at.dir, &plan, out)
+}
+
+fn add_hub(args: AddHub, out: &Out) -> Answer {
+    let plan = Plan {
+        member: Member::Hub(args.name),
+        name_zh: args.name_zh,
+        name_en: args.name_en,
+        endpoints: args.endpoints,
+        systems: vec![],
+        ops: args.ops,
+        relays: vec![],
+        unsealed_relay: false,
+    };
+    add(&args.at.dir, &plan, out)
+}
+
+fn add(dir: &Path, plan: &Plan, out: &Out) -> Answer {
+    let mut bureau = Bureau::open(dir)?;
+    let member = &plan.member;
+    let place = bureau.add(plan)?;
     let version = bureau.directory().version();
-    let key = bureau.directory().entry(&member).map(|entry| fingerprint(&entry.member_key)).unwrap_or_default();
+    let key = bureau.directory().entry(member).map(|entry| fingerprint(&entry.member_key)).unwrap_or_default();
     let shown = json!({ "member": member.to_string(), "dir": place, "member_key_fingerprint": key,
         "directory_version": version });
     out.show(&shown, || {
@@ -151,8 +214,8 @@ fn add_city(args: AddCity, out: &Out) -> Answer {
     Ok(Exit::Done)
 }
 
-fn enrol(dir: &Path, city: Division, role: Role, out: &Out) -> Answer {
-    let [key, certificate] = Bureau::open(dir)?.enrol(&Member::City(city), role)?;
+fn enrol(dir: &Path, member: &Member, role: Role, out: &Out) -> Answer {
+    let [key, certificate] = Bureau::open(dir)?.enrol(member, role)?;
     out.show(&json!({ "key": key, "certificate": certificate }), || {
         let (key, certificate) = (key.display(), certificate.display());
         out.lang.tr(format!("made {key} and {certificate}"), format!("已制作 {key} 和 {certificate}"))

@@ -71,18 +71,22 @@ impl From<ServerError> for Failure {
             ServerError::Key(fault) => return fault.into(),
             ServerError::Directory(fault) => return fault.into(),
             ServerError::Store(OpenError::InUse(_)) => (Exit::TempFail, "另一进程正在使用该存储"),
+            ServerError::Notes(_) => (Exit::Data, "已保存的目录与路由表文书无法读取"),
             ServerError::Store(_) => (Exit::Io, "存储无法打开"),
             ServerError::Ledger(StartError::Behind { .. } | StartError::Forked { .. }) => {
                 (Exit::Data, "存储早于已出示的检查点，拒绝签名")
             }
             ServerError::Ledger(_) => (Exit::Data, "日志与检查点不符，拒绝签名"),
             ServerError::Bind { .. } => (Exit::Unavailable, "地址无法监听"),
+            ServerError::Blobs(_) => (Exit::Io, "附件存储无法打开"),
+            ServerError::Table { .. } => (Exit::Data, "存储中的路由表不可读"),
             ServerError::Thread(_) => (Exit::Io, "线程无法启动"),
             ServerError::StoreFailed(_) => (Exit::Io, "存储在服务中出错，须重新启动"),
             ServerError::Routes(_) => (Exit::Config, "路由表与本机配置不符"),
             ServerError::AllianceKey(_)
             | ServerError::OtherAlliance { .. }
             | ServerError::NotAMember(_)
+            | ServerError::NoHub(_)
             | ServerError::Trust(_)
             | ServerError::Certificate(_)
             | ServerError::LogKey(_) => (Exit::Config, "身份或信任配置有误"),

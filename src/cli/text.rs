@@ -141,6 +141,7 @@ pub fn fault_zh(fault: &Fault) -> String {
         Fault::Origin { prefix, found } => format!("{found} 不是以 {prefix} 开头、后接 <instance>/<generation>"),
         Fault::Twice(what) => format!("{what} 出现两次"),
         Fault::Unrecognisable => "既无根证书也无公钥指纹：无从识别该成员".to_owned(),
+        Fault::SealingKey => "不是 hpke-x25519: 加 32 字节的 base64".to_owned(),
         Fault::Itself => "成员列出了自己".to_owned(),
     }
 }

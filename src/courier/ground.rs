@@ -3,13 +3,27 @@
 
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
+
+use super::desk::Desk;
+use crate::blobs::Blobs;
 use crate::clock::Clock;
+use crate::intake::Rules;
 use crate::lanes::{Queued, Seq};
 use crate::ledger::{Answer, Entry, Ledger, Settle};
 use crate::party::Member;
 use crate::receipt::{Checked, Checker, Receipt, ReceiptError};
-use crate::store::{self, LaneName, Readers, Stored};
+use crate::store::{self, LaneName, Readers, Retention, Stored};
 use crate::time::Time;
+
+/// What a fate came to.
+#[derive(Debug)]
+pub enum Settlement {
+    /// The leaf that was written, if one was.
+    Ended(Option<Receipt>),
+    /// These messages wait in another lane now.
+    Moved(Vec<Seq>),
+}
 
 /// The ground under the couriers.
 #[derive(Clone, Debug)]
@@ -19,6 +33,11 @@ pub struct Ground {
     pub ledger: Ledger,
     pub clock: Clock,
     pub checker: Arc<Mutex<Checker>>,
+    pub desk: Desk,
+    pub blobs: Blobs,
+    pub rules: Arc<ArcSwap<Rules>>,
+    /// How long each kind of thing is kept.
+    pub retention: Retention,
 }
 
 impl Ground {
@@ -27,8 +46,15 @@ impl Ground {
         self.checker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).check(receipt)
     }
 
-    /// Reads the rows of a lane from `from` on, and whether the store holds none behind them.
-    pub async fn queue(&self, lane: LaneName, from: Seq, count: usize) -> Result<(Vec<Queued>, bool), store::Error> {
+    /// Reads the rows of a lane from `from` on, and whether the store holds none behind them. Those before `doubt_below`
+    /// may have been sent before.
+    pub async fn queue(
+        &self,
+        lane: LaneName,
+        from: Seq,
+        count: usize,
+        doubt_below: Seq,
+    ) -> Result<(Vec<Queued>, bool), store::Error> {
         let rows = self.readers.seek(move |look| look.queue(&lane, from, count)).await?;
         let end = rows.len() < count;
         let row = |row: store::QueueRow| Queued {
@@ -36,6 +62,9 @@ impl Ground {
             case: row.order_key.map(Into::into),
             deliveries: row.deliveries,
             parked_until: row.parked_until,
+            expires_at: row.expires_at,
+            doubt: row.seq < doubt_below,
+            alternative: row.alternative,
         };
         Ok((rows.into_iter().map(row).collect(), end))
     }
@@ -55,10 +84,11 @@ impl Ground {
             .await
     }
 
-    /// Settles a lane's message; whether that was written.
-    pub async fn settle(&self, settle: Settle) -> Option<Option<Receipt>> {
+    /// Settles a lane's message; none when that was not written.
+    pub async fn settle(&self, settle: Settle) -> Option<Settlement> {
         match self.ledger.enter(Entry::Settle(Box::new(settle))).await {
-            Ok(Answer::Settled(receipt)) => Some(receipt),
+            Ok(Answer::Settled(receipt)) => Some(Settlement::Ended(receipt)),
+            Ok(Answer::Moved(messages)) => Some(Settlement::Moved(messages)),
             _ => None,
         }
     }

@@ -1,20 +1,22 @@
-//! Decides how the mailbox of one own system is kept: who may take deliveries, and what their outcomes settle, as the
-//! mailbox's lane says. Never decides the order, and never touches a connection.
+//! Decides nothing of its own about order: tells the owner of a mailbox what is theirs and what their outcomes settle, as
+//! the mailbox's lane says. The owner is one of the city's own systems, or a partner gateway that fetches its messages.
+//! Never touches a connection.
 
 use std::collections::{HashMap, VecDeque};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::ground::Ground;
+use super::desk::{Cancelled, Order};
+use super::ground::{Ground, Settlement};
+use super::homeward::{self, Batch, Homeward};
+use super::logbook::Logbook;
 use crate::chance;
-use crate::evidence::Code;
 use crate::lanes::{
     Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome as LaneOutcome, Policy, Queued, Seq, SessionId,
 };
-use crate::ledger::{Fate, Settle};
+use crate::ledger::{Fate, Heard, Settle};
 use crate::limits::{CREDITS_MAX, RECEIVERS_PER_SYSTEM_MAX};
-use crate::party::Name;
 use crate::receipt::Receipt;
 use crate::store::{self, LaneName};
 use crate::time::Time;
@@ -39,25 +41,30 @@ pub enum Step {
     Deliver { delivery: Delivery, count: u32, until: Time },
     /// Its lease has ended.
     Withdraw { delivery: Delivery },
-    /// Its outcome is durable.
-    Settled { delivery: Delivery, settlement: Settlement },
-}
-
-/// What an outcome came to.
-#[derive(Debug)]
-pub enum Settlement {
-    /// The leaf that was written, if one was; none after retry-later.
-    Written(Option<Box<Receipt>>),
+    /// Its outcome is durable: the leaf that was written, if one was.
+    Settled { delivery: Delivery, receipt: Option<Box<Receipt>> },
     /// The stream does not hold the delivery.
-    NotHeld,
+    NotHeld { delivery: Delivery },
+    /// Receipts of the owner's own messages, under this name.
+    Receipts { name: String, receipts: Vec<(Receipt, Option<String>)> },
 }
 
-/// What a system says of a delivery.
+/// What the owner says of a delivery.
 #[derive(Debug)]
 pub enum Outcome {
-    Acknowledge,
-    Refuse { code: Code, text: String },
+    /// It has the message, or refuses it for good.
+    Final(Taken, Box<Fate>),
+    /// It wants it later.
     RetryLater { at: Time },
+    /// It may not have it at this time.
+    NotNow { at: Time },
+}
+
+/// Which of the two final outcomes it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Yes,
+    No,
 }
 
 /// Why a mailbox cannot be opened.
@@ -69,20 +76,33 @@ pub enum MailboxError {
     Stopped,
 }
 
+/// Whether a stream takes receipts beside messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipts {
+    Wanted,
+    Unwanted,
+}
+
 #[derive(Debug)]
 enum Call {
-    Open { steps: mpsc::Sender<Step>, reply: tokio::sync::oneshot::Sender<Result<SessionId, MailboxError>> },
+    Open {
+        steps: mpsc::Sender<Step>,
+        receipts: Receipts,
+        reply: oneshot::Sender<Result<SessionId, MailboxError>>,
+    },
     Credits { session: SessionId, count: u32 },
     Outcome { session: SessionId, delivery: Delivery, outcome: Outcome },
     Extend { session: SessionId, delivery: Delivery, until: Time },
+    Arrived { name: String },
+    NotTaken { name: String },
     Close { session: SessionId },
 }
 
 impl Mailbox {
     /// Opens the mailbox for one stream; `steps` holds at least as many steps as credits may be granted.
-    pub async fn open(&self, steps: mpsc::Sender<Step>) -> Result<SessionId, MailboxError> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        self.calls.send(Call::Open { steps, reply }).await.map_err(|_| MailboxError::Stopped)?;
+    pub async fn open(&self, steps: mpsc::Sender<Step>, receipts: Receipts) -> Result<SessionId, MailboxError> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(Call::Open { steps, receipts, reply }).await.map_err(|_| MailboxError::Stopped)?;
         answer.await.unwrap_or(Err(MailboxError::Stopped))
     }
 
@@ -101,6 +121,16 @@ impl Mailbox {
         let _ = self.calls.send(Call::Extend { session, delivery, until }).await;
     }
 
+    /// A batch of receipts is the owner's now.
+    pub async fn arrived(&self, name: String) {
+        let _ = self.calls.send(Call::Arrived { name }).await;
+    }
+
+    /// A batch of receipts was not taken: it comes again.
+    pub async fn not_taken(&self, name: String) {
+        let _ = self.calls.send(Call::NotTaken { name }).await;
+    }
+
     /// The stream is gone: what it held goes to others.
     pub fn close(&self, session: SessionId) {
         let calls = self.calls.clone();
@@ -109,24 +139,55 @@ impl Mailbox {
     }
 }
 
-/// Opens the mailbox of a system: the way in, and the keeper that must run.
-pub fn open(ground: Ground, name: Name) -> (Mailbox, Keeper) {
+/// Opens a mailbox: the way in, and the keeper that must run.
+pub fn open(ground: Ground, name: LaneName) -> (Mailbox, Opening) {
     let (calls, queue) = mpsc::channel(CREDITS_MAX as usize);
-    let seed = chance::bytes().map(u64::from_be_bytes).unwrap_or_default();
-    let keeper = Keeper {
-        ground,
-        name: LaneName::System(name),
-        lane: Lane::new(Policy::mailbox(), seed),
-        wake: None,
-        sessions: HashMap::new(),
-        opened: 0,
-        fates: HashMap::new(),
-        held: HashMap::new(),
-        settling: HashMap::new(),
-        queue,
-        done: mpsc::channel(CREDITS_MAX as usize),
-    };
-    (Mailbox { calls }, keeper)
+    (Mailbox { calls }, Opening { ground, name, queue })
+}
+
+/// A mailbox whose keeper has not read yet what the life before left.
+pub struct Opening {
+    ground: Ground,
+    name: LaneName,
+    queue: mpsc::Receiver<Call>,
+}
+
+impl Opening {
+    /// Reads what the life before left, and keeps the mailbox until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let name = self.name.clone();
+        match self.keeper().await {
+            Ok(keeper) => keeper.run(stop).await,
+            Err(error) => tracing::error!(lane = %name, %error, "the mailbox cannot be opened"),
+        }
+    }
+
+    async fn keeper(self) -> Result<Keeper, store::Error> {
+        let Opening { ground, name, queue } = self;
+        let logbook = Logbook::open(ground.clone(), name.clone()).await?;
+        let seed = chance::bytes().map(u64::from_be_bytes).unwrap_or_default();
+        let policy = match &name {
+            LaneName::System(_) => Policy::mailbox(),
+            LaneName::Gateway(_) => Policy::pull(),
+        };
+        Ok(Keeper {
+            lane: Lane::new(policy, seed, logbook.rest()),
+            homeward: Homeward::new(name.clone()),
+            ground,
+            name,
+            logbook,
+            wake: None,
+            sessions: HashMap::new(),
+            opened: 0,
+            fates: HashMap::new(),
+            held: HashMap::new(),
+            settling: HashMap::new(),
+            cancels: HashMap::new(),
+            receipts_with: None,
+            queue,
+            done: mpsc::channel(CREDITS_MAX as usize),
+        })
+    }
 }
 
 /// Keeps one mailbox.
@@ -134,6 +195,8 @@ pub struct Keeper {
     ground: Ground,
     name: LaneName,
     lane: Lane,
+    logbook: Logbook,
+    homeward: Homeward,
     wake: Option<Time>,
     sessions: HashMap<SessionId, mpsc::Sender<Step>>,
     opened: SessionId,
@@ -143,35 +206,61 @@ pub struct Keeper {
     held: HashMap<Seq, (SessionId, Attempt)>,
     /// Who waits for a settlement.
     settling: HashMap<Seq, (SessionId, Attempt)>,
+    /// Who waits to hear whether a message is withdrawn.
+    cancels: HashMap<Seq, Vec<oneshot::Sender<Cancelled>>>,
+    /// The stream that holds the batch of receipts.
+    receipts_with: Option<SessionId>,
     queue: mpsc::Receiver<Call>,
     done: (mpsc::Sender<Done>, mpsc::Receiver<Done>),
 }
 
 enum Done {
     Loaded(Result<(Vec<Queued>, bool), store::Error>),
-    Settled { seq: Seq, written: Option<Option<Receipt>> },
+    Settled { seq: Seq, fate: LaneFate, settlement: Option<Settlement> },
+    Receipts(Result<Batch, store::Error>),
+    Arrived { written: bool },
 }
 
 impl Keeper {
     /// Keeps the mailbox until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, stop: CancellationToken) {
         let mut messages = self.ground.ledger.bells().lane(&self.name);
-        let mut heard = newest(&mut messages);
+        let mut receipts = self.ground.ledger.bells().outbox(&self.name);
+        let mut orders = self.ground.desk.open(&self.name);
+        let mut heard = *messages.borrow_and_update();
         self.feed(Event::Enqueued { seq: 0 });
+        self.send_home();
         loop {
+            let paused = self.homeward.paused_until();
             tokio::select! {
                 () = stop.cancelled() => return,
                 Ok(()) = messages.changed() => {
-                    let seq = std::mem::replace(&mut heard, newest(&mut messages)) + 1;
-                    self.feed(Event::Enqueued { seq });
+                    let now = *messages.borrow_and_update();
+                    self.rung(std::mem::replace(&mut heard, now), now);
                 }
-                Some(call) = self.queue.recv() => self.called(call),
+                Ok(()) = receipts.changed() => {
+                    receipts.borrow_and_update();
+                    self.homeward.rung();
+                    self.send_home();
+                }
+                Some(call) = self.queue.recv() => self.called(call).await,
+                Some(order) = orders.recv() => self.ordered(order),
                 Some(done) = self.done.1.recv() => self.finished(done),
                 () = self.ground.until(self.wake) => {
                     self.wake = None;
                     self.feed(Event::Tick);
                 }
+                () = self.ground.until(paused) => self.send_home(),
             }
+        }
+    }
+
+    fn rung(&mut self, before: Heard, now: Heard) {
+        if now.newest > before.newest {
+            self.feed(Event::Enqueued { seq: before.newest + 1 });
+        }
+        if now.moves > before.moves {
+            self.feed(Event::Enqueued { seq: now.lowest_moved });
         }
     }
 
@@ -186,63 +275,98 @@ impl Keeper {
         }
     }
 
-    fn called(&mut self, call: Call) {
+    async fn called(&mut self, call: Call) {
         match call {
-            Call::Open { steps, reply } => {
-                if self.sessions.len() >= RECEIVERS_PER_SYSTEM_MAX {
-                    let _ = reply.send(Err(MailboxError::Crowded));
-                    return;
-                }
-                self.opened += 1;
-                let session = self.opened;
-                if reply.send(Ok(session)).is_ok() {
-                    self.sessions.insert(session, steps);
-                    self.feed(Event::Opened { session });
-                }
-            }
+            Call::Open { steps, receipts, reply } => self.open_session(steps, receipts, reply).await,
             Call::Credits { session, count } => self.feed(Event::Credits { session, count }),
             Call::Outcome { session, delivery, outcome } => self.outcome(session, delivery, outcome),
             Call::Extend { session, delivery: Delivery { seq, attempt }, until } => {
                 let ms = until.since_ms(self.ground.clock.now());
                 self.feed(Event::Extended { seq, attempt, session, ms });
             }
+            Call::Arrived { name } => self.arrived(&name),
+            Call::NotTaken { name } if self.homeward.is_out(&name) => {
+                self.receipts_with = None;
+                self.homeward.not_taken(self.ground.clock.now());
+            }
+            Call::NotTaken { .. } => {}
             Call::Close { session } => {
                 let closed = self.gone(session);
                 self.feed(closed);
+                self.send_home();
             }
+        }
+    }
+
+    async fn open_session(
+        &mut self,
+        steps: mpsc::Sender<Step>,
+        receipts: Receipts,
+        reply: oneshot::Sender<Result<SessionId, MailboxError>>,
+    ) {
+        if self.sessions.len() >= RECEIVERS_PER_SYSTEM_MAX {
+            let _ = reply.send(Err(MailboxError::Crowded));
+            return;
+        }
+        // Nothing may go out before it is written that something may have.
+        if !self.logbook.opened().await {
+            let _ = reply.send(Err(MailboxError::Stopped));
+            return;
+        }
+        self.opened += 1;
+        let session = self.opened;
+        if reply.send(Ok(session)).is_ok() {
+            self.sessions.insert(session, steps);
+            self.feed(Event::Opened { session, receipts: receipts == Receipts::Wanted });
+        }
+    }
+
+    fn ordered(&mut self, order: Order) {
+        match order {
+            Order::Due { seq, expires_at } => {
+                let doubt = self.logbook.doubts(seq);
+                self.feed(Event::Due { seq, expires_at, doubt });
+            }
+            Order::Cancel { seq, reply } => {
+                self.cancels.entry(seq).or_default().push(reply);
+                let doubt = self.logbook.doubts(seq);
+                self.feed(Event::Cancel { seq, doubt });
+            }
+            Order::Hold => self.feed(Event::Held),
+            Order::Resume => self.feed(Event::Resumed),
         }
     }
 
     fn outcome(&mut self, session: SessionId, delivery: Delivery, outcome: Outcome) {
         let Delivery { seq, attempt } = delivery;
-        let (outcome, fate) = match outcome {
-            Outcome::Acknowledge => (LaneOutcome::Taken, Some(Fate::HandedOver)),
-            Outcome::Refuse { code, text } => (LaneOutcome::Refused, Some(Fate::Refused { code, text })),
-            Outcome::RetryLater { at } => (LaneOutcome::RetryLater { at }, None),
-        };
         let Some(held) = self.held.get(&seq).filter(|held| **held == (session, attempt)).copied() else {
-            return self.tell(session, Step::Settled { delivery, settlement: Settlement::NotHeld });
+            return self.tell(session, Step::NotHeld { delivery });
         };
         self.held.remove(&seq);
-        let postponed = fate.is_none();
-        if let Some(fate) = fate {
-            self.fates.insert(seq, fate);
-            self.settling.insert(seq, held);
-        }
+        let outcome = match outcome {
+            Outcome::Final(taken, fate) => {
+                self.fates.insert(seq, *fate);
+                self.settling.insert(seq, held);
+                if taken == Taken::Yes { LaneOutcome::Taken } else { LaneOutcome::Refused }
+            }
+            Outcome::RetryLater { at } => LaneOutcome::RetryLater { at },
+            Outcome::NotNow { at } => LaneOutcome::NotNow { at },
+        };
         self.feed(Event::Attempted { seq, attempt, session, outcome });
         // Told after the lane: a stream that is gone must not take its last word with it.
-        if postponed {
-            self.tell(session, Step::Settled { delivery, settlement: Settlement::Written(None) });
+        if matches!(outcome, LaneOutcome::RetryLater { .. }) {
+            self.tell(session, Step::Settled { delivery, receipt: None });
         }
     }
 
     fn carry_out(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Load { from, count } => {
-                let (ground, name) = (self.ground.clone(), self.name.clone());
-                self.beside(async move { Done::Loaded(ground.queue(name, from, count).await) });
+                let (ground, name, doubt_below) = (self.ground.clone(), self.name.clone(), self.logbook.doubt_below());
+                self.beside(async move { Done::Loaded(ground.queue(name, from, count, doubt_below).await) });
             }
             Effect::Deliver { session, seq, attempt, count, until } => {
+                self.logbook.sends(seq);
                 self.held.insert(seq, (session, attempt));
                 return self.told(session, Step::Deliver { delivery: Delivery { seq, attempt }, count, until });
             }
@@ -250,14 +374,17 @@ impl Keeper {
                 self.held.remove(&seq);
                 return self.told(session, Step::Withdraw { delivery: Delivery { seq, attempt } });
             }
+            Effect::Receipts { session } => return self.give_receipts(session),
             Effect::Settle { seq, deliveries, fate } => self.settle(seq, deliveries, fate),
             Effect::Park { seq, deliveries, until } => {
                 let (ground, name) = (self.ground.clone(), self.name.clone());
                 tokio::spawn(async move { ground.park(name, seq, deliveries, until).await });
             }
+            Effect::Kept { seq } => self.answer_cancels(seq, || Cancelled::InDoubt),
+            Effect::Rest(rest) => self.logbook.rests(rest),
             Effect::Wake { at } => self.wake = Some(at),
-            // A mailbox's owner comes by itself.
-            Effect::Dial => {}
+            // A mailbox's owner comes by itself, and cannot be asked.
+            Effect::Dial | Effect::Ask { .. } => {}
         }
         None
     }
@@ -276,20 +403,33 @@ impl Keeper {
     }
 
     fn gone(&mut self, session: SessionId) -> Event {
-        self.sessions.remove(&session);
+        let was_open = self.sessions.remove(&session).is_some();
         self.held.retain(|_, (holder, _)| *holder != session);
+        if self.receipts_with == Some(session) {
+            self.receipts_with = None;
+            self.homeward.lost();
+        }
+        if was_open && self.sessions.is_empty() {
+            self.logbook.closed();
+        }
         Event::Closed { session }
     }
 
-    fn settle(&mut self, seq: Seq, attempts: u32, fate: LaneFate) {
-        let fate = match fate {
+    fn settle(&mut self, seq: Seq, attempts: u32, lane_fate: LaneFate) {
+        let fate = match lane_fate {
             LaneFate::Taken { .. } | LaneFate::Refused { .. } => self.fates.get(&seq).cloned(),
             LaneFate::Exhausted => Some(Fate::Exhausted),
+            LaneFate::Expired => Some(Fate::Expired),
+            LaneFate::InDoubt => Some(Fate::InDoubt),
+            LaneFate::Cancelled => Some(Fate::Cancelled),
+            LaneFate::Diverted => Some(Fate::Diverted),
+            LaneFate::Found => None,
         };
         let Some(fate) = fate else { return };
         let (ground, lane) = (self.ground.clone(), self.name.clone());
         self.beside(async move {
-            Done::Settled { seq, written: ground.settle(Settle { lane, seq, attempts, fate }).await }
+            let settlement = ground.settle(Settle { lane, seq, attempts, fate }).await;
+            Done::Settled { seq, fate: lane_fate, settlement }
         });
     }
 
@@ -300,16 +440,43 @@ impl Keeper {
                 tracing::error!(lane = %self.name, %error, "the mailbox cannot be read");
                 self.feed(Event::LoadFailed);
             }
-            Done::Settled { seq, written: Some(receipt) } => {
-                self.fates.remove(&seq);
-                self.feed(Event::Settled { seq });
-                if let Some((session, attempt)) = self.settling.remove(&seq) {
-                    let delivery = Delivery { seq, attempt };
-                    let settlement = Settlement::Written(receipt.map(Box::new));
-                    self.tell(session, Step::Settled { delivery, settlement });
+            Done::Settled { seq, fate, settlement: Some(Settlement::Ended(receipt)) } => self.ended(seq, fate, receipt),
+            Done::Settled { settlement: Some(Settlement::Moved(messages)), .. } => {
+                for seq in messages {
+                    self.answer_cancels(seq, || Cancelled::InDoubt);
+                    self.feed(Event::Settled { seq });
                 }
             }
-            Done::Settled { seq, written: None } => self.feed(Event::SettleFailed { seq }),
+            Done::Settled { seq, settlement: None, .. } => self.feed(Event::SettleFailed { seq }),
+            Done::Receipts(batch) => {
+                if self.homeward.read(batch, self.ground.clock.now()) {
+                    self.feed(Event::Receipts);
+                }
+            }
+            Done::Arrived { written } => {
+                self.homeward.closed(written, self.ground.clock.now());
+                self.send_home();
+            }
+        }
+    }
+
+    fn ended(&mut self, seq: Seq, fate: LaneFate, receipt: Option<Receipt>) {
+        self.fates.remove(&seq);
+        self.feed(Event::Settled { seq });
+        match &receipt {
+            Some(receipt) if fate == LaneFate::Cancelled => {
+                self.answer_cancels(seq, || Cancelled::Done(Box::new(receipt.clone())));
+            }
+            _ => self.answer_cancels(seq, || Cancelled::TooLate),
+        }
+        if let Some((session, attempt)) = self.settling.remove(&seq) {
+            self.tell(session, Step::Settled { delivery: Delivery { seq, attempt }, receipt: receipt.map(Box::new) });
+        }
+    }
+
+    fn answer_cancels(&mut self, seq: Seq, answer: impl Fn() -> Cancelled) {
+        for reply in self.cancels.remove(&seq).into_iter().flatten() {
+            let _ = reply.send(answer());
         }
     }
 
@@ -319,61 +486,27 @@ impl Keeper {
     }
 }
 
-fn newest(bell: &mut watch::Receiver<u64>) -> u64 {
-    *bell.borrow_and_update()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-    use crate::clock::Clock;
-    use crate::ledger::{Core, Ledger};
-    use crate::party::Member;
-    use crate::receipt::Checker;
-    use crate::store::{Mark, Synchronous};
-    use crate::tlog::note::SigningKey;
-
-    /// A keeper over an empty store that runs only as far as a test drives it.
-    fn keeper(folder: &std::path::Path) -> Keeper {
-        let (writer, readers) = store::open(folder, Synchronous::Full).unwrap();
-        let own: Member = "450200".parse().unwrap();
-        let key = SigningKey::from_seed("a.example/log/1/1", &[7; 32]).unwrap();
-        let core = Core::open(writer, Mark::in_folder(folder), key, own.clone()).unwrap();
-        let ledger = Ledger::start(core, Clock::default()).unwrap().0;
-        let checker = Arc::new(Mutex::new(Checker::new(vec![])));
-        open(
-            Ground { own, readers: Arc::new(readers), ledger, clock: Clock::default(), checker },
-            "window".parse().unwrap(),
-        )
-        .1
-    }
-
-    fn opened(keeper: &mut Keeper, credits: u32) -> (SessionId, mpsc::Receiver<Step>) {
-        let (steps, given) = mpsc::channel(16);
-        let (reply, mut answer) = tokio::sync::oneshot::channel();
-        keeper.called(Call::Open { steps, reply });
-        let session = answer.try_recv().unwrap().unwrap();
-        keeper.called(Call::Credits { session, count: credits });
-        (session, given)
-    }
-
-    #[tokio::test]
-    async fn what_was_meant_for_a_dead_stream_is_held_by_the_next_one() {
-        let folder = std::env::temp_dir().join(format!("tongban-mailbox-{}", std::process::id()));
-        let mut keeper = keeper(&folder);
-        keeper.feed(Event::Enqueued { seq: 0 });
-        let dead = opened(&mut keeper, 2);
-        let (alive, mut given) = opened(&mut keeper, 3);
-        drop(dead);
-        let row = |seq| Queued { seq, case: None, deliveries: 0, parked_until: Time::ZERO };
-        keeper.feed(Event::Loaded { rows: vec![row(1), row(2), row(3)], end: true });
-        for _ in 0..3 {
-            let Ok(Step::Deliver { delivery, .. }) = given.try_recv() else { panic!("three deliveries") };
-            assert_eq!(keeper.held.get(&delivery.seq), Some(&(alive, delivery.attempt)));
+/// Receipts of the owner's own messages.
+impl Keeper {
+    fn send_home(&mut self) {
+        if self.homeward.begin_reading(self.ground.clock.now()) {
+            let (ground, name) = (self.ground.clone(), self.name.clone());
+            self.beside(async move { Done::Receipts(homeward::batch(&ground, name).await) });
+        } else if self.homeward.is_ready() {
+            self.feed(Event::Receipts);
         }
-        drop(keeper);
-        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    fn give_receipts(&mut self, session: SessionId) -> Option<Event> {
+        let (name, receipts) = self.homeward.send()?;
+        self.receipts_with = Some(session);
+        self.told(session, Step::Receipts { name, receipts })
+    }
+
+    fn arrived(&mut self, name: &str) {
+        let Some(leaves) = self.homeward.arrived(name) else { return };
+        self.receipts_with = None;
+        let (ground, lane) = (self.ground.clone(), self.name.clone());
+        self.beside(async move { Done::Arrived { written: homeward::write_arrival(&ground, lane, leaves).await } });
     }
 }

@@ -3,23 +3,28 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::desk::{Cancelled, Order};
 use super::dial::{Dialer, Line, LineError};
-use super::ground::Ground;
+use super::ground::{Ground, Settlement};
+use super::homeward::{self, Batch, Homeward};
+use super::logbook::Logbook;
 use super::session::{InFlight, Load, News, Session};
 use crate::chance;
 use crate::evidence::{Code, Event as EvidenceEvent};
-use crate::lanes::{Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId};
-use crate::ledger::{Answer, Entry, Fate, Settle};
-use crate::limits::{BACKOFF_MS, PARTNER_BEHIND_MS, RECEIPT_BATCH_MAX, WINDOW};
+use crate::lanes::{
+    Answer, Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId,
+};
+use crate::ledger::{Fate, Heard, Settle};
+use crate::limits::{BACKOFF_MS, NOT_PERMITTED_NOW_MS, PARTNER_BEHIND_MS, WINDOW};
 use crate::party::Member;
 use crate::reason::Reason;
 use crate::receipt::Receipt;
 use crate::store::{self, LaneName};
 use crate::time::Time;
-use crate::wire::exchange::StreamAnswer;
+use crate::wire::exchange::{Named, StreamAnswer};
 use crate::wire::status::Answered;
 
 /// The courier towards one partner.
@@ -29,6 +34,7 @@ pub struct Push {
     name: LaneName,
     dialer: Dialer,
     lane: Lane,
+    logbook: Logbook,
     wake: Option<Time>,
     session: Option<Session>,
     sessions: SessionId,
@@ -37,7 +43,11 @@ pub struct Push {
     out: HashMap<Attempt, Option<InFlight>>,
     /// What came with an outcome, until it is settled.
     fates: HashMap<Seq, Fate>,
+    /// Who waits to hear whether a message is withdrawn.
+    cancels: HashMap<Seq, Vec<oneshot::Sender<Cancelled>>>,
     homeward: Homeward,
+    /// Receipts wait for a connection until this moment.
+    homeward_at: Option<Time>,
     news: Channel<(SessionId, News)>,
     done: Channel<Done>,
 }
@@ -45,86 +55,105 @@ pub struct Push {
 /// Both ends of a channel: the loop hears what the tasks beside it say.
 type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
-/// Receipts on their way home: one batch at a time.
-#[derive(Default)]
-struct Homeward {
-    /// There may be leaves that have not been read.
-    waiting: bool,
-    /// When to look again, after a failure.
-    again_at: Option<Time>,
-    /// The batch that is out, with its leaves.
-    out: Option<(String, Vec<u64>)>,
-    reading: bool,
-    /// When to look again, beside the lane's own timer.
-    again: Option<Time>,
-    batches: u64,
-}
-
 /// What came of an effect that was carried out beside the loop.
 enum Done {
     Dialed(Result<Line, LineError>),
     Loaded(Result<(Vec<Queued>, bool), store::Error>),
-    Settled { seq: Seq, written: bool },
+    Asked { seq: Seq, answer: Answer, fate: Option<Fate> },
+    Settled { seq: Seq, fate: LaneFate, settlement: Option<Settlement> },
     Receipts(Result<Batch, store::Error>),
     Sent { written: bool },
 }
 
-/// Leaves and the receipts that carry them.
-type Batch = (Vec<u64>, Vec<(Receipt, Option<String>)>);
+/// Carries to one partner until `stop`.
+pub async fn run(ground: Ground, member: Member, dialer: Dialer, stop: CancellationToken) {
+    let name = LaneName::Gateway(member.clone());
+    let logbook = match Logbook::open(ground.clone(), name.clone()).await {
+        Ok(logbook) => logbook,
+        Err(error) => return tracing::error!(partner = %member, %error, "the lane cannot be opened"),
+    };
+    let seed = chance::bytes().map(u64::from_be_bytes).unwrap_or_default();
+    let push = Push {
+        lane: Lane::new(Policy::push(), seed, logbook.rest()),
+        logbook,
+        wake: None,
+        session: None,
+        sessions: 0,
+        dialing: false,
+        out: HashMap::new(),
+        fates: HashMap::new(),
+        cancels: HashMap::new(),
+        homeward: Homeward::new(name.clone()),
+        homeward_at: None,
+        // A lane's window and a few more: whoever is told waits when the loop is behind.
+        news: mpsc::channel(WINDOW),
+        done: mpsc::channel(WINDOW),
+        ground,
+        member,
+        name,
+        dialer,
+    };
+    push.run(stop).await;
+}
 
 impl Push {
-    pub fn new(ground: Ground, member: Member, dialer: Dialer) -> Push {
-        let seed = chance::bytes().map(u64::from_be_bytes).unwrap_or_default();
-        Push {
-            name: LaneName::Gateway(member.clone()),
-            lane: Lane::new(Policy::push(), seed),
-            wake: None,
-            session: None,
-            sessions: 0,
-            dialing: false,
-            out: HashMap::new(),
-            fates: HashMap::new(),
-            homeward: Homeward { waiting: true, ..Homeward::default() },
-            // A lane's window and a few more: whoever is told waits when the loop is behind.
-            news: mpsc::channel(WINDOW),
-            done: mpsc::channel(WINDOW),
-            ground,
-            member,
-            dialer,
-        }
-    }
-
-    /// Carries until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self, stop: CancellationToken) {
         let mut messages = self.ground.ledger.bells().lane(&self.name);
-        let mut receipts = self.ground.ledger.bells().outbox(&self.member);
-        let mut heard = newest(&mut messages);
+        let mut receipts = self.ground.ledger.bells().outbox(&self.name);
+        let mut orders = self.ground.desk.open(&self.name);
+        let mut heard = *messages.borrow_and_update();
         self.feed(Event::Enqueued { seq: 0 });
         self.send_home();
         loop {
+            let homeward = [self.homeward.paused_until(), self.homeward_at].into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => return,
                 Ok(()) = messages.changed() => {
-                    let seq = std::mem::replace(&mut heard, newest(&mut messages)) + 1;
-                    self.feed(Event::Enqueued { seq });
+                    let now = *messages.borrow_and_update();
+                    self.rung(std::mem::replace(&mut heard, now), now);
                 }
                 Ok(()) = receipts.changed() => {
-                    newest(&mut receipts);
-                    self.homeward.waiting = true;
+                    receipts.borrow_and_update();
+                    self.homeward.rung();
                     self.send_home();
                 }
+                Some(order) = orders.recv() => self.ordered(order),
                 Some((session, news)) = self.news.1.recv() => self.heard(session, news),
-                Some(done) = self.done.1.recv() => self.finished(done),
-                () = self.ground.until([self.wake, self.homeward.again].into_iter().flatten().min()) => {
-                    // Either may come early: both ask again for what is still to come.
-                    (self.wake, self.homeward.again) = (None, None);
+                Some(done) = self.done.1.recv() => self.finished(done).await,
+                () = self.ground.until(self.wake) => {
+                    self.wake = None;
                     self.feed(Event::Tick);
                 }
-                () = self.ground.until(self.homeward.again_at) => {
-                    self.homeward.again_at = None;
+                () = self.ground.until(homeward) => {
+                    self.homeward_at = None;
                     self.send_home();
                 }
             }
+        }
+    }
+
+    fn rung(&mut self, before: Heard, now: Heard) {
+        if now.newest > before.newest {
+            self.feed(Event::Enqueued { seq: before.newest + 1 });
+        }
+        if now.moves > before.moves {
+            self.feed(Event::Enqueued { seq: now.lowest_moved });
+        }
+    }
+
+    fn ordered(&mut self, order: Order) {
+        match order {
+            Order::Due { seq, expires_at } => {
+                let doubt = self.logbook.doubts(seq);
+                self.feed(Event::Due { seq, expires_at, doubt });
+            }
+            Order::Cancel { seq, reply } => {
+                self.cancels.entry(seq).or_default().push(reply);
+                let doubt = self.logbook.doubts(seq);
+                self.feed(Event::Cancel { seq, doubt });
+            }
+            Order::Hold => self.feed(Event::Held),
+            Order::Resume => self.feed(Event::Resumed),
         }
     }
 
@@ -142,11 +171,12 @@ impl Push {
     fn carry_out(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
             Effect::Load { from, count } => {
-                let (ground, name) = (self.ground.clone(), self.name.clone());
-                self.beside(async move { Done::Loaded(ground.queue(name, from, count).await) });
+                let (ground, name, doubt_below) = (self.ground.clone(), self.name.clone(), self.logbook.doubt_below());
+                self.beside(async move { Done::Loaded(ground.queue(name, from, count, doubt_below).await) });
             }
             Effect::Dial => self.dial(),
             Effect::Deliver { session, seq, attempt, .. } => {
+                self.logbook.sends(seq);
                 let carried = self.session.as_ref().filter(|open| open.id == session);
                 match carried.is_some_and(|open| open.carry(Load::Message { seq, attempt })) {
                     true => drop(self.out.insert(attempt, None)),
@@ -157,12 +187,17 @@ impl Push {
                 self.out.remove(&attempt);
                 events.push_back(Event::Credits { session, count: 1 });
             }
+            Effect::Ask { seq } => self.ask(seq),
             Effect::Settle { seq, deliveries, fate } => self.settle(seq, deliveries, fate),
             Effect::Park { seq, deliveries, until } => {
                 let (ground, name) = (self.ground.clone(), self.name.clone());
                 tokio::spawn(async move { ground.park(name, seq, deliveries, until).await });
             }
+            Effect::Kept { seq } => self.answer_cancels(seq, || Cancelled::InDoubt),
+            Effect::Rest(rest) => self.logbook.rests(rest),
             Effect::Wake { at } => self.wake = Some(at),
+            // The partner's receipts go by the line that we dial.
+            Effect::Receipts { .. } => {}
         }
     }
 
@@ -179,18 +214,9 @@ impl Push {
         }
     }
 
-    fn finished(&mut self, done: Done) {
+    async fn finished(&mut self, done: Done) {
         match done {
-            Done::Dialed(Ok(line)) => {
-                self.dialing = false;
-                self.sessions += 1;
-                let id = self.sessions;
-                tracing::info!(partner = %self.member, "connected");
-                self.session = Some(Session::start(id, self.ground.clone(), line, self.news.0.clone()));
-                self.feed(Event::Opened { session: id });
-                self.feed(Event::Credits { session: id, count: WINDOW as u32 });
-                self.send_home();
-            }
+            Done::Dialed(Ok(line)) => self.connected(line).await,
             Done::Dialed(Err(error)) => {
                 self.dialing = false;
                 tracing::warn!(partner = %self.member, %error, "no connection");
@@ -202,20 +228,56 @@ impl Push {
                 tracing::error!(partner = %self.member, %error, "the lane cannot be read");
                 self.feed(Event::LoadFailed);
             }
-            Done::Settled { seq, written: true } => {
-                self.fates.remove(&seq);
-                self.feed(Event::Settled { seq });
-            }
-            Done::Settled { seq, written: false } => self.feed(Event::SettleFailed { seq }),
-            Done::Receipts(batch) => self.carry_home(batch),
-            Done::Sent { written } => {
-                self.homeward.out = None;
-                match written {
-                    true => self.send_home(),
-                    false => self.send_home_later(),
+            Done::Asked { seq, answer, fate } => {
+                self.fates.extend(fate.map(|fate| (seq, fate)));
+                self.feed(Event::Asked { seq, answer });
+                if answer == Answer::Silent {
+                    self.answer_cancels(seq, || Cancelled::InDoubt);
                 }
             }
+            Done::Settled { seq, fate, settlement: Some(Settlement::Ended(receipt)) } => {
+                self.fates.remove(&seq);
+                self.feed(Event::Settled { seq });
+                match receipt {
+                    Some(receipt) if fate == LaneFate::Cancelled => {
+                        self.answer_cancels(seq, || Cancelled::Done(Box::new(receipt.clone())));
+                    }
+                    _ => self.answer_cancels(seq, || Cancelled::TooLate),
+                }
+            }
+            Done::Settled { settlement: Some(Settlement::Moved(messages)), .. } => {
+                for seq in messages {
+                    self.fates.remove(&seq);
+                    self.answer_cancels(seq, || Cancelled::InDoubt);
+                    self.feed(Event::Settled { seq });
+                }
+            }
+            Done::Settled { seq, settlement: None, .. } => self.feed(Event::SettleFailed { seq }),
+            Done::Receipts(batch) => {
+                if self.homeward.read(batch, self.ground.clock.now()) {
+                    self.carry_home();
+                }
+            }
+            Done::Sent { written } => {
+                self.homeward.closed(written, self.ground.clock.now());
+                self.send_home();
+            }
         }
+    }
+
+    async fn connected(&mut self, line: Line) {
+        self.dialing = false;
+        // Nothing may go out before it is written that something may have.
+        if !self.logbook.opened().await {
+            return self.feed(Event::DialFailed);
+        }
+        self.sessions += 1;
+        let id = self.sessions;
+        tracing::info!(partner = %self.member, "connected");
+        self.session = Some(Session::start(id, self.ground.clone(), self.member.clone(), line, self.news.0.clone()));
+        self.feed(Event::Opened { session: id, receipts: false });
+        self.feed(Event::Credits { session: id, count: WINDOW as u32 });
+        self.send_home();
     }
 
     fn heard(&mut self, session: SessionId, news: News) {
@@ -229,14 +291,21 @@ impl Push {
                     *out = Some(in_flight);
                 }
             }
-            News::NotNow { attempt, .. } | News::Unreadable { attempt, .. } if self.out.remove(&attempt).is_none() => {}
+            News::Progress { seq, attempt, ms } => self.feed(Event::Extended { seq, attempt, session, ms }),
+            News::NotNow { attempt, .. } | News::NotPermitted { attempt, .. } | News::Unsendable { attempt, .. }
+                if self.out.remove(&attempt).is_none() => {}
+            News::NotPermitted { seq, attempt, why } => {
+                tracing::info!(partner = %self.member, seq, why, "a message may not go at this time");
+                let at = self.ground.clock.now().plus_ms(NOT_PERMITTED_NOW_MS);
+                self.attempted(session, seq, attempt, Outcome::NotNow { at });
+            }
             News::NotNow { seq, attempt, why } => {
                 tracing::warn!(partner = %self.member, seq, why, "a message is not sent now");
                 self.attempted(session, seq, attempt, Outcome::Unreachable);
             }
-            News::Unreadable { seq, attempt, why } => {
-                tracing::error!(partner = %self.member, seq, why, "a message cannot be read");
-                let failed = Fate::RelayFailed { reason: Reason::Internal.into(), status: 13, text: String::new() };
+            News::Unsendable { seq, attempt, reason, why } => {
+                tracing::error!(partner = %self.member, seq, why, reason = reason.code(), "a message cannot be sent");
+                let failed = Fate::RelayFailed { reason: reason.into(), status: 13, text: String::new() };
                 self.fates.insert(seq, failed);
                 self.attempted(session, seq, attempt, Outcome::Refused);
             }
@@ -245,7 +314,8 @@ impl Push {
                 tracing::info!(partner = %self.member, why, "disconnected");
                 self.session = None;
                 self.out.clear();
-                self.homeward.waiting |= self.homeward.out.take().is_some();
+                self.homeward.lost();
+                self.logbook.closed();
                 self.feed(Event::Closed { session });
                 self.send_home();
             }
@@ -254,8 +324,8 @@ impl Push {
 
     fn answered(&mut self, session: SessionId, answer: StreamAnswer) {
         let (id, outcome) = match answer {
-            StreamAnswer::ReceiptsTaken { id, refused } => return self.arrived(session, &id, &refused),
-            StreamAnswer::Refused { ref id, .. } if self.homeward.is_out(id) => return self.stuck(id),
+            StreamAnswer::ReceiptsTaken { id, refused } => return self.arrived(session, &id.id, &refused),
+            StreamAnswer::Refused { ref id, .. } if self.homeward.is_out(&id.id) => return self.stuck(&id.id),
             StreamAnswer::Receipt { id, receipt } => {
                 let Some(in_flight) = self.find(&id) else { return };
                 (id, self.taken(&in_flight, receipt).map(|fate| (Outcome::Taken, Some(fate))))
@@ -273,8 +343,14 @@ impl Push {
         self.attempted(session, in_flight.seq, in_flight.attempt, outcome);
     }
 
-    fn find(&self, id: &str) -> Option<InFlight> {
-        self.out.values().flatten().find(|out| out.id.to_string() == id).cloned()
+    /// The message that an answer names. A partner that does not name the sending city means any: ids of two cities are
+    /// hardly ever the same, and the receipt must fit the message anyway.
+    fn find(&self, named: &Named) -> Option<InFlight> {
+        let is_named = |out: &&InFlight| {
+            out.id.to_string() == named.id
+                && (named.from_city.is_empty() || out.from_city.as_str() == named.from_city)
+        };
+        self.out.values().flatten().find(is_named).cloned()
     }
 
     fn attempted(&mut self, session: SessionId, seq: Seq, attempt: Attempt, outcome: Outcome) {
@@ -326,59 +402,90 @@ impl Push {
         }
     }
 
-    fn settle(&mut self, seq: Seq, attempts: u32, fate: LaneFate) {
-        let fate = match fate {
-            LaneFate::Taken { .. } | LaneFate::Refused { .. } => self.fates.get(&seq).cloned(),
+    fn settle(&mut self, seq: Seq, attempts: u32, lane_fate: LaneFate) {
+        let fate = match lane_fate {
+            LaneFate::Taken { .. } | LaneFate::Refused { .. } | LaneFate::Found => self.fates.get(&seq).cloned(),
             LaneFate::Exhausted => Some(Fate::Exhausted),
+            LaneFate::Expired => Some(Fate::Expired),
+            LaneFate::InDoubt => Some(Fate::InDoubt),
+            LaneFate::Cancelled => Some(Fate::Cancelled),
+            LaneFate::Diverted => Some(Fate::Diverted),
         };
         let Some(fate) = fate else {
             return tracing::error!(partner = %self.member, seq, "a fate came without its cause");
         };
         let (ground, lane) = (self.ground.clone(), self.name.clone());
         self.beside(async move {
-            let written = ground.settle(Settle { lane, seq, attempts, fate }).await.is_some();
-            Done::Settled { seq, written }
+            let settlement = ground.settle(Settle { lane, seq, attempts, fate }).await;
+            Done::Settled { seq, fate: lane_fate, settlement }
         });
+    }
+
+    /// Asks the partner whether it has a message that is in doubt. Its receipts answer; without one that holds, nothing is
+    /// known.
+    fn ask(&self, seq: Seq) {
+        let (ground, dialer, member) = (self.ground.clone(), self.dialer.clone(), self.member.clone());
+        self.beside(async move {
+            let (answer, fate) = asked(&ground, &dialer, &member, seq).await;
+            Done::Asked { seq, answer, fate }
+        });
+    }
+
+    fn answer_cancels(&mut self, seq: Seq, answer: impl Fn() -> Cancelled) {
+        for reply in self.cancels.remove(&seq).into_iter().flatten() {
+            let _ = reply.send(answer());
+        }
+    }
+}
+
+async fn asked(ground: &Ground, dialer: &Dialer, member: &Member, seq: Seq) -> (Answer, Option<Fate>) {
+    let Ok((stored, _)) = ground.message(seq).await else { return (Answer::Silent, None) };
+    let in_flight = InFlight {
+        seq,
+        attempt: 0,
+        from_city: stored.key.from_city.clone(),
+        id: stored.key.id,
+        header_digest: stored.header_digest,
+    };
+    let receipts = match dialer.evidence(stored.key.from_city.as_str(), &stored.key.id.to_string()).await {
+        Ok(Some(receipts)) => receipts,
+        Ok(None) => return (Answer::HasNot, None),
+        Err(error) => {
+            tracing::info!(partner = %member, id = %stored.key.id, %error, "no answer about a message in doubt");
+            return (Answer::Silent, None);
+        }
+    };
+    let held = receipts.into_iter().filter_map(|receipt| ground.check(receipt).ok());
+    let told = held.filter(|checked| in_flight.is_meant_by(&checked.evidence, member));
+    let fate = told.into_iter().find_map(|checked| match checked.evidence.event {
+        EvidenceEvent::RelayAccepted => Some(Fate::Relayed(checked)),
+        EvidenceEvent::RelayRejected => Some(Fate::RelayRefused { receipt: checked, text: String::new() }),
+        _ => None,
+    });
+    match fate {
+        Some(fate) => (Answer::Has, Some(fate)),
+        None => (Answer::Silent, None),
     }
 }
 
 /// Receipts on their way home.
 impl Push {
-    /// Reads the next batch when there may be one and none is out; asks for a connection when there is none.
+    /// Reads the next batch when there may be one and none is out; carries one that waits.
     fn send_home(&mut self) {
-        let idle = self.homeward.out.is_none() && !self.homeward.reading;
-        if self.homeward.waiting && idle {
-            self.homeward.reading = true;
-            let (ground, member) = (self.ground.clone(), self.member.clone());
-            self.beside(async move { Done::Receipts(batch(&ground, member).await) });
+        if self.homeward.begin_reading(self.ground.clock.now()) {
+            let (ground, name) = (self.ground.clone(), self.name.clone());
+            self.beside(async move { Done::Receipts(homeward::batch(&ground, name).await) });
+        } else if self.homeward.is_ready() {
+            self.carry_home();
         }
     }
 
-    fn carry_home(&mut self, batch: Result<Batch, store::Error>) {
-        self.homeward.reading = false;
-        let (leaves, receipts) = match batch {
-            Ok(batch) => batch,
-            Err(error) => {
-                tracing::error!(partner = %self.member, %error, "receipts cannot be read");
-                return self.look_again();
-            }
-        };
-        self.homeward.waiting = !leaves.is_empty();
-        if leaves.is_empty() {
-            return;
-        }
+    fn carry_home(&mut self) {
         let Some(session) = &self.session else { return self.connect_for_receipts() };
-        self.homeward.batches += 1;
-        let batch_id = format!("receipts-{}-{}", session.id, self.homeward.batches);
-        match session.carry(Load::Receipts { batch_id: batch_id.clone(), receipts }) {
-            true => self.homeward.out = Some((batch_id, leaves)),
-            false => self.send_home_later(),
+        let Some((batch_id, receipts)) = self.homeward.send() else { return };
+        if !session.carry(Load::Receipts { batch_id, receipts }) {
+            self.homeward.not_taken(self.ground.clock.now());
         }
-    }
-
-    /// After the shortest pause: what stood in the way may be gone by then, and no bell will say so.
-    fn send_home_later(&mut self) {
-        self.homeward.again = Some(self.ground.clock.now().plus_ms(*BACKOFF_MS.start()));
     }
 
     /// Receipts alone are reason enough to dial, with the lane's own pauses between failures.
@@ -386,72 +493,32 @@ impl Push {
         let now = self.ground.clock.now();
         match self.lane.stats(now).backoff_until {
             None => self.dial(),
-            Some(until) => self.homeward.again_at = Some(until),
+            Some(until) => self.homeward_at = Some(until),
         }
     }
 
-    /// The batch is durable at the origin, but for those it refused: sending them again would change nothing.
+    /// The batch is durable at the other side, but for those it refused: sending them again would change nothing.
     fn arrived(&mut self, session: SessionId, id: &str, refused: &[(u32, String)]) {
-        if !self.homeward.is_out(id) {
-            return;
-        }
+        let Some(leaves) = self.homeward.arrived(id) else { return };
         // The lane knows nothing of receipts; without this a connection that carries nothing else would be a failure.
         self.feed(Event::Alive { session });
         for (position, why) in refused {
-            tracing::warn!(partner = %self.member, position, why, "the origin refused a receipt");
+            tracing::warn!(partner = %self.member, position, why, "a receipt was refused");
         }
-        let leaves = self.homeward.out.as_ref().map(|(_, leaves)| leaves.clone()).unwrap_or_default();
-        let (ground, member) = (self.ground.clone(), self.member.clone());
-        self.beside(async move {
-            let sent = ground.ledger.enter(Entry::Sent { member, leaves }).await;
-            let written = matches!(sent, Ok(Answer::Sent));
-            if !written {
-                tracing::warn!("the arrival of receipts was not written; they will be sent again");
-            }
-            Done::Sent { written }
-        });
+        let (ground, lane) = (self.ground.clone(), self.name.clone());
+        self.beside(async move { Done::Sent { written: homeward::write_arrival(&ground, lane, leaves).await } });
     }
 
-    /// The origin could not store the batch.
+    /// The other side could not store the batch.
     fn stuck(&mut self, id: &str) {
-        tracing::warn!(partner = %self.member, id, "the origin did not take a batch of receipts");
-        self.homeward.out = None;
-        self.look_again();
+        tracing::warn!(partner = %self.member, id, "a batch of receipts was not taken");
+        self.homeward.not_taken(self.ground.clock.now());
     }
-
-    fn look_again(&mut self) {
-        self.homeward.again_at = Some(self.ground.clock.now().plus_ms(*BACKOFF_MS.start()));
-    }
-}
-
-impl Homeward {
-    fn is_out(&self, id: &str) -> bool {
-        self.out.as_ref().is_some_and(|(out, _)| out == id)
-    }
-}
-
-/// The next receipts that travel to `member`, oldest first, each with the text beside it.
-async fn batch(ground: &Ground, member: Member) -> Result<Batch, store::Error> {
-    let read = ground.readers.seek(move |look| {
-        let leaves = look.outbox(&member, None, RECEIPT_BATCH_MAX)?;
-        let receipts = leaves.iter().map(|leaf| {
-            let receipt = look.receipt(*leaf)?;
-            let text = look.detail(receipt.leaf_hash())?;
-            Ok((receipt, text))
-        });
-        let receipts = receipts.collect::<Result<_, store::Error>>()?;
-        Ok((leaves, receipts))
-    });
-    read.await
 }
 
 /// An attempt has ended, and its place is free.
 fn ended(session: SessionId, seq: Seq, attempt: Attempt, outcome: Outcome) -> [Event; 2] {
     [Event::Attempted { seq, attempt, session, outcome }, Event::Credits { session, count: 1 }]
-}
-
-fn newest(bell: &mut watch::Receiver<u64>) -> u64 {
-    *bell.borrow_and_update()
 }
 
 /// What a refusal means for the lane.

@@ -128,6 +128,17 @@ impl Directory {
         written(&self.alliance, self.version + 1, issued_at, entries.values())
     }
 
+    /// This directory with some members' entries in the place of those it lists: what holds until the alliance lists it
+    /// itself. Version and text stay what the alliance signed.
+    pub fn overlaid(&self, entries: impl IntoIterator<Item = (Member, Entry)>) -> Directory {
+        let mut overlaid = self.clone();
+        for (member, entry) in entries {
+            overlaid.logs.retain(|_, (owner, _)| *owner != member);
+            overlaid.enter(member, entry);
+        }
+        overlaid
+    }
+
     /// Signs the directory.
     ///
     /// # Errors
@@ -193,11 +204,15 @@ impl Directory {
         if self.entries.contains_key(&member) {
             return Err(DirectoryError::Twice { member });
         }
+        self.enter(member, entry);
+        Ok(())
+    }
+
+    fn enter(&mut self, member: Member, entry: Entry) {
         for (at, key) in entry.record.log_keys.iter().enumerate() {
             self.logs.insert(key.name().to_owned(), (member.clone(), at));
         }
         self.entries.insert(member, entry);
-        Ok(())
     }
 
     fn check_key(&self, key: &VerifyingKey) -> Result<(), DirectoryError> {

@@ -8,11 +8,16 @@
 pub(crate) mod canonical;
 
 pub mod book;
+mod generation;
+pub mod notes;
 pub mod record;
+mod sealing;
 
 pub use book::{Directory, DirectoryError, Entry, Update, UpdateError, accepts_update};
 pub use canonical::CanonicalError;
+pub use generation::Generation;
 pub use record::{CrlPolicy, Endpoint, Fault, MemberRecord, RecordError};
+pub use sealing::{HubForm, SealingKey, SealingKeyId, hub_form, may_go_open};
 
 use sha2::{Digest, Sha256};
 
@@ -43,6 +48,7 @@ pub fn fingerprint(key: &VerifyingKey) -> String {
     groups.join(" ")
 }
 
-fn dashed(member: &Member) -> String {
+/// A member's name where no slash may stand, in key names, log names and file names: `450200` or `hub-<name>`.
+pub fn dashed(member: &Member) -> String {
     member.to_string().replace('/', "-")
 }

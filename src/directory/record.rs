@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::canonical::{self, CanonicalError};
+use super::sealing::SealingKey;
 use super::{log_origin_prefix, member_key_name};
 use crate::limits::{
     CERTIFICATE_DAYS_MAX, ENDPOINTS_MAX, HOST_BYTES_MAX, LOG_KEYS_MAX, MEMBER_NAME_BYTES_MAX, RECORD_DAYS_MAX,
-    RELAYS_MAX, ROOTS_MAX, SEALING_KEY_BYTES_MAX, VERSION_MAX,
+    RELAYS_MAX, ROOTS_MAX, VERSION_MAX,
 };
 use crate::party::{Alliance, Member, Name, NameError};
 use crate::time::Time;
@@ -55,8 +56,10 @@ pub struct MemberRecord {
     pub relays: Vec<Member>,
     /// Whether a revocation list must be at hand.
     pub crl: CrlPolicy,
-    /// The key to which bodies are sealed on a hub route, as written; carried, not read here.
-    pub sealing_key: Option<String>,
+    /// The key to which bodies for this member are sealed on a hub route.
+    pub sealing_key: Option<SealingKey>,
+    /// Whether this member lets hubs see bodies: one goes unsealed only if sender and recipient both say so.
+    pub unsealed_relay: bool,
 }
 
 /// Whether a member's certificates are accepted without a valid revocation list of its authority.
@@ -109,6 +112,8 @@ pub enum Fault {
     Twice(String),
     #[error("neither a root nor a key pin: nobody could recognise the member")]
     Unrecognisable,
+    #[error("not written as hpke-x25519: and 32 bytes in base64")]
+    SealingKey,
     #[error("the member names itself")]
     Itself,
 }
@@ -242,6 +247,8 @@ struct Written {
     crl: CrlPolicy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sealing_key: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unsealed_relay: bool,
 }
 
 fn days_max_default() -> u32 {
@@ -265,7 +272,8 @@ impl Written {
             log_keys: at("log_keys", each(&self.log_keys, LOG_KEYS_MAX, |k| log_key(k, &prefix)))?,
             relays: at("relays", each(&self.relays, RELAYS_MAX, |m| m.parse::<Member>().map_err(Fault::from)))?,
             crl: self.crl,
-            sealing_key: at("sealing_key", self.sealing_key.map(|k| words(k, SEALING_KEY_BYTES_MAX)).transpose())?,
+            sealing_key: at("sealing_key", self.sealing_key.as_deref().map(str::parse).transpose())?,
+            unsealed_relay: self.unsealed_relay,
             alliance,
             member,
         };
@@ -293,12 +301,13 @@ impl From<&MemberRecord> for Written {
             log_keys: record.log_keys.iter().map(VerifyingKey::to_string).collect(),
             relays: record.relays.iter().map(Member::to_string).collect(),
             crl: record.crl,
-            sealing_key: record.sealing_key.clone(),
+            sealing_key: record.sealing_key.as_ref().map(SealingKey::to_string),
+            unsealed_relay: record.unsealed_relay,
         }
     }
 }
 
-fn at<T, F: Into<Fault>>(field: &'static str, read: Result<T, F>) -> Result<T, RecordError> {
+pub(super) fn at<T, F: Into<Fault>>(field: &'static str, read: Result<T, F>) -> Result<T, RecordError> {
     read.map_err(|fault| RecordError::Field { field, fault: fault.into() })
 }
 
@@ -358,7 +367,7 @@ fn authority(text: &str) -> Result<CertificateDer<'static>, Fault> {
     Ok(CertificateDer::from(der))
 }
 
-fn log_key(vkey: &str, prefix: &str) -> Result<VerifyingKey, Fault> {
+pub(super) fn log_key(vkey: &str, prefix: &str) -> Result<VerifyingKey, Fault> {
     let key = VerifyingKey::parse(vkey)?;
     let place = key.name().strip_prefix(prefix).and_then(|rest| rest.split_once('/'));
     let good =

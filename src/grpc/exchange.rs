@@ -2,7 +2,7 @@
 //! future: the server drops it at the deadline, and what was handed over goes on.
 
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -12,20 +12,22 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::attachments::Attachments;
 use super::{peer, receive, view};
 use crate::courier::{Ground, Mailboxes};
 use crate::evidence::Evidence;
-use crate::intake::Intake;
-use crate::ledger::{Answer, Entry, Witness};
-use crate::limits::{BATCH_ID_BYTES_MAX, DETAIL_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
-use crate::message::visible;
+use crate::blobs::Owner;
+use crate::intake::{Incoming, Intake};
+use crate::limits::{BATCH_ID_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
 use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
-use crate::receipt::{Checked, Receipt};
+use crate::receipt::Receipt;
+use crate::store::LaneName;
 use crate::wire::envelope::{address_to_wire, parse, time_to_wire};
+use crate::wire::exchange::{receipts_of, refused_receipts, via};
 use crate::wire::pb::exchange as pb;
 use crate::wire::status::{Refused, to_status, to_wire, unreadable};
-use crate::wire::{pb::evidence as pbe, receipt};
+use crate::wire::receipt;
 use pb::exchange_service_server::ExchangeService;
 use pb::submit_stream_request::Request as Step;
 use pb::submit_stream_response::Response as StepAnswer;
@@ -36,7 +38,8 @@ pub struct Exchange {
     pub own: Member,
     pub intake: Arc<Intake>,
     pub ground: Ground,
-    pub mailboxes: Arc<Mailboxes>,
+    pub mailboxes: Mailboxes,
+    pub attachments: Attachments,
     pub stop: CancellationToken,
 }
 
@@ -73,16 +76,17 @@ impl ExchangeService for Exchange {
     ) -> Result<Response<Self::ReceiveStream>, Status> {
         let peer = peer(&request)?;
         // Other cities have systems of the same names.
-        let own = peer.party.member == self.own;
-        let mailbox = match &peer.party.role {
-            Role::System(name) if own => self.mailboxes.get(name).cloned(),
+        let lane = match &peer.party.role {
+            Role::System(name) if peer.party.member == self.own => Some(LaneName::System(name.clone())),
+            Role::Gateway => Some(LaneName::Gateway(peer.party.member.clone())),
             _ => None,
         };
+        let mailbox = lane.and_then(|lane| self.mailboxes.get(&lane).map(|mailbox| mailbox.clone()));
         let Some(mailbox) = mailbox else {
             let refused = Refused::new(Reason::NotPermitted).with_detail("this identity has no mailbox here");
             return Err(to_status(&refused));
         };
-        let stream = receive::serve(self.ground.clone(), mailbox, request.into_inner(), self.stop.clone());
+        let stream = receive::serve(self.ground.clone(), peer, mailbox, request.into_inner(), self.stop.clone());
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -113,16 +117,20 @@ impl ExchangeService for Exchange {
 
     async fn upload_attachment(
         &self,
-        _: Request<Streaming<pb::UploadAttachmentRequest>>,
+        request: Request<Streaming<pb::UploadAttachmentRequest>>,
     ) -> Result<Response<Self::UploadAttachmentStream>, Status> {
-        Err(Status::unimplemented(""))
+        let peer = peer(&request)?;
+        let answers = self.attachments.upload(&peer.party, &self.own, request.into_inner(), self.stop.clone());
+        Ok(Response::new(Box::pin(answers.map_err(|refused| to_status(&refused))?)))
     }
 
     async fn download_attachment(
         &self,
-        _: Request<pb::DownloadAttachmentRequest>,
+        request: Request<pb::DownloadAttachmentRequest>,
     ) -> Result<Response<Self::DownloadAttachmentStream>, Status> {
-        Err(Status::unimplemented(""))
+        let peer = peer(&request)?;
+        let pieces = self.attachments.download(self, &peer.party, request.into_inner()).await;
+        Ok(Response::new(Box::pin(pieces.map_err(|refused| to_status(&refused))?)))
     }
 
     async fn get_message(
@@ -153,7 +161,9 @@ impl Exchange {
                 return Err(Refused::new(Reason::OriginReceiptInvalid).with_detail("proof: a hash has not 32 bytes"));
             }
         };
-        self.intake.submit(party, envelope, origin).await
+        let via = via(&request.via).map_err(Refused::faults)?;
+        let uploads = Owner::identity(&party.to_string());
+        self.intake.submit(party, Incoming { envelope, origin, via, uploads }).await
     }
 
     /// Answers the steps of one stream as they become true, at most `STREAM_OPEN_MAX` at once.
@@ -224,42 +234,9 @@ impl Exchange {
             let detail = format!("at most {RECEIPT_BATCH_MAX} receipts, and {BATCH_ID_BYTES_MAX} bytes of batch_id");
             return Err(Refused::new(Reason::MessageTooLarge).with_detail(detail));
         }
-        let mut refused = Vec::new();
-        let mut held = Vec::new();
-        for (position, wire) in (0..).zip(batch.receipts) {
-            match self.hold(wire) {
-                Ok(checked) => held.push((position, checked)),
-                Err(why) => refused.push(refusal(position, Reason::OriginReceiptInvalid, why)),
-            }
-        }
-        let text = |position: u32| {
-            let detail =
-                batch.details.iter().find(|detail| detail.position == position).map(|detail| detail.text.clone());
-            detail.filter(|text| text.len() <= DETAIL_BYTES_MAX && visible(text))
-        };
-        let positions: Vec<u32> = held.iter().map(|(position, _)| *position).collect();
-        let receipts = held.into_iter().map(|(position, checked)| (checked, text(position))).collect();
-        let answer = self.ground.ledger.try_enter(Entry::Witness(Box::new(Witness { receipts }))).await?;
-        let Answer::Witnessed(each) = answer else { return Err(Refused::new(Reason::Internal)) };
-        refused.extend(
-            positions
-                .into_iter()
-                .zip(each)
-                .filter_map(|(p, each)| Some(refusal(p, Reason::OriginReceiptForeign, each.err()?.to_string()))),
-        );
-        Ok(pb::ReceiptBatchAccepted { refused })
+        let refused = self.intake.witness(receipts_of(batch)).await?;
+        Ok(pb::ReceiptBatchAccepted { refused: refused_receipts(refused) })
     }
-
-    fn hold(&self, wire: pbe::Receipt) -> Result<Checked, String> {
-        let receipt = receipt::from_wire(wire).ok_or("proof: a hash has not 32 bytes")?;
-        let mut checker = self.ground.checker.lock().unwrap_or_else(PoisonError::into_inner);
-        checker.check(receipt).map_err(|error| error.to_string())
-    }
-}
-
-fn refusal(position: u32, reason: Reason, why: String) -> pb::RefusedReceipt {
-    let status = to_wire(&Refused::new(reason).with_detail(why));
-    pb::RefusedReceipt { position, status: Some(status) }
 }
 
 /// The id and the sending city that a request names, whether they parse or not.
@@ -285,8 +262,8 @@ fn message(view: view::View, receipts: Vec<(Option<String>, Receipt)>) -> pb::Ge
         late: stored.late,
         expires_at: Some(time_to_wire(stored.expires_at)),
         history: history.into_iter().map(|(_, entry)| entry).collect(),
-        replied_by: String::new(),
-        redriven_as: String::new(),
+        replied_by: stored.replied_by.map(|id| id.to_string()).unwrap_or_default(),
+        redriven_as: stored.redriven_as.map(|id| id.to_string()).unwrap_or_default(),
         envelope: Some(view.envelope),
     }
 }

@@ -1,5 +1,6 @@
 //! Decides what a caller may reach over gRPC and in which shape. Never does the work itself: it hands over and waits.
 
+pub mod attachments;
 pub mod directory;
 pub mod evidence;
 pub mod exchange;
@@ -25,9 +26,13 @@ use crate::wire::pb::routing::routing_service_server::RoutingServiceServer;
 use crate::wire::status::{Refused, to_status};
 
 /// Calls that last as long as the caller likes, by path.
-pub const STREAMING: [&str; 4] = [
+pub const STREAMING: [&str; 8] = [
+    "/tongban.exchange.v1.ExchangeService/WatchMessage",
     "/tongban.exchange.v1.ExchangeService/SubmitStream",
     "/tongban.exchange.v1.ExchangeService/Receive",
+    "/tongban.exchange.v1.ExchangeService/UploadAttachment",
+    "/tongban.exchange.v1.ExchangeService/DownloadAttachment",
+    "/tongban.directory.v1.DirectoryService/WatchNotes",
     "/tongban.routing.v1.RoutingService/WatchTables",
     "/grpc.health.v1.Health/Watch",
 ];

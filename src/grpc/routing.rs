@@ -11,13 +11,12 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-pub use board::{Board, Shelf};
-
-use self::board::{Standing, Wanted};
+use self::board::{Board, Shelf, Standing, Wanted};
 use super::peer;
 use crate::clock::Clock;
+use crate::courier::Ground;
 use crate::message::Mode;
-use crate::party::{Member, Party, Role};
+use crate::party::{Alliance, Member, Party, Role};
 use crate::reason::Reason;
 use crate::routing::{Entered, Query, Table};
 use crate::tls::accept::Peer;
@@ -30,9 +29,9 @@ use crate::wire::status::{Refused, to_status};
 #[derive(Debug)]
 pub struct Routing {
     pub own: Member,
-    pub board: Arc<Board>,
-    pub clock: Clock,
-    pub stop: CancellationToken,
+    board: Arc<Board>,
+    clock: Clock,
+    stop: CancellationToken,
 }
 
 /// Lets those in who operate or audit this gateway, before a request of many megabytes is read.
@@ -124,6 +123,13 @@ impl RoutingService for Routing {
 }
 
 impl Routing {
+    /// The door of the gateway that stands on this ground.
+    pub fn new(alliance: Alliance, ground: &Ground, stop: CancellationToken) -> Routing {
+        let shelf = Shelf { readers: ground.readers.clone(), ledger: ground.ledger.clone() };
+        let board = Arc::new(Board::new(alliance, ground.rules.clone(), shelf, ground.clock.clone()));
+        Routing { own: ground.own.clone(), board, clock: ground.clock.clone(), stop }
+    }
+
     /// The caller, if it operates this gateway: an auditor only reads.
     fn operator<T>(&self, request: &Request<T>) -> Result<Party, Status> {
         let party = peer(request)?.party.clone();

@@ -1,10 +1,13 @@
 //! Decides the next step of one lane from what has happened so far. Never acts: whoever holds the lane carries it out.
 
 use super::backoff::Backoff;
-use super::queue::{Out, Queue, Stage};
+use super::queue::{Out, Queue, Stage, Why};
 use super::scan::{End, Scan};
 use super::sessions::{Answered, Sessions};
-use super::{Attempt, Effect, Event, Fate, Outcome, Policy, Queued, Reach, Seq, SessionId, Stats};
+use super::{
+    Answer, AtDeadline, Attempt, Breaker, Effect, Event, Fate, Outcome, Policy, Queued, Reach, Rest, Seq, SessionId,
+    Stats,
+};
 use crate::time::Time;
 
 /// One lane: what goes to one partner or one mailbox. See the module for its rules.
@@ -21,6 +24,9 @@ pub struct Lane {
     trouble: Attempt,
     throttled_until: Time,
     gate: Gate,
+    /// What the next life was told.
+    rest: Rest,
+    homeward: Homeward,
     timer: Option<Time>,
     ignored: u64,
     effects: Vec<Effect>,
@@ -38,20 +44,29 @@ enum Gate {
     Held,
 }
 
+/// Receipts for the owner of the mailbox.
+#[derive(PartialEq, Eq)]
+enum Homeward {
+    Nothing,
+    Waiting,
+}
+
 impl Lane {
-    /// A lane that knows nothing yet; [`Event::Enqueued`] starts it. The seed spreads the pauses of lanes that fail
-    /// together, and should differ from lane to lane.
-    pub fn new(policy: Policy, seed: u64) -> Lane {
+    /// A lane that knows only what an earlier life left it; [`Event::Enqueued`] starts it. The seed spreads the pauses of
+    /// lanes that fail together, and should differ from lane to lane.
+    pub fn new(policy: Policy, seed: u64, rest: Rest) -> Lane {
         Lane {
             queue: Queue::new(policy.deliveries_max),
             scan: Scan::default(),
             sessions: Sessions::default(),
-            backoff: Backoff::new(policy.backoff_ms.clone(), seed),
+            backoff: Backoff::new(&policy, seed, rest),
             dial: Dial::Idle,
             attempts: 0,
             trouble: 0,
             throttled_until: Time::ZERO,
-            gate: Gate::Open,
+            gate: if rest.held { Gate::Held } else { Gate::Open },
+            rest,
+            homeward: Homeward::Nothing,
             timer: None,
             ignored: 0,
             effects: Vec::new(),
@@ -61,10 +76,14 @@ impl Lane {
 
     /// Takes in what happened and returns what to do about it, in this order.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        self.backoff.bound(now);
         self.take_in(now, event);
         self.end_waits(now);
+        self.divert(now);
+        self.send_home();
         self.deliver(now);
         self.reach_out(now);
+        self.rest();
         self.arm(now);
         std::mem::take(&mut self.effects)
     }
@@ -74,13 +93,17 @@ impl Lane {
             Event::Enqueued { seq } => self.enqueued(seq),
             Event::Loaded { rows, end } => self.loaded(now, rows, if end { End::Reached } else { End::Ahead }),
             Event::LoadFailed => self.scan.failed(now.plus_ms(*self.policy.backoff_ms.start())),
-            Event::Opened { session } => self.opened(session),
+            Event::Opened { session, receipts } => self.opened(session, receipts),
             Event::Credits { session, count } => self.sessions.grant(session, count),
             Event::Closed { session } => self.closed(now, session),
             Event::Alive { session } => self.alive(session),
             Event::DialFailed => self.dial_failed(now),
             Event::Attempted { seq, attempt, session, outcome } => self.attempted(now, seq, attempt, session, outcome),
             Event::Extended { seq, attempt, session, ms } => self.extended(now, seq, attempt, session, ms),
+            Event::Due { seq, expires_at, doubt } => self.due(now, seq, expires_at, doubt),
+            Event::Cancel { seq, doubt } => self.cancel(seq, doubt),
+            Event::Asked { seq, answer } => self.asked(now, seq, answer),
+            Event::Receipts => self.homeward = Homeward::Waiting,
             Event::Settled { seq } => self.settled(now, seq),
             Event::SettleFailed { seq } => {
                 self.queue.retry_settling(seq, now.plus_ms(*self.policy.backoff_ms.start()));
@@ -99,10 +122,12 @@ impl Lane {
             ready: self.queue.ready_count(),
             in_flight: self.queue.out_count(),
             settling: self.queue.settling_count(),
+            asking: self.queue.asking_count(),
             parked: self.queue.parked_count(),
             sessions: self.sessions.count(),
             credits: self.sessions.credits(),
             failures: self.backoff.failures(),
+            breaker: self.backoff.breaker(now),
             backoff_until: to_come(self.backoff.until()),
             throttled_until: to_come(self.throttled_until),
             held: self.gate == Gate::Held,
@@ -114,7 +139,8 @@ impl Lane {
 /// What happened in the store.
 impl Lane {
     fn enqueued(&mut self, seq: Seq) {
-        if self.queue.stage(seq).is_none() {
+        // One that was only named says nothing of the rows that were committed with it.
+        if !self.queue.is_read(seq) {
             self.scan.heard(seq, self.policy.loaded_max);
         }
     }
@@ -156,9 +182,9 @@ impl Lane {
 
 /// What happened in the sessions.
 impl Lane {
-    fn opened(&mut self, session: SessionId) {
+    fn opened(&mut self, session: SessionId, receipts: bool) {
         self.dial = Dial::Idle;
-        self.sessions.open(session);
+        self.sessions.open(session, receipts);
     }
 
     fn closed(&mut self, now: Time, session: SessionId) {
@@ -166,8 +192,12 @@ impl Lane {
         let held = self.queue.held_by(session);
         let newest = held.iter().map(|(_, attempt)| *attempt).max();
         for (seq, _) in held {
+            self.queue.doubt(seq);
             match self.policy.reach {
-                Reach::Dial => self.queue.put_back(seq),
+                Reach::Dial => {
+                    self.queue.put_back(seq);
+                    self.came_back(now, seq);
+                }
                 Reach::Wait => self.count_and_requeue(now, seq),
             }
         }
@@ -200,21 +230,27 @@ impl Lane {
             self.alive(session);
         }
         match outcome {
-            Outcome::Taken => self.settle(seq, Fate::Taken { attempt }),
-            Outcome::Refused => self.settle(seq, Fate::Refused { attempt }),
+            Outcome::Taken => self.answered(seq, Fate::Taken { attempt }),
+            Outcome::Refused => self.answered(seq, Fate::Refused { attempt }),
             Outcome::RetryLater { at } => {
-                self.park(seq, self.moment(now, at, crate::limits::RETRY_LATER_MS_MAX));
+                self.park(now, seq, self.moment(now, at, crate::limits::RETRY_LATER_MS_MAX));
+            }
+            Outcome::NotNow { at } => {
+                self.queue.park(seq, self.moment(now, at, crate::limits::RETRY_LATER_MS_MAX));
             }
             Outcome::Throttled { at } => {
                 let until = self.moment(now, at, *self.policy.backoff_ms.end());
                 self.throttled_until = self.throttled_until.max(until);
                 self.queue.put_back(seq);
+                self.came_back(now, seq);
             }
             Outcome::Unreachable if self.policy.reach == Reach::Dial => {
                 self.queue.put_back(seq);
+                self.came_back(now, seq);
                 self.failed(now, attempt);
             }
-            Outcome::Unreachable | Outcome::NoAnswer => self.unanswered(now, seq, attempt),
+            Outcome::Unreachable => self.count_and_requeue(now, seq),
+            Outcome::NoAnswer => self.unanswered(now, seq, attempt),
         }
     }
 
@@ -232,19 +268,21 @@ impl Lane {
         }
     }
 
-    fn settle(&mut self, seq: Seq, fate: Fate) {
-        self.queue.settle(seq, fate);
-        self.effects.push(Effect::Settle { seq, deliveries: self.queue.deliveries(seq), fate });
+    fn answered(&mut self, seq: Seq, fate: Fate) {
+        self.queue.count(seq);
+        self.settle(seq, fate);
     }
 
-    fn park(&mut self, seq: Seq, until: Time) {
+    fn park(&mut self, now: Time, seq: Seq, until: Time) {
         self.queue.count_and_park(seq, until);
+        self.came_back(now, seq);
         if self.queue.stage(seq) == Some(Stage::Parked) {
             self.effects.push(Effect::Park { seq, deliveries: self.queue.deliveries(seq), until });
         }
     }
 
     fn unanswered(&mut self, now: Time, seq: Seq, attempt: Attempt) {
+        self.queue.doubt(seq);
         self.count_and_requeue(now, seq);
         self.failed(now, attempt);
     }
@@ -252,6 +290,7 @@ impl Lane {
     /// A delivery ended and decided nothing. Where deliveries are limited, the count is written down.
     fn count_and_requeue(&mut self, now: Time, seq: Seq) {
         self.queue.count_and_requeue(seq);
+        self.came_back(now, seq);
         if self.policy.deliveries_max.is_some() && self.queue.stage(seq) == Some(Stage::Ready) {
             self.effects.push(Effect::Park { seq, deliveries: self.queue.deliveries(seq), until: now });
         }
@@ -275,6 +314,105 @@ impl Lane {
     }
 }
 
+/// Ends that are not the other side's answer to a delivery.
+impl Lane {
+    fn due(&mut self, now: Time, seq: Seq, expires_at: Time, doubt: bool) {
+        match self.queue.stage(seq) {
+            Some(_) if doubt => self.queue.doubt(seq),
+            None if self.free() > 0 && self.is_over(now, expires_at, doubt) => self.queue.name(seq, expires_at, doubt),
+            Some(_) | None => {}
+        }
+        self.end_if_over(now, seq);
+    }
+
+    /// Whether a message may not be delivered any more.
+    fn is_over(&self, now: Time, expires_at: Time, doubt: bool) -> bool {
+        match self.policy.at_deadline {
+            AtDeadline::Wait { ms } if doubt => now >= expires_at.plus_ms(ms),
+            _ => now >= expires_at,
+        }
+    }
+
+    /// Ends a row that waits, if it may not be delivered any more.
+    fn end_if_over(&mut self, now: Time, seq: Seq) -> bool {
+        let (Some(stage), Some(row)) = (self.queue.stage(seq), self.queue.row(seq)) else { return false };
+        let doubt = row.doubt;
+        let ends = stage.waits() && self.is_over(now, row.expires_at, doubt);
+        if ends {
+            match self.policy.at_deadline {
+                AtDeadline::Ask if doubt => self.ask(seq, Why::Deadline),
+                AtDeadline::Wait { .. } if doubt => self.settle(seq, Fate::InDoubt),
+                _ => self.settle(seq, Fate::Expired),
+            }
+        }
+        ends
+    }
+
+    fn cancel(&mut self, seq: Seq, doubt: bool) {
+        match self.queue.stage(seq) {
+            Some(Stage::Out(_)) => self.queue.wish_cancel(seq),
+            Some(Stage::Asking(_) | Stage::Settling(_)) => {}
+            None if self.free() == 0 => self.effects.push(Effect::Kept { seq }),
+            None if doubt && self.policy.at_deadline != AtDeadline::Ask => self.effects.push(Effect::Kept { seq }),
+            None => {
+                self.queue.name(seq, Time::from_ms(u64::MAX), doubt);
+                self.end_cancelled(seq);
+            }
+            Some(_) => {
+                if doubt {
+                    self.queue.doubt(seq);
+                }
+                self.end_cancelled(seq);
+            }
+        }
+    }
+
+    fn end_cancelled(&mut self, seq: Seq) {
+        match self.queue.row(seq).is_some_and(|row| row.doubt) {
+            false => self.settle(seq, Fate::Cancelled),
+            true if self.policy.at_deadline == AtDeadline::Ask => self.ask(seq, Why::Cancel),
+            true => self.effects.push(Effect::Kept { seq }),
+        }
+    }
+
+    /// What was out waits again: now is the time for what had to wait for that.
+    fn came_back(&mut self, now: Time, seq: Seq) {
+        let waits = self.queue.stage(seq).is_some_and(Stage::waits);
+        if self.queue.granted_cancel(seq) && waits {
+            self.end_cancelled(seq);
+        }
+        self.end_if_over(now, seq);
+    }
+
+    fn ask(&mut self, seq: Seq, why: Why) {
+        self.queue.ask(seq, why);
+        self.effects.push(Effect::Ask { seq });
+    }
+
+    fn asked(&mut self, now: Time, seq: Seq, answer: Answer) {
+        let Some(Stage::Asking(why)) = self.queue.stage(seq) else {
+            self.ignored += 1;
+            return;
+        };
+        match (answer, why) {
+            (Answer::Has, _) => self.settle(seq, Fate::Found),
+            (Answer::HasNot, Why::Deadline) => self.settle(seq, Fate::Expired),
+            (Answer::HasNot, Why::Cancel) => self.settle(seq, Fate::Cancelled),
+            (Answer::Silent, Why::Deadline) => self.settle(seq, Fate::InDoubt),
+            (Answer::Silent, Why::Cancel) => {
+                if let Some(from) = self.queue.release(seq, now) {
+                    self.scan.rewind(from);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, seq: Seq, fate: Fate) {
+        self.queue.settle(seq, fate);
+        self.effects.push(Effect::Settle { seq, deliveries: self.queue.deliveries(seq), fate });
+    }
+}
+
 /// What follows.
 impl Lane {
     fn end_waits(&mut self, now: Time) {
@@ -288,7 +426,7 @@ impl Lane {
                 Some(Stage::Settling(fate)) => {
                     self.effects.push(Effect::Settle { seq, deliveries: self.queue.deliveries(seq), fate });
                 }
-                Some(Stage::Ready | Stage::Behind) | None => {}
+                Some(Stage::Ready | Stage::Behind | Stage::Asking(_)) | None => {}
             }
         }
         while let Some(seq) = self.queue.next_spent() {
@@ -301,11 +439,41 @@ impl Lane {
         self.gate == Gate::Open && now >= self.throttled_until && now >= self.backoff.until()
     }
 
+    fn diverts(&self, now: Time) -> bool {
+        self.gate == Gate::Open && self.backoff.breaker(now) == Breaker::Open
+    }
+
+    fn divert(&mut self, now: Time) {
+        while self.diverts(now)
+            && let Some(seq) = self.queue.first_divertible()
+        {
+            if !self.end_if_over(now, seq) {
+                self.settle(seq, Fate::Diverted);
+            }
+        }
+    }
+
+    fn send_home(&mut self) {
+        if self.homeward == Homeward::Waiting
+            && let Some(session) = self.sessions.spend_for_receipts()
+        {
+            self.homeward = Homeward::Nothing;
+            self.effects.push(Effect::Receipts { session });
+        }
+    }
+
     fn deliver(&mut self, now: Time) {
         if !self.may_send(now) {
             return;
         }
+        let out_max = if self.backoff.breaker(now) == Breaker::Closed { usize::MAX } else { 1 };
         while let Some((seq, before)) = self.queue.first_ready() {
+            if self.end_if_over(now, seq) {
+                continue;
+            }
+            if self.queue.out_count() >= out_max {
+                return;
+            }
             let Some(session) = self.sessions.spend(before) else { return };
             self.attempts += 1;
             let (attempt, until) = (self.attempts, now.plus_ms(self.policy.attempt_ms));
@@ -316,11 +484,12 @@ impl Lane {
 
     /// Reads on or dials, when that is what keeps the lane from sending.
     fn reach_out(&mut self, now: Time) {
-        if !self.may_send(now) {
+        let (sends, alone) = (self.may_send(now), self.sessions.count() == 0);
+        if !sends && !self.diverts(now) {
             return;
         }
-        let alone = self.sessions.count() == 0;
-        if self.policy.reach == Reach::Dial && alone && self.dial == Dial::Idle && self.queue.ready_count() > 0 {
+        let dials = sends && self.policy.reach == Reach::Dial && alone && self.dial == Dial::Idle;
+        if dials && self.queue.ready_count() > 0 {
             self.dial = Dial::UnderWay;
             self.effects.push(Effect::Dial);
         }
@@ -335,11 +504,21 @@ impl Lane {
     /// go now; and whatever there is when nothing is on its way that would make more room.
     fn worth_reading(&self) -> bool {
         let at_least = match self.queue.ready_count() {
-            0 if self.queue.out_count() + self.queue.settling_count() == 0 => 1,
+            0 if self.queue.out_count() + self.queue.settling_count() + self.queue.asking_count() == 0 => 1,
             0 => self.policy.loaded_max / 8,
             _ => self.policy.loaded_max.div_ceil(2),
         };
         self.free() >= at_least.max(1)
+    }
+
+    /// Says what the next life must know, when that has changed.
+    fn rest(&mut self) {
+        let held = self.gate == Gate::Held;
+        let rest = Rest { failures: self.backoff.failures(), until: self.backoff.until(), held };
+        if rest != self.rest {
+            self.rest = rest;
+            self.effects.push(Effect::Rest(rest));
+        }
     }
 
     /// One timer, for the first moment at which something may change. One that comes too early only asks again.

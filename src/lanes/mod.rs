@@ -12,6 +12,23 @@
 //! **What waits for what.** "Retry later" holds its case only. Throttling, a partner that cannot be reached, and an
 //! operator's hold stop the lane: what is out stays out, and nothing new leaves, is dialled or read.
 //!
+//! **Deadlines.** A message whose deadline has come is not delivered any more. If every delivery of it ended with a word
+//! from the other side, or none was made, it has expired. If one may have arrived unanswered, it is *in doubt*, and
+//! [`AtDeadline`] says what follows: a partner that we dial is asked whether it has the message, a gateway that pulls is
+//! given until the end of its lease to say so, and of our own system nothing more is expected. A delivery under way is
+//! waited for. The lane looks at a deadline when it would deliver, and when [`Event::Due`] says so.
+//!
+//! **Cancelling** is the same question at another moment: what is not in doubt is cancelled, what is out is waited for, and
+//! what is in doubt is asked about, or kept where nobody can be asked. Taken goes before cancelled.
+//!
+//! **Failover.** A partner that failed so often in a row that the breaker opens is left alone for longer. Until then all
+//! that has another way ([`Queued::alternative`]) and is in no doubt is given away, each case from its first message on.
+//! Then one message, or one dial, is let through; its answer closes the breaker or opens it again. What the next life
+//! needs to know of this stands in [`Rest`].
+//!
+//! **Receipts** for the owner of a mailbox take a credit of a session that wants them and go before messages. Nothing that
+//! holds the messages holds them.
+//!
 //! **Memory.** At most `loaded_max` rows are read ahead. Of a case that was told to retry later only the first message
 //! stays in memory; its followers are dropped and read again when their turn comes, so that a case which waits for a day
 //! costs one row, outside `loaded_max`, and does not stand in the way of the others. Two things still block a lane that
@@ -32,6 +49,7 @@ mod queue;
 mod scan;
 mod sessions;
 
+pub use backoff::Backoff;
 pub use lane::Lane;
 
 /// The place of a row in its lane: the index of the message's first leaf in this gateway's log. The first one may be 0.
@@ -61,6 +79,11 @@ pub struct Policy {
     pub backoff_ms: RangeInclusive<u64>,
     /// Deliveries without a final outcome after which a message ends; none when its deadline alone ends it.
     pub deliveries_max: Option<u32>,
+    /// What becomes of a message that is in doubt when its deadline comes.
+    pub at_deadline: AtDeadline,
+    /// Failures in a row that open the breaker, and milliseconds for which it is open at least.
+    pub breaker_failures: u32,
+    pub breaker_ms: u64,
 }
 
 impl Policy {
@@ -71,22 +94,42 @@ impl Policy {
             loaded_max: limits::LANE_LOADED_MAX,
             parked_max: limits::LANE_PARKED_MAX,
             attempt_ms: limits::ATTEMPT_MS,
-            attempt_total_ms_max: limits::ATTEMPT_MS,
+            attempt_total_ms_max: limits::UPLOAD_TOTAL_MS_MAX,
             backoff_ms: limits::BACKOFF_MS,
             deliveries_max: None,
+            at_deadline: AtDeadline::Ask,
+            breaker_failures: limits::BREAKER_FAILURES,
+            breaker_ms: limits::BREAKER_MS,
         }
     }
 
-    /// The lane of a mailbox, with the default limits.
+    /// The lane of an own system's mailbox, with the default limits.
     pub fn mailbox() -> Policy {
         Policy {
             reach: Reach::Wait,
             attempt_ms: limits::LEASE_MS,
             attempt_total_ms_max: limits::LEASE_TOTAL_MS_MAX,
             deliveries_max: Some(limits::DELIVERIES_MAX),
+            at_deadline: AtDeadline::Expire,
             ..Policy::push()
         }
     }
+
+    /// The lane of a partner gateway's mailbox, which that gateway pulls, with the default limits.
+    pub fn pull() -> Policy {
+        Policy { at_deadline: AtDeadline::Wait { ms: limits::LEASE_MS }, ..Policy::mailbox() }
+    }
+}
+
+/// What becomes of a message that is in doubt when its deadline comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtDeadline {
+    /// It expires: whoever holds it has said nothing in time.
+    Expire,
+    /// The partner is asked whether it has it.
+    Ask,
+    /// It may still be delivered and answered for `ms` milliseconds; then it ends in doubt.
+    Wait { ms: u64 },
 }
 
 /// Who opens the sessions of a lane.
@@ -108,6 +151,23 @@ pub struct Queued {
     pub deliveries: u32,
     /// The moment before which the case is not tried again; [`Time::ZERO`] when it was never postponed.
     pub parked_until: Time,
+    /// The moment from which the message is not delivered any more.
+    pub expires_at: Time,
+    /// An earlier life of the lane may have sent it and heard no answer.
+    pub doubt: bool,
+    /// The route has another candidate behind this lane.
+    pub alternative: bool,
+}
+
+/// What a lane remembers over its lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// Failures in a row.
+    pub failures: u32,
+    /// The end of the pause that they began; [`Time::ZERO`] when there is none.
+    pub until: Time,
+    /// An operator stopped the lane.
+    pub held: bool,
 }
 
 /// Everything that can happen to a lane.
@@ -119,8 +179,8 @@ pub enum Event {
     Loaded { rows: Vec<Queued>, end: bool },
     /// The store could not answer [`Effect::Load`]; it is asked again after the shortest pause.
     LoadFailed,
-    /// A stream or connection is there; it has no credits yet.
-    Opened { session: SessionId },
+    /// A stream or connection is there; it has no credits yet. `receipts` when it takes receipts beside messages.
+    Opened { session: SessionId, receipts: bool },
     /// The session takes `count` more deliveries. A delivery spends one, and none comes back by itself: the courier grants
     /// one again for each attempt that was answered or withdrawn, a puller when it likes.
     Credits { session: SessionId, count: u32 },
@@ -135,7 +195,17 @@ pub enum Event {
     Attempted { seq: Seq, attempt: Attempt, session: SessionId, outcome: Outcome },
     /// The session asks for `ms` milliseconds from now for a delivery it holds.
     Extended { seq: Seq, attempt: Attempt, session: SessionId, ms: u64 },
-    /// A fate is written and the row is gone: by [`Effect::Settle`], or by another hand (expired, cancelled).
+    /// The deadline of a row has come, which may or may not be in memory; `doubt` as the row has it in the store. A lane
+    /// that has no room for it, or that gives it more time, does nothing: it is said again until the row is gone.
+    Due { seq: Seq, expires_at: Time, doubt: bool },
+    /// A row shall not be delivered any more; `doubt` as the row has it in the store. What follows is `Settle`, `Ask` or
+    /// `Kept`, at once or when the delivery that is under way has ended.
+    Cancel { seq: Seq, doubt: bool },
+    /// The answer to [`Effect::Ask`]; it always comes.
+    Asked { seq: Seq, answer: Answer },
+    /// A batch of receipts waits for the owner of this mailbox.
+    Receipts,
+    /// A fate is written and the row is gone: by [`Effect::Settle`], or by another hand.
     Settled { seq: Seq },
     /// [`Effect::Settle`] was not written; it is returned again after the shortest pause.
     SettleFailed { seq: Seq },
@@ -156,12 +226,25 @@ pub enum Outcome {
     Refused,
     /// Not this case now: it waits until `at`, for a day at most. Counts as a delivery.
     RetryLater { at: Time },
+    /// Not this case now, for reasons on this side: it waits until `at`, for a day at most. Does not count.
+    NotNow { at: Time },
     /// Nothing now: the lane waits until `at`, no longer than its longest backoff. Does not count.
     Throttled { at: Time },
     /// It was never sent. Does not count towards a partner.
     Unreachable,
     /// It was sent, and no answer came: in doubt. Counts as a delivery.
     NoAnswer,
+}
+
+/// What the other side says of a message that is in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It took or refused it, and its evidence says so.
+    Has,
+    /// It has never seen it, and will not take it any more.
+    HasNot,
+    /// It cannot be reached, or does not say.
+    Silent,
 }
 
 /// Everything that a lane can ask for.
@@ -176,12 +259,23 @@ pub enum Effect {
     Deliver { session: SessionId, seq: Seq, attempt: Attempt, count: u32, until: Time },
     /// The time of a delivery is up, or its message has ended elsewhere: the session owns it no longer.
     Withdraw { session: SessionId, seq: Seq, attempt: Attempt },
-    /// Write how the message ended after `deliveries` deliveries, and take its row away; the answer is `Settled` or
-    /// `SettleFailed`. What came with the outcome (a receipt, a signature) is kept beside the attempt until then.
+    /// Write how the message ended after `deliveries` deliveries, as far as they are known, and take its row away; the
+    /// answer is `Settled`, also when the row was gone already, or `SettleFailed`. What came with the outcome (a receipt, a
+    /// signature) is kept beside the attempt until then.
     Settle { seq: Seq, deliveries: u32, fate: Fate },
     /// Write both into the row, for the next life of the lane. Needs no answer; a crash before it forgets one delivery or
     /// tries once too early. An `until` that is not to come only counts.
     Park { seq: Seq, deliveries: u32, until: Time },
+    /// Ask the other side whether it has this message; the answer is `Asked`. As many may be asked for at once as there are
+    /// rows in memory.
+    Ask { seq: Seq },
+    /// The row was to be cancelled and is not: it is in doubt and nobody can be asked, or there is no room to see to it.
+    Kept { seq: Seq },
+    /// Give the waiting batch of receipts to this session, which has paid a credit for it. The next one is given after the
+    /// next [`Event::Receipts`].
+    Receipts { session: SessionId },
+    /// Write this for the next life of the lane. Needs no answer; the last one stands.
+    Rest(Rest),
     /// Send `Tick` at this moment; replaces the moment asked for before.
     Wake { at: Time },
 }
@@ -195,6 +289,28 @@ pub enum Fate {
     Refused { attempt: Attempt },
     /// It was delivered as often as it may be, and nobody took or refused it.
     Exhausted,
+    /// Its deadline came, and the other side does not have it or was not asked for it.
+    Expired,
+    /// The other side has it: it said so when it was asked.
+    Found,
+    /// Its deadline came, and whether the other side has it cannot be known.
+    InDoubt,
+    /// It was called back before the other side had it.
+    Cancelled,
+    /// It goes to the next candidate of its route, and with it, in one commit, all later rows of its case in this lane that
+    /// are in no doubt. `Settled` is sent for each of them.
+    Diverted,
+}
+
+/// Whether a lane lets messages through to a partner that has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Breaker {
+    #[default]
+    Closed,
+    /// Nothing goes, and what has another way takes it.
+    Open,
+    /// The pause is over: one message goes, and its answer decides.
+    HalfOpen,
 }
 
 /// How a lane stands, for ops.
@@ -208,6 +324,8 @@ pub struct Stats {
     pub in_flight: usize,
     /// … whose fate is being written.
     pub settling: usize,
+    /// … that the other side is being asked about.
+    pub asking: usize,
     /// … that wait for a retry, each for its case.
     pub parked: usize,
     /// Sessions that are open.
@@ -216,12 +334,13 @@ pub struct Stats {
     pub credits: u64,
     /// Failures in a row.
     pub failures: u32,
+    pub breaker: Breaker,
     /// The partner did not answer: not before this moment.
     pub backoff_until: Option<Time>,
     /// The partner throttled us: not before this moment.
     pub throttled_until: Option<Time>,
     /// An operator stopped the lane.
     pub held: bool,
-    /// Outcomes and extensions that fitted no delivery and changed nothing.
+    /// Outcomes, extensions and answers that fitted nothing and changed nothing.
     pub ignored: u64,
 }

@@ -19,6 +19,7 @@ struct Session {
     credits: u32,
     in_turn: Turn,
     answered: Answered,
+    receipts: bool,
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -38,8 +39,8 @@ pub(super) enum Answered {
 }
 
 impl Sessions {
-    pub fn open(&mut self, session: SessionId) {
-        self.open.entry(session).or_default();
+    pub fn open(&mut self, session: SessionId, receipts: bool) {
+        self.open.entry(session).or_default().receipts = receipts;
     }
 
     /// None when the session was not open.
@@ -81,6 +82,14 @@ impl Sessions {
         self.take_turn()
     }
 
+    /// Spends a credit of a session that takes receipts: the one of them whose turn comes first.
+    pub fn spend_for_receipts(&mut self) -> Option<SessionId> {
+        let takes =
+            |session: &&SessionId| self.open.get(session).is_some_and(|holder| holder.receipts && holder.credits > 0);
+        let session = *self.turns.iter().find(takes)?;
+        self.spend(Some(session))
+    }
+
     fn take_turn(&mut self) -> Option<SessionId> {
         while let Some(session) = self.turns.pop_front() {
             let Some(holder) = self.open.get_mut(&session) else { continue };
@@ -113,7 +122,7 @@ mod tests {
     fn with(credits: &[(SessionId, u32)]) -> Sessions {
         let mut sessions = Sessions::default();
         for (session, count) in credits {
-            sessions.open(*session);
+            sessions.open(*session, session % 2 == 0);
             sessions.grant(*session, *count);
         }
         sessions
@@ -148,9 +157,17 @@ mod tests {
     #[test]
     fn opening_twice_keeps_what_was_granted_and_credits_have_a_bound() {
         let mut sessions = with(&[(1, 2)]);
-        sessions.open(1);
+        sessions.open(1, false);
         assert_eq!(sessions.credits(), 2);
         sessions.grant(1, u32::MAX);
         assert_eq!(sessions.credits(), u64::from(limits::CREDITS_MAX));
+    }
+
+    #[test]
+    fn receipts_go_only_to_sessions_that_take_them_and_cost_a_credit() {
+        let mut sessions = with(&[(1, 2), (2, 1), (3, 1), (4, 1)]);
+        let given: Vec<SessionId> = std::iter::from_fn(|| sessions.spend_for_receipts()).collect();
+        assert_eq!((given, sessions.credits()), (vec![2, 4], 3));
+        assert_eq!(drain(&mut sessions, None), [1, 3, 1]);
     }
 }

@@ -1,101 +1,32 @@
 //! Decides what each entry of a commit changes and which leaf says so. Reads the store, never writes it; what it decides
 //! becomes true only when the whole batch is committed.
 
+mod settle;
+mod take;
+mod upkeep;
+mod witness;
+
 use std::collections::{HashMap, HashSet};
 
 use super::bells::Rung;
 use super::{Answer, Entry};
-use crate::admission::Ration;
+use crate::audit::Act;
 use crate::chance;
-use crate::evidence::{AssertedBy, Code, Event, Evidence, Instants, State, Witnessed};
+use crate::evidence::{Code, Event, Evidence, Instants};
 use crate::id::ReceiptId;
+use crate::limits::{LEAF_BYTES_MAX, NOTICES_MS};
 use crate::message::{Address, Digest, Envelope};
 use crate::party::Member;
 use crate::reason::Reason;
 use crate::receipt::{Checked, Receipt};
-use crate::store::{Commit, Error, Head, Key, LaneName, NewLeaf, NewMessage, NewReceived, Seq, Writer};
+use crate::store::{Commit, Dead, Error, Head, Key, LaneName, NewLeaf, NewReceived, Outgoing, Seq, Writer};
 use crate::time::Time;
 use crate::tlog::leaf_hash;
 
-/// Where a message goes, as the routing decided.
-#[derive(Clone, Debug)]
-pub struct Route {
-    pub recipient: Address,
-    pub lane: LaneName,
-    pub table_version: u64,
-    /// When the message is of no more use: the sender's word, or the origin's default.
-    pub expires_at: Time,
-}
-
-/// A message to be taken into custody.
-#[derive(Debug)]
-pub struct Take {
-    pub envelope: Envelope,
-    pub header_digest: Digest,
-    /// The envelope without content, as it is stored and delivered.
-    pub header: Vec<u8>,
-    /// Inline contents, one after the other.
-    pub body: Vec<u8>,
-    /// The origin gateway's receipt; none when the message is submitted here.
-    pub origin: Option<Checked>,
-    /// The rules' verdict. A message known before is answered as before, whatever they say now.
-    pub verdict: Result<Route, Reason>,
-    /// The caller's ration of rejection leaves: a conflict shows only here.
-    pub rejections: Ration,
-}
-
-/// A refusal by rule, with its receipt where a leaf was written.
-#[derive(Debug)]
-pub struct Refusal {
-    pub reason: Reason,
-    pub receipt: Option<Receipt>,
-}
-
-/// How a lane's message ended.
-#[derive(Clone, Debug)]
-pub enum Fate {
-    /// Our own system took and acknowledged it.
-    HandedOver,
-    /// Our own system refused it: its code, and free text for the sender.
-    Refused { code: Code, text: String },
-    /// It was delivered as often as allowed, without an outcome.
-    Exhausted,
-    /// The partner took custody.
-    Relayed(Checked),
-    /// The partner refused custody, with its receipt.
-    RelayRefused { receipt: Checked, text: String },
-    /// The partner refused it without a receipt: its reason, the gRPC status and its text.
-    RelayFailed { reason: Code, status: u64, text: String },
-}
-
-/// The fate of one message of a lane.
-#[derive(Debug)]
-pub struct Settle {
-    pub lane: LaneName,
-    pub seq: Seq,
-    /// Attempts or deliveries made.
-    pub attempts: u32,
-    pub fate: Fate,
-}
-
-/// Receipts that a partner sent, each checked against its log, with the text beside it.
-#[derive(Debug)]
-pub struct Witness {
-    pub receipts: Vec<(Checked, Option<String>)>,
-}
-
-/// Why a receipt is not ours to witness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WitnessRefusal {
-    #[error("the receipt speaks of no message of this gateway")]
-    UnknownMessage,
-    #[error("the receipt speaks of the message with another header digest")]
-    OtherDigest,
-    #[error("the receipt's issuer has no part in the message")]
-    Issuer,
-    #[error("the event is not for the receipt's issuer to tell")]
-    Event,
-}
+pub use settle::{Fate, Settle, Signed};
+pub use take::{Refusal, Route, Take};
+pub use upkeep::{Notice, RouteChange};
+pub use witness::{Incoming, Issuer, Witness, WitnessRefusal};
 
 /// What stands the same in every leaf of a commit.
 #[derive(Debug)]
@@ -104,6 +35,18 @@ pub struct Scribe {
     pub issuer: Member,
     pub key_id: u32,
     pub clock_uncertainty_ms: u32,
+}
+
+/// What the ledger knows beside the store, as it was before the batch.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    pub writer: &'a Writer,
+    /// Messages that wait in each lane.
+    pub waiting: &'a HashMap<LaneName, u64>,
+    /// Own systems that want the receipts of their messages.
+    pub receipt_readers: &'a HashSet<crate::party::Name>,
+    /// New messages find no room on the disk.
+    pub disk_nearly_full: bool,
 }
 
 /// An answer that waits for the commit: leaves of this batch become receipts only then.
@@ -136,7 +79,7 @@ impl Pending {
 
 /// The entries of one commit, decided one after the other; later ones see what earlier ones decided.
 pub struct Batch<'a> {
-    writer: &'a Writer,
+    ground: Ground<'a>,
     scribe: Scribe,
     first_leaf: u64,
     next_seq: Seq,
@@ -146,14 +89,18 @@ pub struct Batch<'a> {
     heads: HashMap<Seq, Head>,
     /// Messages that this batch adds.
     fresh: HashMap<Key, Seq>,
+    /// Lanes of the cases whose messages this batch adds or moves.
+    cases: HashMap<String, LaneName>,
+    /// Messages that this batch adds to each lane, and takes away.
+    joined: HashMap<LaneName, i64>,
     /// Receipts that this batch witnesses.
     witnessed: HashSet<Digest>,
 }
 
 impl<'a> Batch<'a> {
-    pub fn new(writer: &'a Writer, scribe: Scribe, first_leaf: u64, next_seq: Seq) -> Batch<'a> {
+    pub fn new(ground: Ground<'a>, scribe: Scribe, first_leaf: u64, next_seq: Seq) -> Batch<'a> {
         Batch {
-            writer,
+            ground,
             scribe,
             first_leaf,
             next_seq,
@@ -161,19 +108,23 @@ impl<'a> Batch<'a> {
             rung: Rung::default(),
             heads: HashMap::new(),
             fresh: HashMap::new(),
+            cases: HashMap::new(),
+            joined: HashMap::new(),
             witnessed: HashSet::new(),
         }
     }
 
-    /// Everything decided: what to store, what to announce, and the next message's place.
-    pub fn finish(mut self) -> (Commit, Rung, Seq) {
+    /// Everything decided: what to store, what to announce, the next message's place, and how many messages more or
+    /// fewer wait in each lane.
+    pub fn finish(mut self) -> (Commit, Rung, Seq, HashMap<LaneName, i64>) {
+        self.rung.messages = self.heads.keys().copied().collect();
         for message in &mut self.commit.messages {
             if let Some(head) = self.heads.remove(&message.head.seq) {
                 message.head = head;
             }
         }
         self.commit.heads = self.heads.into_values().collect();
-        (self.commit, self.rung, self.next_seq)
+        (self.commit, self.rung, self.next_seq, self.joined)
     }
 
     /// Decides one entry.
@@ -183,107 +134,61 @@ impl<'a> Batch<'a> {
             Entry::Settle(settle) => self.settle(*settle),
             Entry::Park { lane, seq, deliveries, until } => {
                 self.commit.parked.push((lane, seq, deliveries, until));
-                Ok(Pending::Other(Answer::Parked))
+                Ok(Pending::Other(Answer::Done))
             }
             Entry::Witness(witness) => {
-                let each = witness.receipts.into_iter().map(|(receipt, text)| self.witness(receipt, text));
+                let each = witness.receipts.into_iter().map(|incoming| self.witness(incoming));
                 Ok(Pending::Other(Answer::Witnessed(each.collect::<Result<_, _>>()?)))
             }
-            Entry::Sent { member, leaves } => {
-                self.commit.sent.extend(leaves.into_iter().map(|leaf| (member.clone(), leaf)));
-                Ok(Pending::Other(Answer::Sent))
+            Entry::Sent { lane, leaves } => {
+                self.commit.sent.extend(leaves.into_iter().map(|leaf| (lane.clone(), leaf)));
+                Ok(Pending::Other(Answer::Done))
+            }
+            Entry::Lane { lane, state } => {
+                self.commit.lanes.push((lane, state));
+                Ok(Pending::Other(Answer::Done))
+            }
+            Entry::Notice(notice) => self.notice(notice),
+            Entry::Routes(change) => self.routes(*change),
+            Entry::Seal { message, forms } => {
+                self.commit.sealed.extend(forms.into_iter().map(|(place, form)| (message, place, form)));
+                Ok(Pending::Other(Answer::Done))
+            }
+            Entry::Discard { messages, why, actor } => self.discard(messages, why, actor),
+            Entry::Forget(forgotten) => {
+                self.commit.forgotten = *forgotten;
+                Ok(Pending::Other(Answer::Done))
             }
         }
     }
 
-    fn take(&mut self, take: Take) -> Result<Pending, Error> {
-        let key = Key { from_city: take.envelope.from.city.clone(), id: take.envelope.id };
-        let known = self.known(&key)?;
-        match (known, &take.verdict) {
-            (Some((digest, first_leaf, _)), _) if digest == take.header_digest => Ok(Pending::Taken(first_leaf)),
-            (Some((_, _, last)), _) => self.refuse(&take, Reason::IdempotencyConflict, Some(last)),
-            (None, Err(reason)) => self.refuse(&take, *reason, None),
-            (None, Ok(route)) => {
-                let route = route.clone();
-                self.accept(key, take, route)
-            }
-        }
-    }
-
-    /// Digest, first leaf and newest leaf hash of a message known before or in this batch.
-    fn known(&self, key: &Key) -> Result<Option<(Digest, u64, Digest)>, Error> {
-        let facts = |head: &Head| (head.header_digest, head.first_leaf, head.last.1);
+    /// The head of a message known before or in this batch.
+    fn head_of(&self, key: &Key) -> Result<Option<Head>, Error> {
         if let Some(head) = self.fresh.get(key).and_then(|seq| self.heads.get(seq)) {
-            return Ok(Some(facts(head)));
+            return Ok(Some(head.clone()));
         }
-        Ok(self.writer.head(key)?.as_ref().map(facts))
+        match self.ground.writer.head(key)? {
+            // It may have changed in this batch.
+            Some(head) => Ok(Some(self.heads.get(&head.seq).cloned().unwrap_or(head))),
+            None => Ok(None),
+        }
     }
 
-    fn refuse(&mut self, take: &Take, reason: Reason, last: Option<Digest>) -> Result<Pending, Error> {
-        if !take.rejections.take(self.scribe.at) {
-            return Ok(Pending::Refused(reason, None));
+    fn head_at(&self, seq: Seq) -> Result<Option<Head>, Error> {
+        match self.heads.get(&seq) {
+            Some(head) => Ok(Some(head.clone())),
+            None => self.ground.writer.head_at(seq),
         }
-        let event = match take.origin {
-            None => Event::SubmissionRejected,
-            Some(_) => Event::RelayRejected,
-        };
-        let mut evidence = self.about(take, event)?;
-        evidence.reasons = vec![reason.into()];
-        evidence.previous = last.or(evidence.previous);
-        let (leaf, _) = self.leaf(None, &evidence)?;
-        Ok(Pending::Refused(reason, Some(leaf)))
-    }
-
-    fn accept(&mut self, key: Key, take: Take, route: Route) -> Result<Pending, Error> {
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        let relayed = take.origin.is_some();
-        let mut evidence = self.about(&take, if relayed { Event::RelayAccepted } else { Event::SubmissionAccepted })?;
-        evidence.to = Some(route.recipient.clone());
-        evidence.table_version = route.table_version;
-        evidence.expires_at = Some(route.expires_at);
-        let (first, hash) = self.leaf(Some(seq), &evidence)?;
-        let mut head = Head {
-            seq,
-            key: key.clone(),
-            header_digest: take.header_digest,
-            state: if relayed { State::Relayed } else { State::Accepted },
-            in_doubt: false,
-            late: false,
-            lane: route.lane.clone(),
-            first_leaf: first,
-            base: (first, self.leaf_bytes(first)),
-            last: (first, hash),
-            queued: true,
-        };
-        if let LaneName::System(_) = route.lane {
-            evidence.instants.consigned = Some(self.scribe.at);
-            self.next_leaf(&mut head, evidence, Event::Consigned)?;
-        }
-        let origin_receipt = take.origin.as_ref().map(|origin| origin.receipt.leaf_hash());
-        if let Some(origin) = take.origin {
-            self.keep(seq, origin);
-        }
-        self.rung.lanes.push((route.lane, seq));
-        self.commit.messages.push(NewMessage {
-            head: head.clone(),
-            order_key: order_key(&take.envelope, &route.recipient),
-            recipient: route.recipient,
-            stored_at: self.scribe.at,
-            expires_at: route.expires_at,
-            origin_receipt,
-            header: take.header,
-            body: take.body,
-        });
-        self.heads.insert(seq, head);
-        self.fresh.insert(key, seq);
-        Ok(Pending::Taken(first))
     }
 
     /// Evidence about a message that is not stored yet.
-    fn about(&self, take: &Take, event: Event) -> Result<Evidence, Error> {
-        let envelope = &take.envelope;
-        let origin = take.origin.as_ref();
+    fn about(
+        &self,
+        envelope: &Envelope,
+        header_digest: Digest,
+        origin: Option<&Checked>,
+        event: Event,
+    ) -> Result<Evidence, Error> {
         let at = self.scribe.at;
         let accepted = match origin {
             Some(origin) => origin.evidence.instants.accepted,
@@ -307,7 +212,7 @@ impl<'a> Batch<'a> {
             case_no: envelope.case_no.clone(),
             item_code: Some(envelope.item_code.clone()),
             step: envelope.step.clone(),
-            header_digest: take.header_digest,
+            header_digest,
             parts: envelope.part_count(),
             total_size: envelope.total_size(),
             instants: Instants {
@@ -328,122 +233,6 @@ impl<'a> Batch<'a> {
         })
     }
 
-    fn settle(&mut self, settle: Settle) -> Result<Pending, Error> {
-        let Some(mut head) = self.head_at(settle.seq)? else { return Ok(Pending::Settled(None)) };
-        if !head.queued || head.lane != settle.lane {
-            return Ok(Pending::Settled(None));
-        }
-        head.queued = false;
-        self.commit.settled.push((settle.lane, settle.seq));
-        let mut evidence = self.base(&head)?;
-        evidence.attempts = settle.attempts.into();
-        let leaf = match settle.fate {
-            Fate::HandedOver => {
-                evidence.instants.acknowledged = Some(self.scribe.at);
-                evidence.asserted_by = Some(AssertedBy::Issuer);
-                Some(self.next_leaf(&mut head, evidence, Event::HandedOver)?)
-            }
-            Fate::Refused { code, text } => {
-                evidence.reasons = vec![Reason::RecipientRefused.into()];
-                evidence.token = Some(code);
-                Some(self.negative_leaf(&mut head, evidence, Event::HandoverFailed, text)?)
-            }
-            Fate::Exhausted => {
-                evidence.reasons = vec![Reason::DeliveriesExhausted.into()];
-                Some(self.negative_leaf(&mut head, evidence, Event::HandoverFailed, String::new())?)
-            }
-            Fate::RelayFailed { reason, status, text } => {
-                evidence.reasons = vec![reason];
-                evidence.last_status = status;
-                Some(self.negative_leaf(&mut head, evidence, Event::RelayFailed, text)?)
-            }
-            Fate::Relayed(receipt) => self.witness_leaf(&mut head, receipt, None)?,
-            Fate::RelayRefused { receipt, text } => self.witness_leaf(&mut head, receipt, Some(text))?,
-        };
-        self.heads.insert(head.seq, head);
-        Ok(Pending::Settled(leaf))
-    }
-
-    fn witness(&mut self, receipt: Checked, text: Option<String>) -> Result<Result<(), WitnessRefusal>, Error> {
-        let evidence = &receipt.evidence;
-        let key = Key { from_city: evidence.from.city.clone(), id: evidence.message_id };
-        let seq = match self.fresh.get(&key) {
-            Some(seq) => Some(*seq),
-            None => self.writer.head(&key)?.map(|head| head.seq),
-        };
-        let Some(mut head) = seq.map(|seq| self.head_at(seq)).transpose()?.flatten() else {
-            return Ok(Err(WitnessRefusal::UnknownMessage));
-        };
-        if head.header_digest != evidence.header_digest {
-            return Ok(Err(WitnessRefusal::OtherDigest));
-        }
-        // Only the recipient city's gateway can tell what became of the message there, and we need nobody to tell us what
-        // we said: each leaf of ours that came back would make another.
-        let recipient = self.base(&head)?.to.map(|to| Member::City(to.city));
-        if recipient.as_ref() != Some(&evidence.issuer) || evidence.issuer == self.scribe.issuer {
-            return Ok(Err(WitnessRefusal::Issuer));
-        }
-        // The sender's gateway accepts, refuses and cancels; and a receipt causes no evidence beyond one WITNESSED leaf.
-        use Event::{Cancelled, SubmissionAccepted, SubmissionRejected};
-        if matches!(evidence.event, SubmissionAccepted | SubmissionRejected | Cancelled | Event::Witnessed) {
-            return Ok(Err(WitnessRefusal::Event));
-        }
-        self.witness_leaf(&mut head, receipt, text)?;
-        self.heads.insert(head.seq, head);
-        Ok(Ok(()))
-    }
-
-    /// Keeps a foreign receipt and writes the leaf that says so; nothing when it is known.
-    fn witness_leaf(&mut self, head: &mut Head, receipt: Checked, text: Option<String>) -> Result<Option<u64>, Error> {
-        let known = receipt.receipt.leaf_hash();
-        if self.witnessed.contains(&known) || self.writer.has_received(known)? {
-            return Ok(None);
-        }
-        let base = self.base(head)?;
-        let foreign = Witnessed {
-            leaf_hash: known,
-            issuer: receipt.evidence.issuer.clone(),
-            log_origin: receipt.log_origin.clone(),
-        };
-        let event = receipt.evidence.event;
-        let evidence = Evidence { event: Event::Witnessed, witnessed: Some(foreign), ..short(base) };
-        let evidence = Evidence { previous: Some(head.last.1), ..evidence };
-        let (leaf, hash) = self.leaf(Some(head.seq), &evidence)?;
-        head.last = (leaf, hash);
-        if let Some((state, late)) = head.state.after(event) {
-            head.state = state;
-            head.late |= late;
-        }
-        self.keep(head.seq, receipt);
-        self.detail(known, head.seq, text.unwrap_or_default());
-        Ok(Some(leaf))
-    }
-
-    fn negative_leaf(&mut self, head: &mut Head, evidence: Evidence, event: Event, text: String) -> Result<u64, Error> {
-        let leaf = self.next_leaf(head, evidence, event)?;
-        self.detail(head.last.1, head.seq, text);
-        Ok(leaf)
-    }
-
-    /// Writes the next full leaf about a message; for another city's message it travels to the origin.
-    fn next_leaf(&mut self, head: &mut Head, evidence: Evidence, event: Event) -> Result<u64, Error> {
-        let evidence =
-            Evidence { id: self.receipt_id()?, event, at: self.scribe.at, previous: Some(head.last.1), ..evidence };
-        let (leaf, hash) = self.leaf(Some(head.seq), &evidence)?;
-        head.base = (leaf, self.leaf_bytes(leaf));
-        head.last = (leaf, hash);
-        if let Some((state, late)) = head.state.after(event) {
-            head.state = state;
-            head.late |= late;
-        }
-        let origin = Member::City(head.key.from_city.clone());
-        if origin != self.scribe.issuer {
-            self.commit.outgoing.push((origin.clone(), leaf));
-            self.rung.outboxes.push((origin, leaf));
-        }
-        Ok(leaf)
-    }
-
     /// The newest full evidence about a message, ready to become the next one.
     fn base(&self, head: &Head) -> Result<Evidence, Error> {
         let base = Evidence::from_leaf(&head.base.1).map_err(|error| Error::Damaged(error.to_string()))?;
@@ -455,24 +244,94 @@ impl<'a> Batch<'a> {
             clock_uncertainty_ms: self.scribe.clock_uncertainty_ms,
             issuer: self.scribe.issuer.clone(),
             key_id: self.scribe.key_id,
+            next_attempt_at: None,
             ..base
         })
     }
 
-    fn head_at(&self, seq: Seq) -> Result<Option<Head>, Error> {
-        match self.heads.get(&seq) {
-            Some(head) => Ok(Some(head.clone())),
-            None => self.writer.head_at(seq),
+    /// Writes the next full leaf about a message; it travels to those who are to know.
+    fn next_leaf(&mut self, head: &mut Head, evidence: Evidence, event: Event) -> Result<u64, Error> {
+        let evidence =
+            Evidence { id: self.receipt_id()?, event, at: self.scribe.at, previous: Some(head.last.1), ..evidence };
+        let (leaf, hash) = self.leaf(Some(head.seq), &evidence)?;
+        head.base = (leaf, self.leaf_bytes(leaf));
+        head.last = (leaf, hash);
+        self.advance(head, event, evidence.reasons.first());
+        self.send_home(head, &evidence, leaf, None);
+        Ok(leaf)
+    }
+
+    /// Where the message stands after an event, its own or one that was witnessed.
+    fn advance(&mut self, head: &mut Head, event: Event, reason: Option<&Code>) {
+        let Some((state, late)) = head.state.after(event) else { return };
+        head.state = state;
+        head.late |= late;
+        if late {
+            head.in_doubt = false;
+            self.commit.revived.push(head.seq);
         }
+        if state.is_final() {
+            head.closed_at = Some(self.scribe.at);
+        }
+        if state.is_dead() {
+            let reason = reason.map_or(event.as_str(), Code::as_str).to_owned();
+            self.commit.dead.push((head.seq, Dead { at: self.scribe.at, reason, lane: head.lane.clone() }));
+        }
+    }
+
+    /// Receipts travel back the way the message came, and to the own system that submitted it where it wants them. The
+    /// answer to the submission itself is not among them.
+    fn send_home(&mut self, head: &Head, evidence: &Evidence, leaf: u64, received: Option<Digest>) {
+        let origin = Member::City(head.key.from_city.clone());
+        let lane = if origin == self.scribe.issuer {
+            match &evidence.from.system {
+                Some(system) if self.ground.receipt_readers.contains(system) => LaneName::System(system.clone()),
+                _ => return,
+            }
+        } else {
+            LaneName::Gateway(head.came_by.clone().unwrap_or(origin))
+        };
+        self.rung.outboxes.push((lane.clone(), leaf));
+        self.commit.outgoing.push(Outgoing { lane, leaf, received });
+    }
+
+    fn negative_leaf(&mut self, head: &mut Head, evidence: Evidence, event: Event, text: String) -> Result<u64, Error> {
+        let leaf = self.next_leaf(head, evidence, event)?;
+        self.detail(head.last.1, head.seq, text);
+        Ok(leaf)
     }
 
     /// Adds a leaf: its place in the log and its hash.
     fn leaf(&mut self, message: Option<Seq>, evidence: &Evidence) -> Result<(u64, Digest), Error> {
-        let bytes = evidence.to_leaf().map_err(|error| Error::Failed(error.to_string()))?;
+        let whole = evidence.to_leaf();
+        // What does not fit stands in the leaf before: a leaf that is written says less rather than stopping the log.
+        let bytes = whole.or_else(|_| Evidence { token: None, step: None, case_no: None, ..evidence.clone() }.to_leaf());
+        let bytes = bytes.map_err(|error| Error::Failed(error.to_string()))?;
+        Ok(self.append(message, bytes))
+    }
+
+    /// Adds the leaf of an act that concerns no message.
+    fn audit(&mut self, act: &str, actor: &str, object: &str, content: Option<Digest>) -> Result<u64, Error> {
+        let act = Act {
+            id: self.receipt_id()?,
+            at: self.scribe.at,
+            issuer: self.scribe.issuer.clone(),
+            key_id: self.scribe.key_id,
+            actor: actor.to_owned(),
+            act: act.to_owned(),
+            object: object.to_owned(),
+            content,
+        };
+        let bytes = act.to_leaf().map_err(|error| Error::Failed(error.to_string()))?;
+        Ok(self.append(None, bytes).0)
+    }
+
+    fn append(&mut self, message: Option<Seq>, bytes: Vec<u8>) -> (u64, Digest) {
+        debug_assert!(bytes.len() <= LEAF_BYTES_MAX);
         let hash = leaf_hash(&bytes);
         let index = self.first_leaf + self.commit.leaves.len() as u64;
         self.commit.leaves.push(NewLeaf { hash, message, bytes });
-        Ok((index, Digest(hash.into())))
+        (index, Digest(hash.into()))
     }
 
     fn leaf_bytes(&self, index: u64) -> Vec<u8> {
@@ -490,6 +349,11 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// One message more, or fewer, waits in a lane.
+    fn count(&mut self, lane: &LaneName, change: i64) {
+        *self.joined.entry(lane.clone()).or_default() += change;
+    }
+
     fn receipt_id(&self) -> Result<ReceiptId, Error> {
         let chance = chance::bytes().map_err(|error| Error::Failed(error.to_string()))?;
         Ok(ReceiptId::new_v7(self.scribe.at, chance))
@@ -500,6 +364,18 @@ impl<'a> Batch<'a> {
 fn order_key(envelope: &Envelope, recipient: &Address) -> Option<String> {
     let case_no = envelope.case_no.as_ref()?;
     Some(format!("{}>{}/{}", envelope.from.city.as_str(), recipient.city.as_str(), case_no.as_str()))
+}
+
+/// The same, of a message whose newest evidence is known.
+fn order_key_of(evidence: &Evidence) -> Option<String> {
+    let (case_no, to) = (evidence.case_no.as_ref()?, evidence.to.as_ref()?);
+    Some(format!("{}>{}/{}", evidence.from.city.as_str(), to.city.as_str(), case_no.as_str()))
+}
+
+/// When somebody must look at a waiting message although nothing happens: the next notice of delay, or the deadline.
+fn due_at(stored_at: Time, expires_at: Time, notices: u32) -> Time {
+    let notice = NOTICES_MS.get(notices as usize).map(|after| stored_at.plus_ms(*after));
+    notice.map_or(expires_at, |notice| notice.min(expires_at))
 }
 
 /// A `WITNESSED` leaf names the message and the foreign receipt; what that receipt says stands in it.

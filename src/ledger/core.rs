@@ -1,16 +1,18 @@
 //! Decides the order that keeps a log honest: leaves and state in one commit, the checkpoint signed before it and shown
 //! after it, never two roots for one size. Never reads a clock; chance comes in with the ids.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Answer;
 use super::Entry;
-use super::batch::{Batch, Scribe};
+use super::batch::{Batch, Ground, Scribe};
 use super::bells::Rung;
-use crate::limits::{CLOCK_UNCERTAINTY_MS, MARK_EVERY_MS, REHASHED_AT_START};
-use crate::party::Member;
+use crate::limits::{
+    CLOCK_UNCERTAINTY_MS, DISK_LOOK_EVERY_MS, DISK_RESERVE_BYTES, MARK_EVERY_MS, REHASHED_AT_START,
+};
+use crate::party::{Member, Name};
 use crate::receipt::Receipt;
-use crate::store::{self, Mark, MarkError, Seq, Writer};
+use crate::store::{self, LaneName, Mark, MarkError, Seq, Writer};
 use crate::time::Time;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note::SigningKey;
@@ -54,6 +56,16 @@ pub struct Core {
     marked_at: Time,
     last_at: Time,
     next_seq: Seq,
+    /// Messages that wait in each lane.
+    waiting: HashMap<LaneName, u64>,
+    receipt_readers: HashSet<Name>,
+    disk: Disk,
+}
+
+/// How much room the disk had when it was looked at.
+struct Disk {
+    looked_at: Time,
+    nearly_full: bool,
 }
 
 impl Core {
@@ -86,7 +98,11 @@ impl Core {
         }
         check_mark(&writer, &mark, &tree)?;
         let next_seq = writer.last_seq()? + 1;
+        let waiting = writer.waiting()?;
         Ok(Core {
+            waiting,
+            receipt_readers: HashSet::new(),
+            disk: Disk { looked_at: Time::ZERO, nearly_full: false },
             writer,
             mark,
             key,
@@ -98,6 +114,11 @@ impl Core {
             last_at: Time::ZERO,
             next_seq,
         })
+    }
+
+    /// Own systems that want the receipts of their messages delivered.
+    pub fn with_receipt_readers(self, receipt_readers: HashSet<Name>) -> Core {
+        Core { receipt_readers, ..self }
     }
 
     /// Makes all entries true in one commit and answers them in order.
@@ -113,9 +134,16 @@ impl Core {
             key_id: self.key.verifying_key().id(),
             clock_uncertainty_ms: CLOCK_UNCERTAINTY_MS,
         };
-        let mut batch = Batch::new(&self.writer, scribe, self.tree.size(), self.next_seq);
+        self.look_at_disk(at)?;
+        let ground = Ground {
+            writer: &self.writer,
+            waiting: &self.waiting,
+            receipt_readers: &self.receipt_readers,
+            disk_nearly_full: self.disk.nearly_full,
+        };
+        let mut batch = Batch::new(ground, scribe, self.tree.size(), self.next_seq);
         let pending = entries.into_iter().map(|entry| batch.enter(entry)).collect::<Result<Vec<_>, _>>()?;
-        let (mut commit, rung, next_seq) = batch.finish();
+        let (mut commit, rung, next_seq, joined) = batch.finish();
         let mut tree = self.tree.clone();
         let hashes: Vec<_> = commit.leaves.iter().map(|leaf| leaf.hash).collect();
         let appended = tree.append(&hashes);
@@ -139,10 +167,25 @@ impl Core {
             self.newest = Some(note);
             self.mark_behind = true;
         }
+        for (lane, change) in joined {
+            let waiting = self.waiting.entry(lane).or_default();
+            *waiting = waiting.saturating_add_signed(change);
+        }
         self.last_at = at;
         self.next_seq = next_seq;
         let answers = pending.into_iter().map(|pending| pending.answer(&receipts, &self.writer));
         Ok((answers.collect::<Result<_, _>>()?, rung))
+    }
+
+    fn look_at_disk(&mut self, now: Time) -> Result<(), store::Error> {
+        if now.since_ms(self.disk.looked_at) >= DISK_LOOK_EVERY_MS {
+            let nearly_full = self.writer.free_bytes()? < DISK_RESERVE_BYTES;
+            if nearly_full && !self.disk.nearly_full {
+                tracing::error!("the disk is nearly full: no new messages are taken, those that are here go on");
+            }
+            self.disk = Disk { looked_at: now, nearly_full };
+        }
+        Ok(())
     }
 
     /// Whether a checkpoint was shown that the mark does not hold yet.

@@ -11,14 +11,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
+use crate::message::Attached;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
-use crate::party::Member;
 use crate::receipt::Receipt;
-use crate::store::{LaneName, Seq};
+use crate::store::{Forgotten, LaneName, LaneState, Seq};
 use crate::time::Time;
 
-pub use batch::{Fate, Refusal, Route, Settle, Take, Witness, WitnessRefusal};
-pub use bells::Bells;
+pub use batch::{
+    Fate, Incoming, Issuer, Notice, Refusal, Route, RouteChange, Settle, Signed, Take, Witness, WitnessRefusal,
+};
+pub use bells::{Bells, Heard};
 pub use core::{Core, StartError};
 
 /// Why the ledger gave no answer of its own.
@@ -46,8 +48,20 @@ pub enum Entry {
     Park { lane: LaneName, seq: Seq, deliveries: u32, until: Time },
     /// Receipts of another log have come.
     Witness(Box<Witness>),
-    /// Own leaves have arrived at a partner.
-    Sent { member: Member, leaves: Vec<u64> },
+    /// Receipts have arrived at a lane's owner, by the place of their leaves.
+    Sent { lane: LaneName, leaves: Vec<u64> },
+    /// A lane rests, goes on, or has a session.
+    Lane { lane: LaneName, state: LaneState },
+    /// A message still waits: its sender is told.
+    Notice(Notice),
+    /// Routing tables change.
+    Routes(Box<RouteChange>),
+    /// Attachments of a message were sealed: the place and the sealed form of each.
+    Seal { message: Seq, forms: Vec<(usize, Attached)> },
+    /// Dead letters are set aside.
+    Discard { messages: Vec<Seq>, why: String, actor: String },
+    /// Retention takes what is old.
+    Forget(Box<Forgotten>),
 }
 
 impl Entry {
@@ -64,12 +78,17 @@ impl Entry {
 pub enum Answer {
     /// The receipt, or why not; a refusal by rule has a receipt too.
     Taken(Result<Receipt, Box<Refusal>>),
-    /// The leaf that was written, if one was; none when the message was settled before.
+    /// The leaf that was written, if one was; none when there was nothing to say, or it was said before.
     Settled(Option<Receipt>),
-    Parked,
+    /// These messages wait in another lane now.
+    Moved(Vec<Seq>),
     /// One answer per receipt, in order.
     Witnessed(Vec<Result<(), WitnessRefusal>>),
-    Sent,
+    /// The new version of the routing tables; or the current one, where another was expected.
+    Routes(Result<u64, u64>),
+    /// How many dead letters were set aside.
+    Discarded(u64),
+    Done,
 }
 
 struct Job {
@@ -123,6 +142,14 @@ impl Ledger {
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job { entry, reply }).await.map_err(|_| Trouble::Stopped)?;
         answer.await.unwrap_or(Err(Trouble::Stopped))
+    }
+
+    /// Hands an entry over in its order, without waiting for it to be true; it is lost when there is no room.
+    pub fn post(&self, entry: Entry) {
+        let (reply, _) = oneshot::channel();
+        if self.jobs.try_send(Job { entry, reply }).is_err() {
+            tracing::warn!("the ledger has no room for a note");
+        }
     }
 
     /// Where new work is announced.

@@ -5,12 +5,13 @@
 
 mod open;
 mod mark;
+mod notes;
 mod read;
 mod write;
 
 use crate::evidence::State;
 use crate::id::MessageId;
-use crate::message::{Address, Digest};
+use crate::message::{Address, Attached, Digest};
 use crate::party::{Division, Member, Name};
 use crate::receipt::Receipt;
 use crate::time::Time;
@@ -18,6 +19,7 @@ use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
 pub use mark::{Mark, MarkError};
+pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
 pub use read::{Readers, Snapshot};
 pub use write::Writer;
@@ -96,6 +98,12 @@ pub struct Head {
     pub in_doubt: bool,
     pub late: bool,
     pub lane: LaneName,
+    /// The hub that brought it; none when its city's own gateway or system did.
+    pub came_by: Option<Member>,
+    pub stored_at: Time,
+    pub expires_at: Time,
+    /// When it ended.
+    pub closed_at: Option<Time>,
     /// Index of the receipt that answered the sender.
     pub first_leaf: u64,
     /// The newest full leaf, of which the next is made.
@@ -112,8 +120,13 @@ pub struct NewMessage {
     /// (from.city, to.city, case number), or none.
     pub order_key: Option<String>,
     pub recipient: Address,
-    pub stored_at: Time,
-    pub expires_at: Time,
+    /// Lanes to try after the head's.
+    pub others: Vec<LaneName>,
+    /// Hubs that carried it here, first to last.
+    pub via: Vec<Member>,
+    pub attachments: Vec<Attached>,
+    /// When somebody must look at it although nothing happens.
+    pub due_at: Time,
     /// Leaf hash of the origin's receipt, which stands in `received`.
     pub origin_receipt: Option<Digest>,
     pub header: Vec<u8>,
@@ -151,12 +164,160 @@ pub struct Commit {
     pub settled: Vec<(LaneName, Seq)>,
     /// Queue rows that wait: deliveries so far, and not before when.
     pub parked: Vec<(LaneName, Seq, u32, Time)>,
-    /// Own leaves that travel to a partner.
-    pub outgoing: Vec<(Member, u64)>,
-    /// Own leaves that have arrived there.
-    pub sent: Vec<(Member, u64)>,
+    /// Queue rows that go to another lane, each with those to try after it.
+    pub moved: Vec<Moved>,
+    /// Queue rows that were looked at: when to look again, and how many notices of delay there were.
+    pub looked_at: Vec<(LaneName, Seq, Time, u32)>,
+    pub lanes: Vec<(LaneName, LaneState)>,
+    /// Receipts that travel to a lane's owner.
+    pub outgoing: Vec<Outgoing>,
+    /// Those that have arrived there, by the place of their leaf.
+    pub sent: Vec<(LaneName, u64)>,
+    /// Messages that ended without handover.
+    pub dead: Vec<(Seq, Dead)>,
+    /// Messages that were handed over after all.
+    pub revived: Vec<Seq>,
+    /// Dead letters that ops set aside, and why.
+    pub discarded: Vec<(Seq, String)>,
+    /// Messages that were answered, or replaced, by another.
+    pub links: Vec<(Seq, Link, MessageId)>,
+    /// Sealed forms of attachments that were made here: message, place, digest and size.
+    pub sealed: Vec<(Seq, usize, Attached)>,
+    pub signatures: Vec<NewSignature>,
+    pub routes: Option<NewRoutes>,
+    pub forgotten: Forgotten,
     /// Free text beside a receipt, which is known by its leaf hash.
     pub details: Vec<(Digest, Seq, String)>,
+}
+
+/// A queue row that goes to another lane.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    pub seq: Seq,
+    pub from: LaneName,
+    pub to: LaneName,
+    pub others: Vec<LaneName>,
+}
+
+/// A receipt on its way to a lane's owner: the own leaf at this place, or the foreign receipt that it witnesses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    pub lane: LaneName,
+    pub leaf: u64,
+    pub received: Option<Digest>,
+}
+
+/// What a lane must not forget over a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneState {
+    pub failures: u32,
+    pub rest_until: Time,
+    pub held: bool,
+    /// A session was open when this was written: what was in the lane then may have been sent.
+    pub open: bool,
+    /// Messages before this place may have been sent without an answer.
+    pub sent_below: Seq,
+}
+
+/// How a message came to be a dead letter.
+#[derive(Clone, Debug)]
+pub struct Dead {
+    pub at: Time,
+    pub reason: String,
+    pub lane: LaneName,
+}
+
+/// What ties one message to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    RepliedBy,
+    RedrivenAs,
+}
+
+/// A recipient system's own signature over a header digest.
+#[derive(Clone, Debug)]
+pub struct NewSignature {
+    /// Of the `HANDED_OVER` leaf that rests on it.
+    pub leaf_hash: Digest,
+    pub message: Seq,
+    /// The signer's certificate, DER.
+    pub certificate: Vec<u8>,
+    pub signature: Vec<u8>,
+}
+
+/// A new version of the whole set of routing tables.
+#[derive(Clone, Debug)]
+pub struct NewRoutes {
+    pub version: u64,
+    pub at: Time,
+    pub actor: String,
+    pub action: String,
+    /// Of the audit.
+    pub leaf: u64,
+    /// The tables that change: owner and canonical text; none, withdrawn.
+    pub tables: Vec<(Division, Option<String>)>,
+}
+
+/// One version of the routing tables, for its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteVersion {
+    pub version: u64,
+    pub at: Time,
+    pub actor: String,
+    pub action: String,
+}
+
+/// What retention takes.
+#[derive(Clone, Debug, Default)]
+pub struct Forgotten {
+    /// Messages whose bodies and free texts go.
+    pub bodies: Vec<Seq>,
+    /// Messages whose envelopes go; what idempotency and evidence need stays.
+    pub envelopes: Vec<Seq>,
+    /// Messages whose evidence goes: leaf bytes, foreign receipts, and what is left of the message; leaf hashes stay.
+    pub evidence: Vec<Seq>,
+    /// Leaves about no message whose bytes go.
+    pub leaves: Vec<u64>,
+}
+
+impl Forgotten {
+    /// Whether there is nothing to take.
+    pub fn is_empty(&self) -> bool {
+        self.bodies.is_empty() && self.envelopes.is_empty() && self.evidence.is_empty() && self.leaves.is_empty()
+    }
+}
+
+/// How long each kind of thing is kept, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Bodies and free texts, after the message has ended.
+    pub bodies_ms: u64,
+    /// Envelopes, after the message came.
+    pub envelopes_ms: u64,
+    /// Evidence, after the message came.
+    pub evidence_ms: u64,
+    /// Leaves about acts of people.
+    pub audit_ms: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        let (bodies, envelopes, evidence, audit) = crate::limits::RETENTION_DAYS;
+        let ms = |days: u64| days * crate::limits::DAY_MS;
+        Retention { bodies_ms: ms(bodies), envelopes_ms: ms(envelopes), evidence_ms: ms(evidence), audit_ms: ms(audit) }
+    }
+}
+
+/// A queue row that somebody must look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueRow {
+    /// With the message's place, where the next look goes on.
+    pub lane_id: i64,
+    pub lane: LaneName,
+    pub seq: Seq,
+    pub notices: u32,
+    pub stored_at: Time,
+    pub expires_at: Time,
 }
 
 /// A row of a lane, in order.
@@ -167,6 +328,8 @@ pub struct QueueRow {
     pub deliveries: u32,
     pub parked_until: Time,
     pub expires_at: Time,
+    /// Another lane can be tried.
+    pub alternative: bool,
 }
 
 /// A message as it is delivered.
@@ -186,4 +349,12 @@ pub struct Stored {
     pub first_leaf: u64,
     /// The origin's receipt, for messages of other cities.
     pub origin_receipt: Option<Receipt>,
+    /// Hubs that carried it here, first to last.
+    pub via: Vec<Member>,
+    pub stored_at: Time,
+    pub header_digest: Digest,
+    pub lane: LaneName,
+    pub order_key: Option<String>,
+    pub replied_by: Option<MessageId>,
+    pub redriven_as: Option<MessageId>,
 }

@@ -39,7 +39,8 @@ pub enum Synchronous {
 }
 
 /// The schema, oldest first; a migration never changes once released.
-const MIGRATIONS: &[(u32, &str)] = &[(1, include_str!("migrations/0001_spine.sql"))];
+const MIGRATIONS: &[(u32, &str)] =
+    &[(1, include_str!("migrations/0001_spine.sql")), (2, include_str!("migrations/0002_roads.sql"))];
 
 /// Opens the store in `folder`, creating it when it is not there, and brings its schema up to date. A crash inside a
 /// migration leaves the schema before it.
@@ -148,7 +149,7 @@ mod tests {
         drop(open(&folder, Synchronous::Full).unwrap());
         let tamper = |sql: &str| Connection::open(folder.join("store.db")).unwrap().execute_batch(sql).unwrap();
         tamper("INSERT INTO migration VALUES (99, x'00')");
-        assert!(matches!(open(&folder, Synchronous::Full), Err(OpenError::Newer { found: 99, known: 1 })));
+        assert!(matches!(open(&folder, Synchronous::Full), Err(OpenError::Newer { found: 99, known: 2 })));
         tamper("DELETE FROM migration WHERE version = 99; UPDATE migration SET checksum = x'00'");
         assert!(matches!(open(&folder, Synchronous::Full), Err(OpenError::Checksum(1))));
         std::fs::remove_dir_all(&folder).unwrap();

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Error, Head, Key, LaneName, QueueRow, Seq, Stored};
+use super::{DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, Stored};
 use crate::evidence::State;
 use crate::id::MessageId;
-use crate::message::{Address, Digest};
-use crate::party::Member;
+use crate::message::{Address, Attached, Digest};
+use crate::party::Division;
 use crate::receipt::Receipt;
 use crate::time::Time;
 use crate::tlog::proof::{HashSource, inclusion_path};
@@ -74,7 +74,8 @@ impl Snapshot<'_> {
     pub fn queue(&self, lane: &LaneName, from: Seq, count: usize) -> Result<Vec<QueueRow>, Error> {
         let Some(lane) = lane_id(self.sql, lane)? else { return Ok(vec![]) };
         let mut statement = self.sql.prepare_cached(
-            "SELECT q.seq, m.order_key, q.deliveries, q.parked_until, m.expires_at FROM queue q JOIN message m USING (seq) \
+            "SELECT q.seq, m.order_key, q.deliveries, q.parked_until, m.expires_at, q.others <> '' \
+             FROM queue q JOIN message m USING (seq) \
              WHERE q.lane = ? AND q.seq >= ? ORDER BY q.seq LIMIT ?",
         )?;
         let row = |row: &Row<'_>| {
@@ -84,6 +85,7 @@ impl Snapshot<'_> {
                 deliveries: row.get(2)?,
                 parked_until: Time::from_ms(row.get(3)?),
                 expires_at: Time::from_ms(row.get(4)?),
+                alternative: row.get(5)?,
             })
         };
         Ok(statement.query_map(params![lane, from, count as u64], row)?.collect::<Result<_, _>>()?)
@@ -93,7 +95,8 @@ impl Snapshot<'_> {
     pub fn message(&self, seq: Seq) -> Result<Option<Stored>, Error> {
         let mut statement = self.sql.prepare_cached(
             "SELECT from_city, message_id, state, flags, to_city, to_system, expires_at, first_leaf, origin_receipt, \
-             header, body FROM message WHERE seq = ?",
+             header, body, via, stored_at, header_digest, l.name, order_key, replied_by, redriven_as \
+             FROM message m JOIN lane l ON l.id = m.lane WHERE seq = ?",
         )?;
         let mut rows = statement.query([seq])?;
         let Some(row) = rows.next()? else { return Ok(None) };
@@ -111,6 +114,13 @@ impl Snapshot<'_> {
             origin_receipt: origin.map(|leaf_hash| self.received(Digest(leaf_hash))).transpose()?,
             header: row.get(9)?,
             body: row.get(10)?,
+            via: unlisted(&row.get::<_, String>(11)?)?,
+            stored_at: Time::from_ms(row.get(12)?),
+            header_digest: Digest(row.get(13)?),
+            lane: row.get::<_, String>(14)?.parse()?,
+            order_key: row.get(15)?,
+            replied_by: row.get::<_, Option<[u8; 16]>>(16)?.map(MessageId::from_bytes),
+            redriven_as: row.get::<_, Option<[u8; 16]>>(17)?.map(MessageId::from_bytes),
         }))
     }
 
@@ -148,14 +158,142 @@ impl Snapshot<'_> {
         Ok(statement.query_row([leaf_hash.0], |row| row.get(0)).optional()?)
     }
 
-    /// At most `count` of our leaves that still travel to `member`, oldest first.
-    pub fn outbox(&self, member: &Member, after: Option<u64>, count: usize) -> Result<Vec<u64>, Error> {
-        let Some(lane) = lane_id(self.sql, &LaneName::Gateway(member.clone()))? else { return Ok(vec![]) };
+    /// At most `count` receipts that still travel to the lane's owner, oldest first: the place of the leaf, and the foreign
+    /// receipt where one is passed on.
+    pub fn outbox(
+        &self,
+        lane: &LaneName,
+        after: Option<u64>,
+        count: usize,
+    ) -> Result<Vec<(u64, Option<Digest>)>, Error> {
+        let Some(lane) = lane_id(self.sql, lane)? else { return Ok(vec![]) };
         let first = after.map_or(0, |leaf| leaf + 1);
+        let mut statement = self
+            .sql
+            .prepare_cached("SELECT leaf, received FROM outbox WHERE lane = ? AND leaf >= ? ORDER BY leaf LIMIT ?")?;
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, Option<[u8; 32]>>(1)?.map(Digest)));
+        Ok(statement.query_map(params![lane, first, count as u64], row)?.collect::<Result<_, _>>()?)
+    }
+
+    /// At most `count` queue rows whose moment has come, after a lane and place, and the earliest moment of all others.
+    pub fn due(
+        &self,
+        now: Time,
+        after: Option<(i64, Seq)>,
+        count: usize,
+    ) -> Result<(Vec<DueRow>, Option<Time>), Error> {
+        let (lane, seq) = after.unwrap_or((-1, 0));
+        let mut statement = self.sql.prepare_cached(
+            "SELECT q.lane, l.name, q.seq, q.notices, m.stored_at, m.expires_at FROM queue q \
+             JOIN lane l ON l.id = q.lane JOIN message m USING (seq) \
+             WHERE q.due_at <= ?1 AND (q.lane, q.seq) > (?2, ?3) ORDER BY q.lane, q.seq LIMIT ?4",
+        )?;
+        let row = |row: &Row<'_>| {
+            let times = (Time::from_ms(row.get(4)?), Time::from_ms(row.get(5)?));
+            Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, times))
+        };
+        let rows = statement.query_map(params![now.ms(), lane, seq, count as u64], row)?;
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let parsed = rows.into_iter().map(|(lane_id, lane, seq, notices, (stored_at, expires_at))| {
+            Ok(DueRow { lane_id, lane: lane.parse()?, seq, notices, stored_at, expires_at })
+        });
+        let mut statement = self.sql.prepare_cached("SELECT min(due_at) FROM queue WHERE due_at > ?")?;
+        let next: Option<u64> = statement.query_row([now.ms()], |row| row.get(0))?;
+        Ok((parsed.collect::<Result<_, Error>>()?, next.map(Time::from_ms)))
+    }
+
+    /// What has been kept long enough, at most `count` of each kind.
+    pub fn forgettable(&self, now: Time, ages: &Retention, count: usize) -> Result<Forgotten, Error> {
+        let seqs = |sql: &str, before: Time| -> Result<Vec<Seq>, Error> {
+            let mut statement = self.sql.prepare_cached(sql)?;
+            let rows = statement.query_map(params![before.ms(), count as u64], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        };
+        Ok(Forgotten {
+            bodies: seqs(
+                "SELECT seq FROM message WHERE closed_at <= ? AND body IS NOT NULL LIMIT ?",
+                now.minus_ms(ages.bodies_ms),
+            )?,
+            envelopes: seqs(
+                "SELECT seq FROM message WHERE stored_at <= ? AND header <> x'' AND closed_at IS NOT NULL LIMIT ?",
+                now.minus_ms(ages.envelopes_ms),
+            )?,
+            evidence: seqs(
+                "SELECT seq FROM message WHERE stored_at <= ? AND closed_at IS NOT NULL LIMIT ?",
+                now.minus_ms(ages.evidence_ms),
+            )?,
+            leaves: seqs(
+                "SELECT leaf FROM route_set WHERE at <= ? AND EXISTS (SELECT 1 FROM leaf l WHERE l.idx = leaf \
+                 AND l.bytes IS NOT NULL) LIMIT ?",
+                now.minus_ms(ages.audit_ms),
+            )?,
+        })
+    }
+
+    /// What a lane must not forget.
+    pub fn lane_state(&self, lane: &LaneName) -> Result<LaneState, Error> {
+        lane_state(self.sql, lane)
+    }
+
+    /// The newest message's place; 0 when there is none.
+    pub fn last_seq(&self) -> Result<Seq, Error> {
+        Ok(self.sql.query_row("SELECT coalesce(max(seq), 0) FROM message", [], |r| r.get(0))?)
+    }
+
+    /// How the message of the same case before this one ended; none when there was none, or it has not.
+    pub fn previous_outcome(&self, order_key: &str, seq: Seq) -> Result<Option<State>, Error> {
+        let mut statement = self.sql.prepare_cached(
+            "SELECT state FROM message WHERE order_key = ? AND seq < ? ORDER BY seq DESC LIMIT 1",
+        )?;
+        let number: Option<u8> = statement.query_row(params![order_key, seq], |row| row.get(0)).optional()?;
+        Ok(number.map(state).transpose()?.filter(|state| state.is_final()))
+    }
+
+    /// Whether a message refers to these bytes.
+    pub fn is_attached(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.sql.prepare_cached("SELECT 1 FROM attachment WHERE digest = ? LIMIT 1")?.exists([digest.0])?)
+    }
+
+    /// The size of an attachment that this message refers to, in whichever form.
+    pub fn attached(&self, seq: Seq, digest: &Digest) -> Result<Option<u64>, Error> {
+        let mut statement = self.sql.prepare_cached("SELECT size FROM attachment WHERE digest = ? AND seq = ? LIMIT 1")?;
+        Ok(statement.query_row(params![digest.0, seq], |row| row.get(0)).optional()?)
+    }
+
+    /// The sealed forms of a message's attachments that were made here, by place.
+    pub fn sealed_forms(&self, seq: Seq) -> Result<Vec<(usize, Attached)>, Error> {
+        let mut statement = self
+            .sql
+            .prepare_cached("SELECT place, digest, size FROM attachment WHERE seq = ? AND sealed = 1 ORDER BY place")?;
+        let row = |row: &Row<'_>| {
+            Ok((row.get::<_, u64>(0)? as usize, Attached { digest: Digest(row.get(1)?), size: row.get(2)? }))
+        };
+        Ok(statement.query_map([seq], row)?.collect::<Result<_, _>>()?)
+    }
+
+    /// The set of routing tables in this version, or the newest: its number, and each owner's canonical text.
+    pub fn routes(&self, version: Option<u64>) -> Result<(u64, Vec<(Division, String)>), Error> {
+        let newest: u64 =
+            self.sql.query_row("SELECT coalesce(max(version), 0) FROM route_set", [], |row| row.get(0))?;
+        let version = version.unwrap_or(newest);
+        let mut statement = self.sql.prepare_cached(
+            "SELECT owner, text FROM route_table t WHERE version = (SELECT max(version) FROM route_table \
+             WHERE owner = t.owner AND version <= ?) AND text IS NOT NULL ORDER BY owner",
+        )?;
+        let rows = statement.query_map([version], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        Ok((version, rows.into_iter().map(|(owner, text)| Ok((parsed(owner)?, text))).collect::<Result<_, Error>>()?))
+    }
+
+    /// The versions of the routing tables, newest first, at most `count` of them.
+    pub fn route_versions(&self, count: usize) -> Result<Vec<RouteVersion>, Error> {
         let mut statement =
-            self.sql.prepare_cached("SELECT leaf FROM outbox WHERE lane = ? AND leaf >= ? ORDER BY leaf LIMIT ?")?;
-        let leaves = statement.query_map(params![lane, first, count as u64], |row| row.get(0))?;
-        Ok(leaves.collect::<Result<_, _>>()?)
+            self.sql.prepare_cached("SELECT version, at, actor, action FROM route_set ORDER BY version DESC LIMIT ?")?;
+        let row = |row: &Row<'_>| {
+            let at = Time::from_ms(row.get(1)?);
+            Ok(RouteVersion { version: row.get(0)?, at, actor: row.get(2)?, action: row.get(3)? })
+        };
+        Ok(statement.query_map([count as u64], row)?.collect::<Result<_, _>>()?)
     }
 }
 
@@ -164,8 +302,77 @@ pub(super) fn lane_id(sql: &Connection, name: &LaneName) -> Result<Option<i64>, 
     Ok(statement.query_row([name.to_string()], |row| row.get(0)).optional()?)
 }
 
+pub(super) fn lane_state(sql: &Connection, lane: &LaneName) -> Result<LaneState, Error> {
+    let mut statement =
+        sql.prepare_cached("SELECT failures, rest_until, held, open, sent_below FROM lane WHERE name = ?")?;
+    let row = |row: &Row<'_>| {
+        Ok(LaneState {
+            failures: row.get(0)?,
+            rest_until: Time::from_ms(row.get(1)?),
+            held: row.get(2)?,
+            open: row.get(3)?,
+            sent_below: row.get(4)?,
+        })
+    };
+    let unknown = LaneState { failures: 0, rest_until: Time::ZERO, held: false, open: false, sent_below: 0 };
+    Ok(statement.query_row([lane.to_string()], row).optional()?.unwrap_or(unknown))
+}
+
+pub(super) fn case_rows(sql: &Connection, lane: &LaneName, seq: Seq) -> Result<Vec<(Seq, Vec<LaneName>)>, Error> {
+    let Some(lane) = lane_id(sql, lane)? else { return Ok(vec![]) };
+    let order_key: Option<String> = sql
+        .prepare_cached("SELECT order_key FROM message WHERE seq = ?")?
+        .query_row([seq], |row| row.get(0))
+        .optional()?
+        .flatten();
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?));
+    let rows = match order_key {
+        None => sql
+            .prepare_cached("SELECT seq, others FROM queue WHERE lane = ? AND seq = ?")?
+            .query_map(params![lane, seq], row)?
+            .collect::<Result<Vec<_>, _>>()?,
+        Some(key) => sql
+            .prepare_cached(
+                "SELECT q.seq, q.others FROM message m JOIN queue q ON q.lane = ? AND q.seq = m.seq \
+                 WHERE m.order_key = ? AND m.seq >= ? ORDER BY m.seq",
+            )?
+            .query_map(params![lane, key, seq], row)?
+            .collect::<Result<Vec<_>, _>>()?,
+    };
+    rows.into_iter().map(|(seq, others)| Ok((seq, unlisted(&others)?))).collect()
+}
+
+pub(super) fn lane_of_case(sql: &Connection, order_key: &str) -> Result<Option<LaneName>, Error> {
+    let mut statement = sql.prepare_cached(
+        "SELECT l.name FROM message m JOIN queue q ON q.lane = m.lane AND q.seq = m.seq JOIN lane l ON l.id = m.lane \
+         WHERE m.order_key = ? ORDER BY m.seq DESC LIMIT 1",
+    )?;
+    let name: Option<String> = statement.query_row([order_key], |row| row.get(0)).optional()?;
+    name.map(|name| name.parse()).transpose()
+}
+
+pub(super) fn waiting(sql: &Connection) -> Result<std::collections::HashMap<LaneName, u64>, Error> {
+    let mut statement =
+        sql.prepare_cached("SELECT l.name, count(*) FROM queue q JOIN lane l ON l.id = q.lane GROUP BY q.lane")?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    rows.into_iter().map(|(name, count)| Ok((name.parse()?, count))).collect()
+}
+
+pub(super) fn notices(sql: &Connection, lane: &LaneName, seq: Seq) -> Result<Option<u32>, Error> {
+    let Some(lane) = lane_id(sql, lane)? else { return Ok(None) };
+    let mut statement = sql.prepare_cached("SELECT notices FROM queue WHERE lane = ? AND seq = ?")?;
+    Ok(statement.query_row(params![lane, seq], |row| row.get(0)).optional()?)
+}
+
+/// Names that were parted by commas.
+fn unlisted<T: std::str::FromStr>(names: &str) -> Result<Vec<T>, Error> {
+    names.split(',').filter(|name| !name.is_empty()).map(|name| parsed(name.to_owned())).collect()
+}
+
 const HEAD: &str = "SELECT m.seq, m.from_city, m.message_id, m.header_digest, m.state, m.flags, l.name, m.first_leaf, \
-     m.base_leaf, b.bytes, m.last_leaf, e.hash, EXISTS (SELECT 1 FROM queue q WHERE q.lane = m.lane AND q.seq = m.seq) \
+     m.base_leaf, b.bytes, m.last_leaf, e.hash, EXISTS (SELECT 1 FROM queue q WHERE q.lane = m.lane AND q.seq = m.seq), \
+     m.via, m.closed_at, m.stored_at, m.expires_at \
      FROM message m JOIN lane l ON l.id = m.lane JOIN leaf b ON b.idx = m.base_leaf JOIN leaf e ON e.idx = m.last_leaf";
 
 pub(super) fn head(sql: &Connection, key: &Key) -> Result<Option<Head>, Error> {
@@ -194,6 +401,10 @@ fn head_row(row: &Row<'_>) -> Result<Head, Error> {
         base: (row.get(8)?, row.get(9)?),
         last: (row.get(10)?, Digest(row.get(11)?)),
         queued: row.get(12)?,
+        came_by: unlisted(&row.get::<_, String>(13)?)?.pop(),
+        closed_at: row.get::<_, Option<u64>>(14)?.map(Time::from_ms),
+        stored_at: Time::from_ms(row.get(15)?),
+        expires_at: Time::from_ms(row.get(16)?),
     })
 }
 

@@ -7,10 +7,10 @@ use std::fs::File;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::read::{self, lane_id};
-use super::{Commit, Error, Head, Key, LaneName, NewMessage, Seq};
-use crate::message::Digest;
-use crate::party::Member;
+use super::{Commit, Error, Forgotten, Head, Key, LaneName, LaneState, Link, NewMessage, Seq};
+use crate::message::{Attached, Digest};
 use crate::receipt::Receipt;
+use crate::time::Time;
 use crate::tlog::Hash;
 use crate::tlog::tree::Tree;
 
@@ -74,6 +74,44 @@ impl Writer {
         Ok(statement.exists([leaf_hash.0])?)
     }
 
+    /// The rows of a lane from `seq` on that share its order key, `seq` itself among them, each with the lanes to try
+    /// after this one.
+    pub fn case_rows(&self, lane: &LaneName, seq: Seq) -> Result<Vec<(Seq, Vec<LaneName>)>, Error> {
+        read::case_rows(&self.connection, lane, seq)
+    }
+
+    /// The lane in which a message with this order key waits.
+    pub fn lane_of_case(&self, order_key: &str) -> Result<Option<LaneName>, Error> {
+        read::lane_of_case(&self.connection, order_key)
+    }
+
+    /// Messages that wait in each lane.
+    pub fn waiting(&self) -> Result<HashMap<LaneName, u64>, Error> {
+        read::waiting(&self.connection)
+    }
+
+    /// What a lane must not forget.
+    pub fn lane_state(&self, lane: &LaneName) -> Result<LaneState, Error> {
+        read::lane_state(&self.connection, lane)
+    }
+
+    /// The notices of delay about a queue row so far; none when there is no such row.
+    pub fn notices(&self, lane: &LaneName, seq: Seq) -> Result<Option<u32>, Error> {
+        read::notices(&self.connection, lane, seq)
+    }
+
+    /// The newest version of the routing tables; 0 when none was published.
+    pub fn routes_version(&self) -> Result<u64, Error> {
+        Ok(self.connection.query_row("SELECT coalesce(max(version), 0) FROM route_set", [], |r| r.get(0))?)
+    }
+
+    /// Bytes that the store's disk has left for us.
+    pub fn free_bytes(&self) -> Result<u64, Error> {
+        let path = self.connection.path().map(std::path::Path::new).and_then(std::path::Path::parent);
+        let left = rustix::fs::statvfs(path.unwrap_or(std::path::Path::new("."))).map_err(|e| Error::Failed(e.to_string()))?;
+        Ok(left.f_bavail.saturating_mul(left.f_frsize))
+    }
+
     /// The receipt with this leaf, byte for byte as it was shown first.
     pub fn receipt(&self, leaf: u64) -> Result<Receipt, Error> {
         read::receipt(&self.connection, leaf)
@@ -111,7 +149,7 @@ impl Lanes<'_> {
         let id = match lane_id(connection, name)? {
             Some(id) => id,
             None => {
-                connection.execute("INSERT INTO lane (name) VALUES (?)", [name.to_string()])?;
+                connection.execute("INSERT INTO lane (name, open) VALUES (?, 0)", [name.to_string()])?;
                 self.created.push(name.clone());
                 connection.last_insert_rowid()
             }
@@ -129,7 +167,11 @@ fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Resul
     write_heads(sql, &commit.heads)?;
     write_received(sql, commit)?;
     write_queue(sql, lanes, commit)?;
-    write_outbox(sql, lanes, commit)
+    write_outbox(sql, lanes, commit)?;
+    write_lanes(sql, lanes, commit)?;
+    write_links(sql, lanes, commit)?;
+    write_shared(sql, commit)?;
+    forget(sql, &commit.forgotten)
 }
 
 fn write_log(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
@@ -154,8 +196,8 @@ fn write_message(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, message: &NewMess
     let lane = lanes.id(sql, &head.lane)?;
     let mut insert = sql.prepare_cached(
         "INSERT INTO message (seq, from_city, message_id, header_digest, state, flags, lane, order_key, first_leaf, \
-         base_leaf, last_leaf, to_city, to_system, stored_at, expires_at, origin_receipt, header, body) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         base_leaf, last_leaf, to_city, to_system, stored_at, expires_at, origin_receipt, via, closed_at, header, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     insert.execute(params![
         head.seq,
@@ -171,25 +213,28 @@ fn write_message(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, message: &NewMess
         head.last.0,
         message.recipient.city.as_str(),
         message.recipient.system.as_ref().map(|system| system.as_str()),
-        message.stored_at.ms(),
-        message.expires_at.ms(),
+        head.stored_at.ms(),
+        head.expires_at.ms(),
         message.origin_receipt.map(|leaf_hash| leaf_hash.0),
+        listed(&message.via),
+        head.closed_at.map(Time::ms),
         message.header,
         message.body,
     ])?;
     if head.queued {
         let mut insert =
-            sql.prepare_cached("INSERT INTO queue (lane, seq, deliveries, parked_until) VALUES (?, ?, 0, 0)")?;
-        insert.execute(params![lane, head.seq])?;
+            sql.prepare_cached("INSERT INTO queue (lane, seq, deliveries, parked_until, due_at, others) VALUES (?, ?, 0, 0, ?, ?)")?;
+        insert.execute(params![lane, head.seq, message.due_at.ms(), listed(&message.others)])?;
     }
-    Ok(())
+    write_attachments(sql, head.seq, (0..).zip(message.attachments.iter().copied()), Form::AsSent)
 }
 
 fn write_heads(sql: &Transaction<'_>, heads: &[Head]) -> Result<(), Error> {
     let mut update =
-        sql.prepare_cached("UPDATE message SET state = ?, flags = ?, base_leaf = ?, last_leaf = ? WHERE seq = ?")?;
+        sql.prepare_cached("UPDATE message SET state = ?, flags = ?, base_leaf = ?, last_leaf = ?, closed_at = ? WHERE seq = ?")?;
     for head in heads {
-        update.execute(params![head.state as u8, flags(head), head.base.0, head.last.0, head.seq])?;
+        let closed_at = head.closed_at.map(Time::ms);
+        update.execute(params![head.state as u8, flags(head), head.base.0, head.last.0, closed_at, head.seq])?;
     }
     Ok(())
 }
@@ -228,18 +273,148 @@ fn write_queue(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) ->
     for (lane, seq, deliveries, until) in &commit.parked {
         update.execute(params![deliveries, until.ms(), lanes.id(sql, lane)?, seq])?;
     }
+    let mut update = sql.prepare_cached("UPDATE queue SET due_at = ?, notices = ? WHERE lane = ? AND seq = ?")?;
+    for (lane, seq, due_at, notices) in &commit.looked_at {
+        update.execute(params![due_at.ms(), notices, lanes.id(sql, lane)?, seq])?;
+    }
+    let mut update = sql.prepare_cached(
+        "UPDATE queue SET lane = ?, others = ?, deliveries = 0, parked_until = 0 WHERE lane = ? AND seq = ?",
+    )?;
+    let mut follow = sql.prepare_cached("UPDATE message SET lane = ? WHERE seq = ?")?;
+    for moved in &commit.moved {
+        let (from, to) = (lanes.id(sql, &moved.from)?, lanes.id(sql, &moved.to)?);
+        update.execute(params![to, listed(&moved.others), from, moved.seq])?;
+        follow.execute(params![to, moved.seq])?;
+    }
     Ok(())
 }
 
+/// Whose bytes an attachment row counts: those that came with the message, or those that were sealed here.
+#[derive(Clone, Copy)]
+enum Form {
+    AsSent = 0,
+    Sealed = 1,
+}
+
+fn write_attachments(
+    sql: &Transaction<'_>,
+    message: Seq,
+    attachments: impl Iterator<Item = (usize, Attached)>,
+    form: Form,
+) -> Result<(), Error> {
+    let mut insert = sql.prepare_cached(
+        "INSERT OR REPLACE INTO attachment (digest, seq, place, sealed, size) VALUES (?, ?, ?, ?, ?)",
+    )?;
+    for (place, attached) in attachments {
+        insert.execute(params![attached.digest.0, message, place as u64, form as u8, attached.size])?;
+    }
+    Ok(())
+}
+
+/// Names, parted by commas.
+fn listed<T: ToString>(names: &[T]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
 fn write_outbox(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    let mut lane = |member: &Member| lanes.id(sql, &LaneName::Gateway(member.clone()));
-    let mut insert = sql.prepare_cached("INSERT INTO outbox (lane, leaf) VALUES (?, ?)")?;
-    for (member, leaf) in &commit.outgoing {
-        insert.execute(params![lane(member)?, leaf])?;
+    let mut insert = sql.prepare_cached("INSERT INTO outbox (lane, leaf, received) VALUES (?, ?, ?)")?;
+    for outgoing in &commit.outgoing {
+        let received = outgoing.received.map(|leaf_hash| leaf_hash.0);
+        insert.execute(params![lanes.id(sql, &outgoing.lane)?, outgoing.leaf, received])?;
     }
     let mut delete = sql.prepare_cached("DELETE FROM outbox WHERE lane = ? AND leaf = ?")?;
-    for (member, leaf) in &commit.sent {
-        delete.execute(params![lane(member)?, leaf])?;
+    for (lane, leaf) in &commit.sent {
+        delete.execute(params![lanes.id(sql, lane)?, leaf])?;
+    }
+    Ok(())
+}
+
+fn write_lanes(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
+    let mut update = sql.prepare_cached(
+        "UPDATE lane SET failures = ?, rest_until = ?, held = ?, open = ?, sent_below = ? WHERE id = ?",
+    )?;
+    for (lane, state) in &commit.lanes {
+        let id = lanes.id(sql, lane)?;
+        update.execute(params![
+            state.failures,
+            state.rest_until.ms(),
+            state.held,
+            state.open,
+            state.sent_below,
+            id
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_links(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
+    let mut insert = sql.prepare_cached(
+        "INSERT OR IGNORE INTO dead (seq, at, reason, lane, fate, why) VALUES (?, ?, ?, ?, 0, '')",
+    )?;
+    for (seq, dead) in &commit.dead {
+        insert.execute(params![seq, dead.at.ms(), dead.reason, lanes.id(sql, &dead.lane)?])?;
+    }
+    let mut delete = sql.prepare_cached("DELETE FROM dead WHERE seq = ?")?;
+    for seq in &commit.revived {
+        delete.execute([seq])?;
+    }
+    for (seq, why) in &commit.discarded {
+        sql.prepare_cached("UPDATE dead SET fate = 2, why = ? WHERE seq = ? AND fate = 0")?.execute(params![why, seq])?;
+    }
+    for (seq, link, id) in &commit.links {
+        let update = match link {
+            Link::RepliedBy => "UPDATE message SET replied_by = ?1 WHERE seq = ?2 AND replied_by IS NULL",
+            Link::RedrivenAs => "UPDATE message SET redriven_as = ?1 WHERE seq = ?2",
+        };
+        sql.prepare_cached(update)?.execute(params![id.bytes(), seq])?;
+        if *link == Link::RedrivenAs {
+            sql.prepare_cached("UPDATE dead SET fate = 1 WHERE seq = ?")?.execute([seq])?;
+        }
+    }
+    for (seq, place, sealed) in &commit.sealed {
+        write_attachments(sql, *seq, std::iter::once((*place, *sealed)), Form::Sealed)?;
+    }
+    let mut insert = sql.prepare_cached(
+        "INSERT OR IGNORE INTO signature (leaf_hash, message, certificate, signature) VALUES (?, ?, ?, ?)",
+    )?;
+    for signed in &commit.signatures {
+        insert.execute(params![signed.leaf_hash.0, signed.message, signed.certificate, signed.signature])?;
+    }
+    Ok(())
+}
+
+fn write_shared(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
+    if let Some(routes) = &commit.routes {
+        sql.prepare_cached("INSERT INTO route_set (version, at, actor, action, leaf) VALUES (?, ?, ?, ?, ?)")?
+            .execute(params![routes.version, routes.at.ms(), routes.actor, routes.action, routes.leaf])?;
+        let mut insert = sql.prepare_cached("INSERT INTO route_table (owner, version, text) VALUES (?, ?, ?)")?;
+        for (owner, text) in &routes.tables {
+            insert.execute(params![owner.as_str(), routes.version, text])?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes what retention takes. Leaf hashes, tiles and checkpoints stay: the tree keeps verifying.
+fn forget(sql: &Transaction<'_>, forgotten: &Forgotten) -> Result<(), Error> {
+    for seq in &forgotten.bodies {
+        sql.prepare_cached("UPDATE message SET body = NULL WHERE seq = ?")?.execute([seq])?;
+        sql.prepare_cached("DELETE FROM detail WHERE message = ?")?.execute([seq])?;
+        sql.prepare_cached("DELETE FROM attachment WHERE seq = ?")?.execute([seq])?;
+    }
+    for seq in &forgotten.envelopes {
+        sql.prepare_cached("UPDATE message SET header = x'', body = NULL WHERE seq = ?")?.execute([seq])?;
+        sql.prepare_cached("DELETE FROM dead WHERE seq = ?")?.execute([seq])?;
+    }
+    for seq in &forgotten.evidence {
+        sql.prepare_cached("UPDATE leaf SET bytes = NULL, message = NULL WHERE message = ?")?.execute([seq])?;
+        for table in ["received", "detail", "signature"] {
+            sql.prepare_cached(&format!("DELETE FROM {table} WHERE message = ?"))?.execute([seq])?;
+        }
+        sql.prepare_cached("DELETE FROM message WHERE seq = ?")?.execute([seq])?;
+    }
+    for leaf in &forgotten.leaves {
+        sql.prepare_cached("UPDATE leaf SET bytes = NULL WHERE idx = ?")?.execute([leaf])?;
     }
     Ok(())
 }

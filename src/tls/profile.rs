@@ -1,6 +1,7 @@
 //! Decides whether the certificates of a verified path have the shape this alliance asks for: what webpki accepts and
 //! we do not. Never checks a signature, a name or a revocation; those are done when this runs.
 
+use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519,
@@ -162,6 +163,13 @@ pub fn is_strong(key: &SubjectPublicKeyInfo<'_>) -> bool {
 fn bits(number: &[u8]) -> usize {
     let trimmed = &number[number.iter().take_while(|byte| **byte == 0).count()..];
     trimmed.first().map_or(0, |first| trimmed.len() * 8 - first.leading_zeros() as usize)
+}
+
+/// Whether the key of this certificate made the signature, by any scheme that our TLS takes.
+pub fn verifies(certificate: &CertificateDer<'_>, message: &[u8], signature: &[u8]) -> bool {
+    let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else { return false };
+    let known = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
+    known.iter().any(|algorithm| certificate.verify_signature(*algorithm, message, signature).is_ok())
 }
 
 #[cfg(test)]

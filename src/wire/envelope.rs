@@ -13,7 +13,10 @@ use crate::limits::{
     ATTACHMENT_BYTES_MAX, ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, INLINE_BYTES_MAX,
     PARTS_MAX, SALT_BYTES, SEALED_ATTACHMENT_BYTES_MAX, SEALED_BYTES_MAX, TRACEPARENT_BYTES_MAX,
 };
-use crate::message::{Address, Attached, Content, Digest, Envelope, Mode, Part, Sealed, part_digest, visible};
+use crate::message::{
+    Address, Attached, Content, Digest, Envelope, ItemCode, Mode, Part, Sealed, Step, part_digest, visible,
+};
+use crate::party::Division;
 use crate::time::{SentTime, Time};
 
 /// One faulty field of a request: its path, e.g. `envelope.parts[3].name`, and what it must be.
@@ -252,7 +255,8 @@ fn sealed(faults: &mut Faults, wire: pb::SealedParts) -> Option<Sealed> {
     })
 }
 
-fn digest(faults: &mut Faults, field: &str, wire: Option<pb::Digest>) -> Option<Digest> {
+/// Reads a digest.
+pub fn digest(faults: &mut Faults, field: &str, wire: Option<pb::Digest>) -> Option<Digest> {
     let Some(wire) = wire else {
         faults.add(field, "is obligatory");
         return None;
@@ -321,6 +325,81 @@ pub fn join(header: &[u8], body: Option<Vec<u8>>) -> Result<pb::Envelope, KeptEr
 /// It was changed from outside, or its body is gone.
 pub fn kept(header: &[u8], body: Vec<u8>) -> Result<Envelope, KeptError> {
     parse(join(header, Some(body))?).map_err(|_| KeptError)
+}
+
+/// What routing and grants look at in a kept envelope.
+#[derive(Debug)]
+pub struct Outline {
+    pub from: Address,
+    pub to: Option<Address>,
+    pub jurisdiction: Option<Division>,
+    pub item_code: ItemCode,
+    pub step: Option<Step>,
+    pub mode: Option<Mode>,
+    pub sealed: bool,
+    pub attachments: Vec<Attached>,
+}
+
+/// Reads the outline of a kept envelope, without its contents.
+///
+/// # Errors
+/// It was changed from outside, or retention has taken it.
+pub fn outline(header: &[u8]) -> Result<Outline, KeptError> {
+    let wire = pb::Envelope::decode(header).map_err(|_| KeptError)?;
+    let mut faults = Faults::default();
+    let from = address(&mut faults, "from", wire.from.unwrap_or_default());
+    let to = wire.to.and_then(|to| address(&mut faults, "to", to));
+    let jurisdiction = faults.parse("jurisdiction", &wire.jurisdiction);
+    let item_code = faults.need("item_code", &wire.item_code);
+    let step = faults.parse("step", &wire.step);
+    let mode = mode(&mut faults, wire.mode);
+    let attached = wire.parts.iter().filter_map(|part| match &part.content {
+        Some(pb::part::Content::Attachment(attachment)) => Some((attachment.digest.clone(), part.size)),
+        _ => None,
+    });
+    let in_sealed = wire.sealed.iter().flat_map(|sealed| &sealed.attachments).map(|a| (a.digest.clone(), a.size));
+    let attached: Vec<_> = attached.chain(in_sealed).collect();
+    let attachments = attached
+        .into_iter()
+        .filter_map(|(wire, size)| Some(Attached { digest: digest(&mut faults, "attachment", wire)?, size }))
+        .collect();
+    let sealed = wire.sealed.is_some();
+    match (from, item_code, faults.is_empty()) {
+        (Some(from), Some(item_code), true) => {
+            Ok(Outline { from, to, jurisdiction, item_code, step, mode, sealed, attachments })
+        }
+        _ => Err(KeptError),
+    }
+}
+
+/// A part list with its inline contents, as it is sealed.
+pub fn sealed_content(parts: &[Part]) -> Vec<u8> {
+    let whole = |part: &Part| {
+        let mut wire = part_to_wire(part);
+        if let Content::Inline(bytes) = &part.content {
+            wire.content = Some(pb::part::Content::Inline(bytes.clone()));
+        }
+        wire
+    };
+    pb::SealedContent { parts: parts.iter().map(whole).collect() }.encode_to_vec()
+}
+
+/// Reads what was sealed.
+///
+/// # Errors
+/// Every faulty field; bytes that are no part list.
+pub fn opened_content(content: &[u8]) -> Result<Vec<Part>, Vec<Fault>> {
+    let mut faults = Faults::default();
+    match pb::SealedContent::decode(content) {
+        Ok(content) => {
+            let parts = parts(&mut faults, "sealed.parts", content.parts);
+            faults.or(Some(parts))
+        }
+        Err(error) => {
+            faults.add("sealed", error);
+            faults.or(None)
+        }
+    }
 }
 
 /// The envelope on the wire, without inline and sealed contents.

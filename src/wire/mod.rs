@@ -4,5 +4,6 @@
 pub mod pb;
 pub mod envelope;
 pub mod exchange;
+pub mod notes;
 pub mod receipt;
 pub mod status;

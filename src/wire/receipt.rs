@@ -22,3 +22,8 @@ pub fn from_wire(receipt: pb::evidence::Receipt) -> Option<Receipt> {
     let proof = TlogProof { extra: None, index: receipt.leaf_index, path, checkpoint_note: receipt.checkpoint };
     Some(Receipt { leaf: receipt.leaf, proof })
 }
+
+/// The receipts of an answer about one message; one that cannot be read is left out.
+pub fn receipts_from_wire(answer: pb::evidence::GetMessageEvidenceResponse) -> Vec<Receipt> {
+    answer.receipts.into_iter().filter_map(from_wire).collect()
+}

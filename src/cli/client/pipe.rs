@@ -51,8 +51,8 @@ impl Answers {
             return Ok(None);
         };
         match answer(response) {
-            StreamAnswer::Receipt { id, receipt } => Ok(Some((id, Ok(receipt)))),
-            StreamAnswer::Refused { id, answered } => Ok(Some((id, Err(client.refused(*answered))))),
+            StreamAnswer::Receipt { id, receipt } => Ok(Some((id.id, Ok(receipt)))),
+            StreamAnswer::Refused { id, answered } => Ok(Some((id.id, Err(client.refused(*answered))))),
             StreamAnswer::ReceiptsTaken { .. } | StreamAnswer::Unreadable { .. } => {
                 Err(Trouble::unsound("an answer on the stream does not read", "流中有一项应答不可读"))
             }

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use super::issue::Authority;
 use super::issued::Issued;
 use crate::cli::{Exit, Failure, now};
-use crate::directory::{CrlPolicy, Directory, Endpoint, Entry, MemberRecord};
-use crate::directory::{alliance_key_name, log_origin_prefix, member_key_name};
+use crate::directory::{CrlPolicy, Directory, Endpoint, Entry, MemberRecord, SealingKey};
+use crate::directory::{alliance_key_name, dashed, log_origin_prefix, member_key_name};
 use crate::keys::{self, KeyFileError, Seed};
 use crate::limits::CERTIFICATE_DAYS_MAX;
 use crate::party::{Alliance, Member, Name, Party, Role};
+use crate::seal::OpeningKey;
 use crate::tlog::note::{SigningKey, VerifyingKey};
 
 /// Names under which every development gateway answers ordinary gRPC clients on its own machine.
@@ -31,13 +32,16 @@ pub struct Bureau {
     _lock: File,
 }
 
-/// What a new city is to be.
+/// What a new city or hub is to be.
 pub struct Plan {
     pub member: Member,
     pub name_zh: String,
     pub name_en: String,
     pub endpoints: Vec<Endpoint>,
     pub systems: Vec<Name>,
+    pub ops: Vec<Name>,
+    pub relays: Vec<Member>,
+    pub unsealed_relay: bool,
 }
 
 impl Bureau {
@@ -88,19 +92,19 @@ impl Bureau {
         &self.directory
     }
 
-    /// Where the files of `member` lie.
+    /// Where the files of `member` lie: `450200`, or `hub-<name>`.
     pub fn place(&self, member: &Member) -> PathBuf {
-        self.dir.join(member.to_string())
+        self.dir.join(dashed(member))
     }
 
-    /// Makes a city with all its keys and certificates and signs the directory that lists it.
+    /// Makes a city or a hub with all its keys and certificates and signs the directory that lists it.
     pub fn add(&mut self, plan: &Plan) -> Result<PathBuf, Failure> {
         let place = self.place(&plan.member);
         if place.exists() {
             return Err(KeyFileError::Exists { path: place }.into());
         }
         // Left behind by a command that was cut off; nothing in it was ever in the directory.
-        let unfinished = self.dir.join(format!(".{}.new", plan.member));
+        let unfinished = self.dir.join(format!(".{}.new", dashed(&plan.member)));
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished)?;
         }
@@ -158,13 +162,15 @@ impl Bureau {
         let hosts = LOCAL_HOSTS.into_iter().chain(plan.endpoints.iter().map(Endpoint::host));
         let hosts: Vec<String> = hosts.map(str::to_owned).collect();
         issue(&authority, place, &Party::gateway(alliance.clone(), member.clone()), &hosts)?;
-        for name in &plan.systems {
-            let role = Role::System(name.clone());
+        let systems = plan.systems.iter().cloned().map(Role::System);
+        for role in systems.chain(plan.ops.iter().cloned().map(Role::Ops)) {
             issue(&authority, place, &Party { alliance: alliance.clone(), member: member.clone(), role }, &[])?;
         }
         let log_key = write_key(place, "log", &format!("{}{FIRST_LOG}", log_origin_prefix(alliance, member)))?;
         let member_key = write_key(place, "member", &member_key_name(alliance, member))?;
-        let note = record(alliance, plan, &authority, log_key.verifying_key()).sign(&member_key)?;
+        let sealing_key = if matches!(member, Member::City(_)) { Some(write_sealing_key(place)?) } else { None };
+        let record = MemberRecord { sealing_key, ..record(alliance, plan, &authority, log_key.verifying_key()) };
+        let note = record.sign(&member_key)?;
         keys::replace_public(&place.join("record.note"), note.as_bytes())?;
         Ok(Entry::open(member_key.verifying_key().clone(), note)?)
     }
@@ -195,9 +201,10 @@ fn record(alliance: &Alliance, plan: &Plan, authority: &Authority, log_key: &Ver
         endpoints: plan.endpoints.clone(),
         roots: vec![authority.certificate().clone()],
         log_keys: vec![log_key.clone()],
-        relays: Vec::new(),
+        relays: plan.relays.clone(),
         crl: CrlPolicy::Required,
         sealing_key: None,
+        unsealed_relay: plan.unsealed_relay,
     }
 }
 
@@ -244,6 +251,15 @@ fn write_key(place: &Path, stem: &str, name: &str) -> Result<SigningKey, Failure
     Ok(key)
 }
 
+/// The key with which a city's gateway opens what came through a hub; a hub opens nothing.
+fn write_sealing_key(place: &Path) -> Result<SealingKey, Failure> {
+    let seed = Seed::generate()?;
+    keys::write_sealing_seed(&place.join("sealing.key"), &seed)?;
+    let public = *OpeningKey::from_seed(seed.bytes()).public();
+    keys::replace_public(&place.join("sealing.pub"), format!("{public}\n").as_bytes())?;
+    Ok(public)
+}
+
 fn make_dir(dir: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
     made.map_err(|fault| {
@@ -269,6 +285,9 @@ fn begin_with_new(failure: Failure, dir: &Path) -> Failure {
 }
 
 fn add_city_first(failure: Failure, member: &Member) -> Failure {
-    let add = format!("tongban pki add-city {member} …");
-    failure.hint(format!("make the city first: {add}"), format!("请先建立该城市：{add}"))
+    let add = match member {
+        Member::City(city) => format!("tongban pki add-city {} …", city.as_str()),
+        Member::Hub(name) => format!("tongban pki add-hub {} …", name.as_str()),
+    };
+    failure.hint(format!("make the member first: {add}"), format!("请先建立该成员：{add}"))
 }

@@ -12,9 +12,11 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::intake::Rules;
+use crate::ledger::{Answer, Entry, Ledger, RouteChange};
 use crate::party::{Alliance, Division};
 use crate::reason::Reason;
 use crate::routing::{Change, Effect, Index, Issued, Objection, Set, Table, plan};
+use crate::store::Readers;
 use crate::wire::envelope::Fault;
 use crate::wire::status::Refused;
 
@@ -185,38 +187,42 @@ fn etag(version: u64, texts: &[(Division, String)]) -> String {
 }
 
 /// Where the sets are kept.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shelf {
-    kept: std::sync::Mutex<Vec<Vec<(Division, String)>>>,
+    pub readers: Arc<Readers>,
+    pub ledger: Ledger,
 }
 
 impl Shelf {
+    /// The texts of this version, or the newest; `None` where there is no such version.
     async fn read(&self, version: Option<u64>) -> Result<Option<(u64, Vec<(Division, String)>)>, Refused> {
-        let kept = self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let version = version.unwrap_or(kept.len() as u64);
-        let at = version.checked_sub(1).map(|at| kept.get(at as usize).cloned());
-        Ok(at.unwrap_or(Some(vec![])).map(|texts| (version, texts)))
+        let found = self.readers.seek(move |look| {
+            let (newest, texts) = look.routes(None)?;
+            match version {
+                Some(version) if version > newest => Ok(None),
+                Some(version) if version < newest => look.routes(Some(version)).map(Some),
+                _ => Ok(Some((newest, texts))),
+            }
+        });
+        found.await.map_err(|fault| {
+            tracing::error!(%fault, "routing tables cannot be read");
+            Refused::new(Reason::StoreUnavailable)
+        })
     }
 
+    /// Commits a change: the new version, or the one that was there first.
     async fn put(
         &self,
-        expected: u64,
+        expected_version: u64,
         tables: Vec<(Division, Option<String>)>,
-        _actor: &str,
-        _action: &str,
+        actor: &str,
+        action: &str,
     ) -> Result<Result<u64, u64>, Refused> {
-        let mut kept = self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if kept.len() as u64 != expected {
-            return Ok(Err(kept.len() as u64));
+        let change = RouteChange { expected_version, tables, actor: actor.to_owned(), action: action.to_owned() };
+        match self.ledger.try_enter(Entry::Routes(Box::new(change))).await {
+            Ok(Answer::Routes(put)) => Ok(put),
+            Ok(_) => Err(Refused::new(Reason::Internal)),
+            Err(trouble) => Err(trouble.into()),
         }
-        let mut now: BTreeMap<Division, String> = kept.last().cloned().unwrap_or_default().into_iter().collect();
-        for (owner, text) in tables {
-            match text {
-                Some(text) => now.insert(owner, text),
-                None => now.remove(&owner),
-            };
-        }
-        kept.push(now.into_iter().collect());
-        Ok(Ok(expected + 1))
     }
 }

@@ -1,0 +1,199 @@
+//! Decides what taking a message changes: the same message again gets its first receipt, another one under its id is
+//! refused, a new one enters its lane.
+
+use super::{Batch, Pending, due_at, order_key};
+use crate::admission::Ration;
+use crate::evidence::{Code, Event, State};
+use crate::limits::LANE_MESSAGES_MAX;
+use crate::message::{Address, Digest, Envelope};
+use crate::party::Member;
+use crate::reason::Reason;
+use crate::receipt::{Checked, Receipt};
+use crate::store::{Error, Head, Key, LaneName, Link, NewMessage};
+use crate::time::Time;
+
+/// Where a message goes, as the routing decided.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub recipient: Address,
+    /// The lane it enters.
+    pub lane: LaneName,
+    /// Lanes to try after that one, in order.
+    pub others: Vec<LaneName>,
+    pub table_version: u64,
+    /// When the message is of no more use: the sender's word, or the origin's default.
+    pub expires_at: Time,
+}
+
+/// A message to be taken into custody.
+#[derive(Debug)]
+pub struct Take {
+    pub envelope: Envelope,
+    pub header_digest: Digest,
+    /// The envelope without content, as it is stored and delivered.
+    pub header: Vec<u8>,
+    /// Inline contents, one after the other.
+    pub body: Vec<u8>,
+    /// The origin gateway's receipt; none when the message is submitted here.
+    pub origin: Option<Checked>,
+    /// The hubs that carried it here, first to last.
+    pub via: Vec<Member>,
+    /// The rules' verdict. A message known before is answered as before, whatever they say now.
+    pub verdict: Result<Route, Reason>,
+    /// The table owner's own code, where a table refuses.
+    pub token: Option<Code>,
+    /// The caller's ration of rejection leaves: a conflict shows only here.
+    pub rejections: Ration,
+}
+
+/// A refusal by rule, with its receipt where a leaf was written.
+#[derive(Debug)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub receipt: Option<Receipt>,
+}
+
+impl Batch<'_> {
+    pub(super) fn take(&mut self, take: Take) -> Result<Pending, Error> {
+        let key = Key { from_city: take.envelope.from.city.clone(), id: take.envelope.id };
+        match (self.head_of(&key)?, &take.verdict) {
+            (Some(head), _) if head.header_digest == take.header_digest => Ok(Pending::Taken(head.first_leaf)),
+            (Some(head), _) => self.refuse(&take, Reason::IdempotencyConflict, Some(head.last.1)),
+            (None, _) if self.ground.disk_nearly_full => Ok(Pending::Refused(Reason::StoreFull, None)),
+            (None, Err(Reason::AttachmentMissing)) => Ok(Pending::Refused(Reason::AttachmentMissing, None)),
+            (None, Err(reason)) => self.refuse(&take, *reason, None),
+            (None, Ok(route)) => {
+                let route = self.beside_its_case(&take.envelope, route.clone())?;
+                if self.is_full(&route.lane) {
+                    return Ok(Pending::Refused(Reason::LaneFull, None));
+                }
+                self.accept(key, take, route)
+            }
+        }
+    }
+
+    /// A case stays on one lane while any of its messages waits: another lane would let the later overtake.
+    fn beside_its_case(&self, envelope: &Envelope, mut route: Route) -> Result<Route, Error> {
+        let Some(order_key) = order_key(envelope, &route.recipient).filter(|_| !route.others.is_empty()) else {
+            return Ok(route);
+        };
+        let lane = match self.cases.get(&order_key) {
+            Some(lane) => Some(lane.clone()),
+            None => self.ground.writer.lane_of_case(&order_key)?,
+        };
+        if let Some(lane) = lane
+            && let Some(place) = route.others.iter().position(|other| *other == lane)
+        {
+            route.others.drain(..place);
+            route.lane = route.others.remove(0);
+        }
+        Ok(route)
+    }
+
+    fn is_full(&self, lane: &LaneName) -> bool {
+        let waiting = self.ground.waiting.get(lane).copied().unwrap_or(0);
+        let joined = self.joined.get(lane).copied().unwrap_or(0);
+        waiting.saturating_add_signed(joined) >= LANE_MESSAGES_MAX
+    }
+
+    fn refuse(&mut self, take: &Take, reason: Reason, last: Option<Digest>) -> Result<Pending, Error> {
+        if !take.rejections.take(self.scribe.at) {
+            return Ok(Pending::Refused(reason, None));
+        }
+        let event = match take.origin {
+            None => Event::SubmissionRejected,
+            Some(_) => Event::RelayRejected,
+        };
+        let mut evidence = self.about(&take.envelope, take.header_digest, take.origin.as_ref(), event)?;
+        evidence.reasons = vec![reason.into()];
+        evidence.token = take.token.clone();
+        evidence.previous = last.or(evidence.previous);
+        let (leaf, _) = self.leaf(None, &evidence)?;
+        Ok(Pending::Refused(reason, Some(leaf)))
+    }
+
+    fn accept(&mut self, key: Key, take: Take, route: Route) -> Result<Pending, Error> {
+        let seq = self.next_seq;
+        let relayed = take.origin.is_some();
+        let event = if relayed { Event::RelayAccepted } else { Event::SubmissionAccepted };
+        let mut evidence = self.about(&take.envelope, take.header_digest, take.origin.as_ref(), event)?;
+        evidence.to = Some(route.recipient.clone());
+        evidence.table_version = route.table_version;
+        evidence.expires_at = Some(route.expires_at);
+        let (first, hash) = self.leaf(Some(seq), &evidence)?;
+        self.next_seq += 1;
+        let mut head = Head {
+            seq,
+            key: key.clone(),
+            header_digest: take.header_digest,
+            state: if relayed { State::Relayed } else { State::Accepted },
+            in_doubt: false,
+            late: false,
+            lane: route.lane.clone(),
+            came_by: take.via.last().cloned(),
+            stored_at: self.scribe.at,
+            expires_at: route.expires_at,
+            closed_at: None,
+            first_leaf: first,
+            base: (first, self.leaf_bytes(first)),
+            last: (first, hash),
+            queued: true,
+        };
+        if let LaneName::System(_) = route.lane {
+            evidence.instants.consigned = Some(self.scribe.at);
+            self.next_leaf(&mut head, evidence, Event::Consigned)?;
+        }
+        let origin_receipt = take.origin.as_ref().map(|origin| origin.receipt.leaf_hash());
+        if let Some(origin) = take.origin {
+            self.keep(seq, origin);
+        }
+        self.link(seq, &take.envelope, &route.recipient)?;
+        self.rung.lanes.push((route.lane.clone(), seq));
+        self.count(&route.lane, 1);
+        let order_key = order_key(&take.envelope, &route.recipient);
+        if let Some(order_key) = order_key.clone().filter(|_| !route.others.is_empty()) {
+            self.cases.insert(order_key, route.lane);
+        }
+        let due_at = due_at(head.stored_at, head.expires_at, 0);
+        self.rung.due_at = Some(self.rung.due_at.map_or(due_at, |earlier| earlier.min(due_at)));
+        self.commit.messages.push(NewMessage {
+            head: head.clone(),
+            order_key,
+            recipient: route.recipient,
+            others: route.others,
+            via: take.via,
+            attachments: take.envelope.attachments(),
+            due_at,
+            origin_receipt,
+            header: take.header,
+            body: take.body,
+        });
+        self.heads.insert(seq, head);
+        self.fresh.insert(key, seq);
+        Ok(Pending::Taken(first))
+    }
+
+    /// Ties a reply to what it answers, and a redriven message to the dead letter that it replaces: only where both are
+    /// of the same two parties.
+    fn link(&mut self, seq: u64, envelope: &Envelope, recipient: &Address) -> Result<(), Error> {
+        if let Some(id) = envelope.in_reply_to {
+            let asked = self.head_of(&Key { from_city: recipient.city.clone(), id })?;
+            if let Some(asked) = asked
+                && self.base(&asked)?.to.map(|to| to.city).as_ref() == Some(&envelope.from.city)
+            {
+                self.commit.links.push((asked.seq, Link::RepliedBy, envelope.id));
+                self.rung.replies.push((asked.key, seq));
+            }
+        }
+        if let Some(id) = envelope.redrive_of {
+            let dead = self.head_of(&Key { from_city: envelope.from.city.clone(), id })?;
+            if let Some(dead) = dead
+                && dead.state.is_dead()
+                && self.base(&dead)?.from == envelope.from
+            {
+                self.commit.links.push((dead.seq, Link::RedrivenAs, envelope.id));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! Decides what the gateway's own upkeep changes: notices of delay, routing tables, dead letters that
+//! are set aside. Acts of people leave a leaf of audit.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Batch, Pending, due_at};
+use crate::evidence::{Event, Evidence};
+use crate::ledger::Answer;
+use crate::message::Digest;
+use crate::party::Division;
+use crate::store::{Error, LaneName, NewRoutes, Seq};
+use crate::time::Time;
+
+/// A message still waits: its sender is told.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    pub lane: LaneName,
+    pub seq: Seq,
+    /// When the next attempt will be made, as far as the lane knows.
+    pub next_attempt_at: Option<Time>,
+}
+
+/// Routing tables to be put in place of others.
+#[derive(Clone, Debug)]
+pub struct RouteChange {
+    /// The version that whoever asks for the change has seen.
+    pub expected_version: u64,
+    /// The tables that change: owner and canonical text; none, withdrawn.
+    pub tables: Vec<(Division, Option<String>)>,
+    /// URI name of who asks.
+    pub actor: String,
+    /// What was asked: publish, rollback, adopt.
+    pub action: String,
+}
+
+impl Batch<'_> {
+    pub(super) fn notice(&mut self, notice: Notice) -> Result<Pending, Error> {
+        let Notice { lane, seq, next_attempt_at } = notice;
+        let head = self.head_at(seq)?.filter(|head| head.queued && head.lane == lane);
+        let (Some(mut head), Some(notices)) = (head, self.ground.writer.notices(&lane, seq)?) else {
+            return Ok(Pending::Settled(None));
+        };
+        // Of several moments that passed unseen one notice is enough.
+        let passed = |notices: u32| due_at(head.stored_at, Time::from_ms(u64::MAX >> 16), notices) <= self.scribe.at;
+        let told = (notices..).find(|count| !passed(*count)).unwrap_or(notices);
+        let due = due_at(head.stored_at, head.expires_at, told);
+        self.commit.looked_at.push((lane, seq, due, told));
+        self.rung.due_at = Some(self.rung.due_at.map_or(due, |earlier| earlier.min(due)));
+        if told == notices {
+            return Ok(Pending::Settled(None));
+        }
+        let evidence = Evidence { next_attempt_at, ..self.base(&head)? };
+        let leaf = self.next_leaf(&mut head, evidence, Event::Delayed)?;
+        self.heads.insert(seq, head);
+        Ok(Pending::Settled(Some(leaf)))
+    }
+
+    pub(super) fn routes(&mut self, change: RouteChange) -> Result<Pending, Error> {
+        let current = match &self.commit.routes {
+            Some(routes) => routes.version,
+            None => self.ground.writer.routes_version()?,
+        };
+        if change.expected_version != current || self.commit.routes.is_some() {
+            return Ok(Pending::Other(Answer::Routes(Err(current))));
+        }
+        let version = current + 1;
+        let mut content = Sha256::new();
+        for (owner, text) in &change.tables {
+            content.update(owner.as_str());
+            content.update([0]);
+            content.update(text.as_deref().unwrap_or_default());
+            content.update([0]);
+        }
+        let content = Digest(content.finalize().into());
+        let leaf = self.audit(&format!("route.{}", change.action), &change.actor, &version.to_string(), Some(content))?;
+        self.commit.routes = Some(NewRoutes {
+            version,
+            at: self.scribe.at,
+            actor: change.actor,
+            action: change.action,
+            leaf,
+            tables: change.tables,
+        });
+        Ok(Pending::Other(Answer::Routes(Ok(version))))
+    }
+
+    /// Sets dead letters aside, with a reason.
+    pub(super) fn discard(&mut self, messages: Vec<Seq>, why: String, actor: String) -> Result<Pending, Error> {
+        let mut discarded = 0;
+        for seq in messages {
+            let Some(head) = self.head_at(seq)?.filter(|head| head.state.is_dead()) else { continue };
+            let object = format!("{}/{}", head.key.from_city.as_str(), head.key.id);
+            self.audit("dead.discard", &actor, &object, None)?;
+            self.commit.discarded.push((seq, why.clone()));
+            discarded += 1;
+        }
+        Ok(Pending::Other(Answer::Discarded(discarded)))
+    }
+}
