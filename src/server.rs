@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::courier::{Desk, Dialer, Diallers, Follower, Ground, Partner, Post, Pull};
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
+use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
 use crate::grpc::waiters::Waiters;
 use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
@@ -187,7 +188,8 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     };
     tasks.spawn(law.follow(stop.clone()));
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
-    let (routes, health) = Doors { exchange, evidence, directory }.open().await;
+    let routing = Routing::new(config.alliance.clone(), &ground, stop.clone());
+    let (routes, health) = Doors { exchange, evidence, directory, routing }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
