@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Uri;
 
-use self::law::Law;
+use self::law::{InForce, Law};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -104,6 +104,7 @@ struct Standing {
     own: Member,
     directory: Arc<Directory>,
     board: Arc<Noticeboard>,
+    in_force: InForce,
     trust: SharedTrust,
     moment: Moment,
 }
@@ -178,6 +179,8 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
         let stop = stop.clone();
         tasks.spawn(async move { follower.follow(stop).await });
     }
+    let routing = Routing::new(config.alliance.clone(), &ground, stop.clone());
+    standing.in_force.set(ground.readers.clone(), ground.rules.clone());
     let law = Law {
         config: Arc::new(config.clone()),
         standing: standing.clone(),
@@ -185,10 +188,10 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
         checker: ground.checker.clone(),
         readers: ground.readers.clone(),
         post,
+        routes: routing.board.clone(),
     };
     tasks.spawn(law.follow(stop.clone()));
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
-    let routing = Routing::new(config.alliance.clone(), &ground, stop.clone());
     let (routes, health) = Doors { exchange, evidence, directory, routing }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
@@ -272,7 +275,10 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     let alliance_key = VerifyingKey::parse(alliance_key.trim_end()).map_err(ServerError::AllianceKey)?;
     let notes = Notes::in_folder(&config.data).map_err(BoardError::from)?;
     // A hub carries every genuine note; what a city's tables may say is routing's to ask.
-    let board = Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, Box::new(|_, _| Ok(())))?;
+    let (in_force, hub) = (InForce::default(), matches!(config.member, Member::Hub(_)));
+    let asked = in_force.clone();
+    let fits = Box::new(move |_: &_, news: &_| if hub { Ok(()) } else { asked.fits(news) });
+    let board = Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, fits)?;
     let directory = board.directory();
     if *directory.alliance() != config.alliance {
         let (found, configured) = (directory.alliance().as_str().to_owned(), config.alliance.as_str().to_owned());
@@ -287,6 +293,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
         own,
         directory: Arc::new(directory),
         board: Arc::new(board),
+        in_force,
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         moment: Moment::new(move || clock.now()),
     })

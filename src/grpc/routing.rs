@@ -11,7 +11,8 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use self::board::{Board, Shelf, Standing, Wanted};
+pub use self::board::{Board, Wanted};
+use self::board::{Shelf, Standing};
 use super::peer;
 use crate::clock::Clock;
 use crate::courier::Ground;
@@ -29,7 +30,7 @@ use crate::wire::status::{Refused, to_status};
 #[derive(Debug)]
 pub struct Routing {
     pub own: Member,
-    board: Arc<Board>,
+    pub board: Arc<Board>,
     clock: Clock,
     stop: CancellationToken,
 }
