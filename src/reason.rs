@@ -161,6 +161,9 @@ catalogue! {
     CancelInDoubt, "CANCEL_IN_DOUBT", Unavailable, Later,
         "the next hop may have the message and does not answer", "下一方可能已接管该消息但未应答",
         "try again when the partner answers", "待对方恢复应答后重试";
+    ReplyGone, "REPLY_GONE", FailedPrecondition, Never,
+        "the request is accepted, but its reply went another way, has ended, or is not kept any more", "请求已接收，但其回复已由其他途径交付、已终结或不再保存",
+        "look for the reply in the mailbox, or ask for the message that replied_by names", "在收件箱中查找该回复，或查询 replied_by 所指的消息";
     PartnerSilent, "PARTNER_SILENT", Unavailable, Never,
         "the next hop did not answer until the deadline", "下一方在截止时间前未应答",
         "submit as a new message, or redrive the dead letter", "以新消息重新提交，或重投该死信";

@@ -207,7 +207,7 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let serving = Serving {
         gate: Arc::new(gate),
         connections: Connections::default(),
-        calls: Arc::new(Calls::new(grpc::STREAMING)),
+        calls: Arc::new(Calls::new(grpc::STREAMING).with_long(grpc::LONG.0, Duration::from_millis(grpc::LONG.1))),
         lifetime: Lifetime::default(),
     };
     Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters })

@@ -91,6 +91,7 @@ enum Call {
     Extend { session: SessionId, delivery: Delivery, until: Time },
     Arrived { name: String },
     NotTaken { name: String },
+    Claim { seq: Seq, expires_at: Time, reply: oneshot::Sender<Receipt> },
     Close { session: SessionId },
 }
 
@@ -125,6 +126,14 @@ impl Mailbox {
     /// A batch of receipts was not taken: it comes again.
     pub async fn not_taken(&self, name: String) {
         let _ = self.calls.send(Call::NotTaken { name }).await;
+    }
+
+    /// Takes a message out of its turn: its `HANDED_OVER` receipt, once that is durable. None when the message is not there
+    /// for it: a stream has it, it has ended, or nothing leaves this mailbox now.
+    pub async fn claim(&self, seq: Seq, expires_at: Time) -> Option<Receipt> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(Call::Claim { seq, expires_at, reply }).await.ok()?;
+        answer.await.ok()
     }
 
     /// The stream is gone: what it held goes to others.
@@ -179,6 +188,7 @@ impl Opening {
             held: HashMap::new(),
             settling: HashMap::new(),
             cancels: HashMap::new(),
+            claims: HashMap::new(),
             receipts_with: None,
             queue,
             done: mpsc::channel(CREDITS_MAX as usize),
@@ -204,6 +214,8 @@ pub struct Keeper {
     settling: HashMap<Seq, (SessionId, Attempt)>,
     /// Who waits to hear whether a message is withdrawn.
     cancels: HashMap<Seq, Vec<oneshot::Sender<Cancelled>>>,
+    /// Who takes a message out of its turn.
+    claims: HashMap<Seq, Vec<oneshot::Sender<Receipt>>>,
     /// The stream that holds the batch of receipts.
     receipts_with: Option<SessionId>,
     queue: mpsc::Receiver<Call>,
@@ -286,6 +298,10 @@ impl Keeper {
                 self.homeward.not_taken(self.ground.clock.now());
             }
             Call::NotTaken { .. } => {}
+            Call::Claim { seq, expires_at, reply } => {
+                self.claims.entry(seq).or_default().push(reply);
+                self.feed(Event::Claim { seq, expires_at });
+            }
             Call::Close { session } => {
                 let closed = self.gone(session);
                 self.feed(closed);
@@ -376,7 +392,10 @@ impl Keeper {
                 let (ground, name) = (self.ground.clone(), self.name.clone());
                 tokio::spawn(async move { ground.park(name, seq, deliveries, until).await });
             }
-            Effect::Kept { seq } => self.answer_cancels(seq, || Cancelled::InDoubt),
+            Effect::Kept { seq } => {
+                self.answer_cancels(seq, || Cancelled::InDoubt);
+                self.claims.remove(&seq);
+            }
             Effect::Rest(rest) => self.logbook.rests(rest),
             Effect::Wake { at } => self.wake = Some(at),
             // A mailbox's owner comes by itself, and cannot be asked.
@@ -419,6 +438,7 @@ impl Keeper {
             LaneFate::InDoubt => Some(Fate::InDoubt),
             LaneFate::Cancelled => Some(Fate::Cancelled),
             LaneFate::Diverted => Some(Fate::Diverted),
+            LaneFate::Claimed => Some(Fate::HandedOver { signed: None }),
             LaneFate::Found => None,
         };
         let Some(fate) = fate else { return };
@@ -464,6 +484,12 @@ impl Keeper {
                 self.answer_cancels(seq, || Cancelled::Done(Box::new(receipt.clone())));
             }
             _ => self.answer_cancels(seq, || Cancelled::TooLate),
+        }
+        for reply in self.claims.remove(&seq).into_iter().flatten() {
+            // Whoever did not get it so looks where it went.
+            if let Some(receipt) = receipt.clone().filter(|_| fate == LaneFate::Claimed) {
+                let _ = reply.send(receipt);
+            }
         }
         if let Some((session, attempt)) = self.settling.remove(&seq) {
             self.tell(session, Step::Settled { delivery: Delivery { seq, attempt }, receipt: receipt.map(Box::new) });

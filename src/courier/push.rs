@@ -409,6 +409,8 @@ impl Push {
             LaneFate::InDoubt => Some(Fate::InDoubt),
             LaneFate::Cancelled => Some(Fate::Cancelled),
             LaneFate::Diverted => Some(Fate::Diverted),
+            // Only the owner of a mailbox claims.
+            LaneFate::Claimed => None,
         };
         let Some(fate) = fate else {
             return tracing::error!(partner = %self.member, seq, "a fate came without its cause");

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::attachments::Attachments;
+use super::front::Deadline;
 use super::waiters::Waiters;
-use super::{cancel, list, peer, receive, view, watch};
+use super::{cancel, list, peer, receive, request, view, watch};
 use crate::blobs::Owner;
 use crate::courier::{Ground, Mailboxes};
 use crate::intake::{Incoming, Intake};
@@ -91,8 +92,11 @@ impl ExchangeService for Exchange {
         Ok(Response::new(Box::pin(stream)))
     }
 
-    async fn request(&self, _: Request<pb::RequestRequest>) -> Result<Response<pb::RequestResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn request(&self, call: Request<pb::RequestRequest>) -> Result<Response<pb::RequestResponse>, Status> {
+        let peer = peer(&call)?;
+        let deadline = call.extensions().get::<Deadline>().copied();
+        let answered = request::request(self, &peer.party, deadline, call.into_inner()).await;
+        Ok(Response::new(answered.map_err(|refused| to_status(&refused))?))
     }
 
     async fn list_messages(
@@ -156,7 +160,7 @@ impl ExchangeService for Exchange {
 }
 
 impl Exchange {
-    async fn submit_one(&self, party: &Party, request: pb::SubmitRequest) -> Result<Receipt, Refused> {
+    pub(super) async fn submit_one(&self, party: &Party, request: pb::SubmitRequest) -> Result<Receipt, Refused> {
         let envelope = request.envelope.unwrap_or_default();
         let envelope = parse(envelope).map_err(Refused::faults)?;
         let origin = match request.origin_receipt.map(receipt::from_wire) {

@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod front;
 mod list;
 mod receive;
+mod request;
 pub mod routing;
 pub mod serve;
 mod view;
@@ -20,7 +21,7 @@ use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
-use crate::limits::{DECODE_BYTES_MAX, ENCODE_BYTES_MAX, EXCHANGE_DECODE_BYTES_MAX, TABLES_BYTES_MAX};
+use crate::limits::{DECODE_BYTES_MAX, ENCODE_BYTES_MAX, EXCHANGE_DECODE_BYTES_MAX, REQUEST_MS_MAX, TABLES_BYTES_MAX};
 use crate::reason::Reason;
 use crate::tls::accept::Peer;
 use crate::wire::pb::directory::directory_service_server::DirectoryServiceServer;
@@ -40,6 +41,9 @@ pub const STREAMING: [&str; 8] = [
     "/tongban.routing.v1.RoutingService/WatchTables",
     "/grpc.health.v1.Health/Watch",
 ];
+
+/// Calls that wait for a reply, by path, and milliseconds that they may take at most.
+pub const LONG: (&str, u64) = ("/tongban.exchange.v1.ExchangeService/Request", REQUEST_MS_MAX);
 
 /// Everything that can be called.
 pub struct Doors {
