@@ -238,6 +238,7 @@ impl Lane {
             }
             Outcome::NotNow { at } => {
                 self.queue.park(seq, self.moment(now, at, crate::limits::RETRY_LATER_MS_MAX));
+                self.came_back(now, seq);
             }
             Outcome::Throttled { at } => {
                 let until = self.moment(now, at, *self.policy.backoff_ms.end());
