@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use crate::admission::{self, Ration};
-use crate::blobs::{Blobs, Owner, aside};
+use crate::blobs::{Blobs, Claim, Owner, aside};
 use crate::clock::Clock;
 use crate::directory::book::Directory;
 use crate::evidence::{Code, Event, Evidence};
@@ -103,13 +103,8 @@ impl Intake {
         let (header, body) = split(&envelope);
         let rejections = self.rejections_of(party);
         let take = Take { envelope, header_digest, header, body, origin, via, verdict, token, rejections };
-        match self.ledger.try_enter(Entry::Take(Box::new(take))).await {
-            Ok(Answer::Taken(Ok(receipt))) => {
-                if let Some(claim) = claim {
-                    aside(move || claim.settle()).await;
-                }
-                Ok(receipt)
-            }
+        match enter(self.ledger.clone(), take, claim).await {
+            Ok(Answer::Taken(Ok(receipt))) => Ok(receipt),
             Ok(Answer::Taken(Err(refusal))) => {
                 tracing::info!(party = %party, reason = refusal.reason.code(), "message refused");
                 Err(Refused { receipt: refusal.receipt, ..Refused::new(refusal.reason) })
@@ -162,7 +157,7 @@ impl Intake {
         envelope: Envelope,
         header_digest: Digest,
         uploads: Owner,
-    ) -> Result<(Envelope, Option<crate::blobs::Claim>), Refused> {
+    ) -> Result<(Envelope, Option<Claim>), Refused> {
         if envelope.attachments().is_empty() && envelope.sealed.is_none() {
             return Ok((envelope, None));
         }
@@ -225,6 +220,21 @@ impl Intake {
             None => self.rejections.entry(party.clone()).or_default().clone(),
         }
     }
+}
+
+/// Hands a message to the ledger. What it claimed is held until the ledger has answered, also when the caller no longer
+/// waits for it: a commit that is on its way refers to it.
+async fn enter(ledger: Ledger, take: Take, claim: Option<Claim>) -> Result<Answer, Trouble> {
+    let entry = Entry::Take(Box::new(take));
+    let Some(claim) = claim else { return ledger.try_enter(entry).await };
+    let held = tokio::spawn(async move {
+        let answer = ledger.try_enter(entry).await;
+        if matches!(answer, Ok(Answer::Taken(Ok(_)))) {
+            aside(move || claim.settle()).await;
+        }
+        answer
+    });
+    held.await.unwrap_or(Err(Trouble::Stopped))
 }
 
 impl From<Trouble> for Refused {

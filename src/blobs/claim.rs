@@ -2,6 +2,7 @@
 //! counts a digest as a permission: that the store has the same bytes from somebody else changes nothing.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 
 use super::hold::Pin;
 use super::{Blobs, Owner, Want, sync};
@@ -66,8 +67,11 @@ impl Blobs {
         let pin = Pin::new(inner.clone(), want.digest);
         let blob = inner.blob(&want.digest);
         match std::fs::hard_link(inner.of_owner(owner).join(want.name()), &blob) {
-            // It has the same bytes; its name may be as young as this call.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // It has the same bytes; its name may be as young as this call, and its grace begins anew: who holds the pin may
+            // be dropped while the commit is on its way.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::set_permissions(&blob, std::fs::Permissions::from_mode(0o600))?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         }

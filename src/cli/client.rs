@@ -1,6 +1,7 @@
 //! Decides how a command speaks with its city's gateway as one of the city's systems, and what the gateway's answers mean
 //! once they are checked. Never believes a receipt that it has not checked, and never tries a call twice.
 
+mod carry;
 mod inbox;
 mod line;
 mod pipe;
@@ -24,7 +25,7 @@ pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
 pub use routes::{Asked, Decided, Planned, PlannedChange, PlannedRow, Tables};
 pub use told::{Told, ToldEvent, ToldPart, mode_name};
-pub use trouble::{Refused, Trouble};
+pub use trouble::{Refused, Trouble, Words};
 
 use super::Failure;
 use crate::directory::Directory;

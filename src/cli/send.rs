@@ -1,6 +1,7 @@
 //! Decides what `tongban send` does: a message made from the command line, submitted, its receipt checked, and its way
 //! followed if asked. Never says that a message is accepted before the receipt holds.
 
+pub mod attach;
 pub mod draft;
 mod many;
 
@@ -27,7 +28,7 @@ pub struct Send {
     #[arg(long, value_name = "UUID")]
     id: Option<MessageId>,
     /// Send so many messages, each with its own id, over one stream
-    #[arg(long, value_name = "N", conflicts_with_all = ["id", "wait"], value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["id", "wait", "attach"], value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Follow the message to its end, for a minute or as long as given
     #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "60s")]
@@ -47,6 +48,7 @@ async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
     let id = args.id.map_or_else(draft::new_id, Ok)?;
     let envelope = draft.envelope(&client.me, id)?;
     draft::check(&envelope)?;
+    attach::bring(client, &draft.attachments, &envelope, out).await?;
     let accepted = client.submit(&envelope).await.map_err(|trouble| trouble.shown(out))?;
     let Some(patience) = args.wait else {
         out.show(&accepted_json(&accepted), || accepted_table(&[&accepted], out.lang))?;

@@ -78,6 +78,11 @@ impl<'a> Inbox<'a> {
         Inbox { client, up, down }
     }
 
+    /// Who receives.
+    pub fn client(&self) -> &'a Client {
+        self.client
+    }
+
     /// What comes next; `None` when the gateway has closed the stream.
     pub async fn next(&mut self) -> Result<Option<News>, Trouble> {
         let response = self.down.message().await.map_err(|status| self.client.broken(&status))?;
@@ -102,6 +107,12 @@ impl<'a> Inbox<'a> {
             }
         };
         self.say(Up::Outcome(pb::Outcome { delivery_id: delivery.to_owned(), outcome: Some(said) })).await;
+    }
+
+    /// Asks for more time for a delivery.
+    pub async fn extend(&self, delivery: &str, until: Time) {
+        let until = Some(time_to_wire(until));
+        self.say(Up::Extend(pb::ExtendLease { delivery_id: delivery.to_owned(), until })).await;
     }
 
     async fn say(&self, step: Up) {

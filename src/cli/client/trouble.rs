@@ -124,7 +124,9 @@ impl Refused {
                 | Reason::InvalidTables
                 | Reason::MessageTooLarge
                 | Reason::ClockAhead
-                | Reason::StreamProtocol,
+                | Reason::StreamProtocol
+                | Reason::AttachmentTooLarge
+                | Reason::DigestMismatch,
             ) => Exit::Data,
             Some(reason) if reason.retry() == Retry::Later => Exit::TempFail,
             Some(_) => Exit::No,
