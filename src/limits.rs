@@ -156,6 +156,17 @@ pub const STREAM_OPEN_MAX: usize = 1_024;
 /// Receipts in one batch on their way back.
 pub const RECEIPT_BATCH_MAX: usize = 256;
 
+/// Calls of one identity that wait for a message at once: for its reply, or for its history.
+pub const WAITERS_PER_IDENTITY_MAX: usize = 64;
+/// Milliseconds that a call may wait for a reply when its caller names no deadline, and at most: 5 minutes.
+pub const REQUEST_MS_MAX: u64 = 5 * 60 * 1000;
+/// Milliseconds before its deadline at which a call that waits for a reply is answered, so that the answer still arrives.
+pub const REQUEST_MARGIN_MS: u64 = 500;
+/// Messages on a page of a list when the caller names no number, and at most.
+pub const PAGE_MESSAGES: (usize, usize) = (100, 500);
+/// Messages that one page of a list looks at, at most.
+pub const LIST_EXAMINED_MAX: usize = 10_000;
+
 // The ledger.
 /// Entries that wait for the ledger.
 pub const LEDGER_QUEUE_MAX: usize = 4_096;
@@ -246,6 +257,8 @@ pub const ROWS_MAX: usize = 1 << 20;
 pub const CANDIDATES_MAX: usize = 8;
 /// Faults told of one table's text.
 pub const TABLE_FAULTS_MAX: usize = 100;
+/// Bytes of one request with routing tables, and of one answer: 16 MiB, some 100,000 rows.
+pub const TABLES_BYTES_MAX: usize = 16 << 20;
 /// Objections told against one set of tables.
 pub const OBJECTIONS_MAX: usize = 100;
 

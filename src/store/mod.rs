@@ -3,6 +3,7 @@
 //!
 //! There is one [`Writer`], which the ledger owns, and a few [`Readers`] that see what is committed.
 
+mod list;
 mod open;
 mod mark;
 mod notes;
@@ -18,6 +19,7 @@ use crate::time::Time;
 use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
+pub use list::{Entry, Listed, Reach, Sift};
 pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
