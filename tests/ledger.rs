@@ -5,228 +5,27 @@
 mod alliance;
 #[path = "support/forge.rs"]
 mod forge;
+#[path = "support/bench.rs"]
+mod bench;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use alliance::{envelope, part};
-use forge::Forge;
+use bench::*;
 use rusqlite::Connection;
 use tongban::admission::Ration;
-use tongban::evidence::{Event, Evidence, State};
-use tongban::ledger::{
-    Answer, Core, Entry, Fate, Incoming, Issuer, Refusal, Route, Settle, StartError, Take, Witness, WitnessRefusal,
-};
-use tongban::limits::TIME_TO_LIVE_MS;
-use tongban::message::{Address, Digest};
-use tongban::party::Member;
+use tongban::evidence::{Event, State};
+use tongban::ledger::{Answer, Core, Entry, Fate, StartError, WitnessRefusal};
+use tongban::message::Digest;
 use tongban::reason::Reason;
-use tongban::receipt::{Checked, Checker, LogKey, Receipt};
-use tongban::store::{self, Key, LaneName, Mark, Readers, Seq, Synchronous};
-use tongban::time::Time;
+use tongban::receipt::{Checked, Receipt};
+use tongban::store::{self, Mark, Synchronous};
 use tongban::tlog::note::{SigningKey, VerifyingKey};
 use tongban::tlog::receipt_file::verify;
-use tongban::wire::envelope::{parse, split};
-use tongban::wire::pb::evidence as pbe;
+use tongban::wire::envelope::parse;
 use tongban::wire::pb::exchange as pb;
 use tongban::wire::receipt;
-
-const ORIGIN: &str = "450200.gateway.alliance.example/log/a/1";
-const THEIRS: &str = "440600.gateway.alliance.example/log/a/1";
-const WINDOW: (&str, &str) = ("450200", "window");
-const ARCHIVE: (&str, &str) = ("450200", "archive");
-const APPROVAL: (&str, &str) = ("440600", "approval");
-/// When these tests take place.
-const NOW: Time = Time::from_ms(1_780_272_000_000);
-
-/// An own system took a message, on our word alone.
-const HANDED_OVER: Fate = Fate::HandedOver { signed: None };
-
-fn key() -> SigningKey {
-    SigningKey::from_seed(ORIGIN, &[7; 32]).unwrap()
-}
-
-fn own() -> Member {
-    "450200".parse().unwrap()
-}
-
-fn foshan() -> Member {
-    "440600".parse().unwrap()
-}
-
-/// A log of the partner's.
-fn theirs() -> Forge {
-    Forge::unknown(THEIRS, &foshan())
-}
-
-fn checker() -> Checker {
-    let keys = [(own(), key().verifying_key().clone()), (foshan(), theirs().key.verifying_key().clone())];
-    Checker::new(keys.map(|(member, key)| LogKey { member, key }).into())
-}
-
-fn checked(wire: pbe::Receipt) -> Checked {
-    checker().check(receipt::from_wire(wire).unwrap()).unwrap()
-}
-
-/// A ledger on a folder of its own.
-struct Bench {
-    core: Core,
-    readers: Readers,
-    folder: PathBuf,
-}
-
-fn open(folder: &Path) -> Result<(Core, Readers), StartError> {
-    let (writer, readers) = store::open(folder, Synchronous::Full).unwrap();
-    Ok((Core::open(writer, Mark::in_folder(folder), key(), own())?, readers))
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Bench {
-    fn new() -> Bench {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("tongban-ledger-{}-{count}", std::process::id()));
-        let (core, readers) = open(&folder).unwrap();
-        Bench { core, readers, folder }
-    }
-
-    fn apply(&mut self, entries: Vec<Entry>) -> Vec<Answer> {
-        self.core.apply(NOW, entries).unwrap().0
-    }
-
-    fn one(&mut self, entry: Entry) -> Answer {
-        self.apply(vec![entry]).pop().unwrap()
-    }
-
-    /// Takes one message in and returns its place and its receipt.
-    fn accepted(&mut self, envelope: &pb::Envelope) -> (Seq, Receipt) {
-        let Answer::Taken(Ok(receipt)) = self.one(take(envelope.clone())) else { panic!("refused") };
-        (self.seq(envelope), receipt)
-    }
-
-    fn seq(&self, envelope: &pb::Envelope) -> Seq {
-        let from_city = envelope.from.as_ref().unwrap().city.parse().unwrap();
-        let key = Key { from_city, id: envelope.message_id.parse().unwrap() };
-        self.readers.look(|look| look.head(&key)).unwrap().expect("it is stored").seq
-    }
-
-    fn state(&self, seq: Seq) -> State {
-        self.readers.look(|look| look.message(seq)).unwrap().unwrap().state
-    }
-
-    /// Our own receipts about a message, with what they say.
-    fn own(&self, seq: Seq) -> Vec<Checked> {
-        let (own, _) = self.readers.look(|look| look.evidence(seq)).unwrap();
-        let mut checker = checker();
-        own.into_iter().map(|receipt| checker.check(receipt).unwrap()).collect()
-    }
-
-    fn events(&self, seq: Seq) -> Vec<Event> {
-        self.own(seq).iter().map(|checked| checked.evidence.event).collect()
-    }
-
-    fn queue(&self, lane: &LaneName) -> Vec<Seq> {
-        self.readers.look(|look| look.queue(lane, 0, 9_999)).unwrap().iter().map(|row| row.seq).collect()
-    }
-
-    /// Leaves in the log.
-    fn size(&self) -> u64 {
-        let sql = Connection::open(self.folder.join("store.db")).unwrap();
-        sql.query_row("SELECT size FROM tree", [], |row| row.get(0)).unwrap()
-    }
-
-    /// Stops, runs `between` on the folder, and tries to start again.
-    fn restart(mut self, between: impl FnOnce(&Path)) -> Result<Bench, StartError> {
-        self.core.write_mark(NOW);
-        // The folder lives on in the next bench.
-        let folder = std::mem::take(&mut self.folder);
-        drop(self);
-        between(&folder);
-        let opened = open(&folder);
-        if opened.is_err() {
-            let _ = std::fs::remove_dir_all(&folder);
-        }
-        opened.map(|(core, readers)| Bench { core, readers, folder })
-    }
-}
-
-fn mailbox(name: &str) -> LaneName {
-    LaneName::System(name.parse().unwrap())
-}
-
-fn line() -> LaneName {
-    LaneName::Gateway(foshan())
-}
-
-fn taking(
-    envelope: pb::Envelope,
-    verdict: Result<Route, Reason>,
-    origin: Option<Checked>,
-    rejections: Ration,
-) -> Entry {
-    let envelope = parse(envelope).unwrap();
-    let (header_digest, (header, body)) = (envelope.header_digest(), split(&envelope));
-    let (via, token) = (vec![], None);
-    Entry::Take(Box::new(Take { envelope, header_digest, header, body, origin, via, verdict, token, rejections }))
-}
-
-/// Where a good message goes: to its own city's mailbox or to the partner.
-fn route(envelope: &pb::Envelope) -> Route {
-    let to = envelope.to.as_ref().unwrap();
-    let recipient = Address { city: to.city.parse().unwrap(), system: to.system.parse().ok() };
-    let lane = if to.city == "450200" { mailbox(&to.system) } else { line() };
-    Route { recipient, lane, others: vec![], table_version: 0, expires_at: NOW.plus_ms(TIME_TO_LIVE_MS) }
-}
-
-fn take(envelope: pb::Envelope) -> Entry {
-    let verdict = Ok(route(&envelope));
-    taking(envelope, verdict, None, Ration::default())
-}
-
-/// A message of the partner's, with its origin's receipt.
-fn take_theirs(envelope: pb::Envelope) -> Entry {
-    let origin = checked(theirs().honest(Event::SubmissionAccepted, &envelope));
-    let verdict = Ok(route(&envelope));
-    taking(envelope, verdict, Some(origin), Ration::default())
-}
-
-fn settle(lane: LaneName, seq: Seq, fate: Fate) -> Entry {
-    Entry::Settle(Box::new(Settle { lane, seq, attempts: 1, fate }))
-}
-
-fn witness(receipts: Vec<pbe::Receipt>) -> Entry {
-    let incoming = |one| Incoming { checked: checked(one), text: None, issuer: Issuer::Other };
-    Entry::Witness(Box::new(Witness { receipts: receipts.into_iter().map(incoming).collect() }))
-}
-
-fn taken(answer: Answer) -> Result<Receipt, Box<Refusal>> {
-    let Answer::Taken(taken) = answer else { panic!("{answer:?}") };
-    taken
-}
-
-fn settled(answer: Answer) -> Option<Receipt> {
-    let Answer::Settled(settled) = answer else { panic!("{answer:?}") };
-    settled
-}
-
-fn witnessed(answer: Answer) -> Vec<Result<(), WitnessRefusal>> {
-    let Answer::Witnessed(each) = answer else { panic!("{answer:?}") };
-    each
-}
-
-fn says(receipt: &Receipt) -> Evidence {
-    checker().check(receipt.clone()).unwrap().evidence
-}
-
-fn other_content(envelope: &pb::Envelope) -> pb::Envelope {
-    pb::Envelope { parts: vec![part("form.json", b"another")], ..envelope.clone() }
-}
 
 // One commit.
 

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::Connection;
 use tongban::evidence::State;
 use tongban::id::MessageId;
-use tongban::message::{Address, Digest};
+use tongban::message::{Address, Attached, Digest};
 use tongban::party::Member;
 use tongban::receipt::Receipt;
 use tongban::store::{
-    self, Commit, Error, Head, Key, LaneName, NewLeaf, NewMessage, NewReceived, Outgoing, QueueRow, Readers, Seq,
-    Snapshot, Synchronous, Writer,
+    self, Commit, DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, Moved, NewLeaf, NewMessage, NewReceived,
+    Outgoing, QueueRow, Readers, Seq, Snapshot, Synchronous, Writer,
 };
 use tongban::time::Time;
 use tongban::tlog::checkpoint::Checkpoint;
@@ -537,5 +537,115 @@ fn what_was_changed_from_outside_is_damage_and_never_an_answer() {
         read(&scene).expect(what);
         scene.tamper(sql);
         assert!(matches!(read(&scene), Err(Error::Damaged(_))), "{what}: {:?}", read(&scene));
+    }
+}
+
+#[test]
+fn what_a_lane_must_not_forget_reads_back_after_a_restart() {
+    let mut scene = Scene::new();
+    let unknown = LaneState { failures: 0, rest_until: Time::ZERO, held: false, open: false, sent_below: 0 };
+    assert_eq!(scene.look(|look| look.lane_state(&gateway())), unknown, "of a lane that nobody has named");
+    scene.accept(&[(1, gateway())]);
+    assert_eq!(scene.look(|look| look.lane_state(&gateway())), unknown, "of a new lane");
+    let rests = LaneState { failures: 7, rest_until: Time::from_ms(99), held: true, open: true, sent_below: 12 };
+    let other = LaneState { held: true, ..unknown };
+    // A lane may be written of before it holds anything; the last word of a commit counts.
+    let lanes = vec![(gateway(), other), (gateway(), rests), (system("archive"), other)];
+    scene.store(&Commit { lanes, ..Commit::default() }).unwrap();
+    let scene = scene.again();
+    assert_eq!(scene.look(|look| look.lane_state(&gateway())), rests);
+    assert_eq!(scene.writer.lane_state(&system("archive")).unwrap(), other);
+    assert_eq!(scene.look(|look| look.lane_state(&third())), unknown);
+    assert_eq!(scene.queue(&gateway()), [1]);
+}
+
+#[test]
+fn what_is_due_is_read_page_by_page_and_the_next_moment_with_it() {
+    let mut scene = Scene::new();
+    let lane = |seq: Seq| if seq.is_multiple_of(3) { system("archive") } else { gateway() };
+    scene.accept(&(1..=9).map(|seq| (seq, lane(seq))).collect::<Vec<_>>());
+    let pages = |scene: &Scene, now, count| {
+        let (mut all, mut after) = (vec![], None);
+        loop {
+            let (rows, next) = scene.look(|look| look.due(Time::from_ms(now), after, count));
+            assert!(rows.len() <= count);
+            let Some(last) = rows.last() else { return (all, next.map(Time::ms)) };
+            after = Some((last.lane_id, last.seq));
+            all.extend(rows.into_iter().map(|row| (row.lane, row.seq)));
+        }
+    };
+    let rows = |seqs: &[Seq]| seqs.iter().map(|seq| (lane(*seq), *seq)).collect::<Vec<_>>();
+    for count in [1, 2, 3, 99] {
+        assert_eq!(pages(&scene, 5_000, count), (vec![], Some(5_001)), "{count} a page");
+        assert_eq!(pages(&scene, 5_006, count), (rows(&[1, 2, 4, 5, 3, 6]), Some(5_007)), "{count} a page");
+        assert_eq!(pages(&scene, 9_999, count), (rows(&[1, 2, 4, 5, 7, 8, 3, 6, 9]), None), "{count} a page");
+    }
+    let looked_at = vec![(gateway(), 1, Time::from_ms(7_777), 1), (gateway(), 3, Time::from_ms(1), 9)];
+    scene.store(&Commit { looked_at, settled: vec![(gateway(), 2)], ..Commit::default() }).unwrap();
+    let scene = scene.again();
+    assert_eq!(pages(&scene, 5_004, 2), (rows(&[4, 3]), Some(5_005)));
+    let (due, _) = scene.look(|look| look.due(Time::from_ms(8_000), None, 1));
+    let first = DueRow {
+        lane_id: due[0].lane_id,
+        lane: gateway(),
+        seq: 1,
+        notices: 1,
+        stored_at: Time::from_ms(1_001),
+        expires_at: Time::from_ms(9_001),
+    };
+    assert_eq!(due, [first]);
+    assert_eq!(scene.writer.notices(&gateway(), 1).unwrap(), Some(1));
+    assert_eq!(scene.writer.notices(&system("archive"), 3).unwrap(), Some(0));
+    assert_eq!(scene.writer.notices(&gateway(), 2).unwrap(), None);
+}
+
+#[test]
+fn a_row_that_changes_its_lane_is_a_new_row_there_and_keeps_when_it_is_due() {
+    let mut scene = Scene::new();
+    let mut commit = scene.accepting(&[(1, gateway()), (2, gateway()), (3, gateway())]);
+    for message in &mut commit.messages {
+        message.others = vec![third(), system("archive")];
+        message.order_key = Some("one".to_owned());
+    }
+    scene.store(&commit).unwrap();
+    let both = vec![third(), system("archive")];
+    let all = vec![(2, both.clone()), (3, both)];
+    assert_eq!(scene.writer.case_rows(&gateway(), 2).unwrap(), all, "from the place on");
+    let parked = vec![(gateway(), 2, 4, Time::from_ms(77))];
+    let looked_at = vec![(gateway(), 2, Time::from_ms(8_000), 1)];
+    let moved = vec![Moved { seq: 2, from: gateway(), to: third(), others: vec![system("archive")] }];
+    scene.store(&Commit { parked, looked_at, moved, ..Commit::default() }).unwrap();
+    let scene = scene.again();
+    let row = scene.look(|look| look.queue(&third(), 0, 9)).remove(0);
+    assert_eq!((row.seq, row.deliveries, row.parked_until, row.alternative), (2, 0, Time::ZERO, true));
+    assert_eq!((scene.queue(&gateway()), scene.writer.notices(&third(), 2).unwrap()), (vec![1, 3], Some(1)));
+    let head = scene.writer.head_at(2).unwrap().unwrap();
+    assert_eq!((head.lane, head.queued), (third(), true));
+    assert_eq!(scene.writer.lane_of_case("one").unwrap(), Some(gateway()), "of the newest that waits");
+    assert_eq!(scene.writer.case_rows(&third(), 2).unwrap(), [(2, vec![system("archive")])]);
+    let waiting = scene.writer.waiting().unwrap();
+    assert_eq!((waiting.get(&gateway()), waiting.get(&third())), (Some(&2), Some(&1)));
+}
+
+#[test]
+fn blobs_are_named_as_long_as_a_body_is_kept_in_either_form() {
+    let mut scene = Scene::new();
+    let attached = |n: u8| Attached { digest: Digest([n; 32]), size: n.into() };
+    let mut commit = scene.accepting(&[(1, gateway()), (2, gateway())]);
+    commit.messages[0].attachments = vec![attached(1), attached(2)];
+    commit.messages[1].attachments = vec![attached(1)];
+    scene.store(&commit).unwrap();
+    scene.store(&Commit { sealed: vec![(1, 1, attached(9))], ..Commit::default() }).unwrap();
+    let named = |scene: &Scene| [1, 2, 9].map(|n| scene.look(|look| look.is_attached(&Digest([n; 32]))));
+    assert_eq!(named(&scene), [true; 3]);
+    assert_eq!(scene.look(|look| look.sealed_forms(1)), [(1, attached(9))]);
+    let size = |seq, n| scene.look(|look| look.attached(seq, &Digest([n; 32])));
+    assert_eq!([size(1, 2), size(1, 9), size(2, 9)], [Some(2), Some(9), None]);
+    for (forgotten, left) in [
+        (Forgotten { bodies: vec![1], ..Forgotten::default() }, [true, false, false]),
+        (Forgotten { evidence: vec![2], ..Forgotten::default() }, [false; 3]),
+    ] {
+        scene.store(&Commit { forgotten, ..Commit::default() }).unwrap();
+        assert_eq!(named(&scene), left);
     }
 }

@@ -219,7 +219,9 @@ impl Snapshot<'_> {
                 now.minus_ms(ages.envelopes_ms),
             )?,
             evidence: seqs(
-                "SELECT seq FROM message WHERE stored_at <= ? AND closed_at IS NOT NULL LIMIT ?",
+                // The newest message stays: the places of messages count on from it.
+                "SELECT seq FROM message WHERE stored_at <= ? AND closed_at IS NOT NULL \
+                 AND seq < (SELECT max(seq) FROM message) LIMIT ?",
                 now.minus_ms(ages.evidence_ms),
             )?,
             leaves: seqs(

@@ -100,6 +100,11 @@ impl Writer {
         read::notices(&self.connection, lane, seq)
     }
 
+    /// Whether this message is a dead letter that was neither redriven nor set aside.
+    pub fn waits_for_ops(&self, seq: Seq) -> Result<bool, Error> {
+        Ok(self.connection.prepare_cached("SELECT 1 FROM dead WHERE seq = ? AND fate = 0")?.exists([seq])?)
+    }
+
     /// The newest version of the routing tables; 0 when none was published.
     pub fn routes_version(&self) -> Result<u64, Error> {
         Ok(self.connection.query_row("SELECT coalesce(max(version), 0) FROM route_set", [], |r| r.get(0))?)
@@ -267,10 +272,6 @@ fn write_received(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
 }
 
 fn write_queue(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    let mut delete = sql.prepare_cached("DELETE FROM queue WHERE lane = ? AND seq = ?")?;
-    for (lane, seq) in &commit.settled {
-        delete.execute(params![lanes.id(sql, lane)?, seq])?;
-    }
     let mut update =
         sql.prepare_cached("UPDATE queue SET deliveries = ?, parked_until = ? WHERE lane = ? AND seq = ?")?;
     for (lane, seq, deliveries, until) in &commit.parked {
@@ -288,6 +289,11 @@ fn write_queue(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) ->
         let (from, to) = (lanes.id(sql, &moved.from)?, lanes.id(sql, &moved.to)?);
         update.execute(params![to, listed(&moved.others), from, moved.seq])?;
         follow.execute(params![to, moved.seq])?;
+    }
+    // Last: a row that changed its lane in this commit may have ended in the new one.
+    let mut delete = sql.prepare_cached("DELETE FROM queue WHERE lane = ? AND seq = ?")?;
+    for (lane, seq) in &commit.settled {
+        delete.execute(params![lanes.id(sql, lane)?, seq])?;
     }
     Ok(())
 }
@@ -407,7 +413,14 @@ fn forget(sql: &Transaction<'_>, forgotten: &Forgotten) -> Result<(), Error> {
         for table in ["received", "detail", "signature"] {
             sql.prepare_cached(&format!("DELETE FROM {table} WHERE message = ?"))?.execute([seq])?;
         }
-        sql.prepare_cached("DELETE FROM message WHERE seq = ?")?.execute([seq])?;
+        for table in ["attachment", "dead", "message"] {
+            sql.prepare_cached(&format!("DELETE FROM {table} WHERE seq = ?"))?.execute([seq])?;
+        }
+    }
+    if !forgotten.evidence.is_empty() {
+        // A receipt that is no more cannot travel.
+        let gone = "DELETE FROM outbox WHERE EXISTS (SELECT 1 FROM leaf WHERE idx = outbox.leaf AND bytes IS NULL)";
+        sql.execute(gone, [])?;
     }
     for leaf in &forgotten.leaves {
         sql.prepare_cached("UPDATE leaf SET bytes = NULL WHERE idx = ?")?.execute([leaf])?;
