@@ -51,7 +51,7 @@ impl Readers {
 /// One consistent view of the store.
 #[derive(Debug)]
 pub struct Snapshot<'a> {
-    sql: &'a Connection,
+    pub(super) sql: &'a Connection,
 }
 
 impl Snapshot<'_> {
@@ -408,15 +408,15 @@ fn head_row(row: &Row<'_>) -> Result<Head, Error> {
     })
 }
 
-fn parsed<T: std::str::FromStr>(text: String) -> Result<T, Error> {
+pub(super) fn parsed<T: std::str::FromStr>(text: String) -> Result<T, Error> {
     text.parse().map_err(|_| Error::Damaged(format!("{text:?} does not parse")))
 }
 
-fn state(number: u8) -> Result<State, Error> {
+pub(super) fn state(number: u8) -> Result<State, Error> {
     State::from_number(number).ok_or_else(|| Error::Damaged(format!("no state {number}")))
 }
 
-fn address(city: String, system: Option<String>) -> Result<Address, Error> {
+pub(super) fn address(city: String, system: Option<String>) -> Result<Address, Error> {
     Ok(Address { city: parsed(city)?, system: system.map(parsed).transpose()? })
 }
 

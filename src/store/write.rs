@@ -100,6 +100,11 @@ impl Writer {
         read::notices(&self.connection, lane, seq)
     }
 
+    /// Whether this dead letter waits for somebody to decide.
+    pub fn waits_for_ops(&self, seq: Seq) -> Result<bool, Error> {
+        Ok(self.connection.prepare_cached("SELECT 1 FROM dead WHERE seq = ? AND fate = 0")?.exists([seq])?)
+    }
+
     /// The newest version of the routing tables; 0 when none was published.
     pub fn routes_version(&self) -> Result<u64, Error> {
         Ok(self.connection.query_row("SELECT coalesce(max(version), 0) FROM route_set", [], |r| r.get(0))?)
@@ -349,10 +354,10 @@ fn write_lanes(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) ->
 
 fn write_links(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
     let mut insert = sql.prepare_cached(
-        "INSERT OR IGNORE INTO dead (seq, at, reason, lane, fate, why) VALUES (?, ?, ?, ?, 0, '')",
+        "INSERT OR IGNORE INTO dead (seq, at, reason, lane, item, fate, why) VALUES (?, ?, ?, ?, ?, 0, '')",
     )?;
     for (seq, dead) in &commit.dead {
-        insert.execute(params![seq, dead.at.ms(), dead.reason, lanes.id(sql, &dead.lane)?])?;
+        insert.execute(params![seq, dead.at.ms(), dead.reason, lanes.id(sql, &dead.lane)?, dead.item])?;
     }
     let mut delete = sql.prepare_cached("DELETE FROM dead WHERE seq = ?")?;
     for seq in &commit.revived {

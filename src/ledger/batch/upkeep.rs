@@ -89,6 +89,9 @@ impl Batch<'_> {
         let mut discarded = 0;
         for seq in messages {
             let Some(head) = self.head_at(seq)?.filter(|head| head.state.is_dead()) else { continue };
+            if !self.ground.writer.waits_for_ops(seq)? {
+                continue;
+            }
             let object = format!("{}/{}", head.key.from_city.as_str(), head.key.id);
             self.audit("dead.discard", &actor, &object, None)?;
             self.commit.discarded.push((seq, why.clone()));
