@@ -3,6 +3,7 @@
 
 mod attachments;
 mod opening;
+mod resubmit;
 mod rules;
 
 use std::sync::{Arc, Mutex};
@@ -54,6 +55,15 @@ pub struct Incoming {
     pub uploads: Owner,
 }
 
+/// Where the attachments of a message are before it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Uploaded by whoever brings it.
+    Uploads,
+    /// Among the blobs: another message of the same sender refers to them.
+    Kept,
+}
+
 /// The keys of all logs in the directory.
 pub fn log_keys(directory: &Directory) -> Vec<LogKey> {
     let keys = directory.entries().flat_map(|entry| {
@@ -66,6 +76,10 @@ impl Intake {
     /// Takes a message into custody. On return it is durable, and the receipt says so; or it is refused and nothing of
     /// it is kept. The same message again gets the same receipt.
     pub async fn submit(&self, party: &Party, incoming: Incoming) -> Result<Receipt, Refused> {
+        self.bring(party, incoming, Source::Uploads).await
+    }
+
+    async fn bring(&self, party: &Party, incoming: Incoming, source: Source) -> Result<Receipt, Refused> {
         let rules = self.rules.load_full();
         let Incoming { envelope, origin, via, uploads } = incoming;
         self.may_bring(&rules, party, &envelope, &via)?;
@@ -89,7 +103,7 @@ impl Intake {
             Err((reason, token)) => (Err(reason), token),
         };
         let (envelope, claim) = match &verdict {
-            Ok(_) => match self.with_contents(&rules, envelope.clone(), header_digest, uploads).await {
+            Ok(_) => match self.with_contents(&rules, envelope.clone(), header_digest, (source, uploads)).await {
                 Ok(contents) => contents,
                 // The message may be known, and its uploads have become its own: the ledger looks first.
                 Err(refused) if refused.reason == Reason::AttachmentMissing => {
@@ -156,12 +170,15 @@ impl Intake {
         rules: &Rules,
         envelope: Envelope,
         header_digest: Digest,
-        uploads: Owner,
+        (source, uploads): (Source, Owner),
     ) -> Result<(Envelope, Option<Claim>), Refused> {
         if envelope.attachments().is_empty() && envelope.sealed.is_none() {
             return Ok((envelope, None));
         }
-        let claim = attachments::claim(&self.blobs, &uploads, &envelope).await?;
+        let claim = match source {
+            Source::Uploads => attachments::claim(&self.blobs, &uploads, &envelope).await?,
+            Source::Kept => attachments::keep(&self.blobs, &envelope).await?,
+        };
         if envelope.sealed.is_none() || matches!(rules.own, Member::Hub(_)) {
             return Ok((envelope, Some(claim)));
         }

@@ -218,6 +218,9 @@ catalogue! {
     NoteOlder, "NOTE_OLDER", FailedPrecondition, Never,
         "a newer version of this note is at hand", "已有该文书的更新版本",
         "fetch the newest version", "请获取最新版本";
+    ContentGone, "CONTENT_GONE", FailedPrecondition, Never,
+        "the message's content is no longer kept", "消息内容已不再保存",
+        "submit it as a new message from the sending system", "请由发送系统以新消息重新提交";
     Internal, "INTERNAL", Internal, Later,
         "the gateway met a fault of its own", "网关内部错误",
         "retry with the same message id and tell the operators", "以相同消息编号重试，并告知运维人员";

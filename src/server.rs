@@ -26,7 +26,7 @@ use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
 use crate::grpc::waiters::Waiters;
 use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
-use crate::grpc::{Doors, Health, directory::Directory as DirectoryDoor, evidence::Evidence};
+use crate::grpc::{Doors, Health, admin::Admin, directory::Directory as DirectoryDoor, evidence::Evidence};
 use crate::intake::{Intake, Rules, log_keys};
 use crate::janitor;
 use crate::keys::{self, KeyFileError};
@@ -34,6 +34,7 @@ use crate::ledger::{Core, Ledger, StartError};
 use crate::noticeboard::{BoardError, Noticeboard};
 use crate::party::{Member, Party};
 use crate::receipt::Checker;
+use crate::redrive::Redrive;
 use crate::routing::{Index, Issued, Objection, Tables, Ways};
 use crate::seal::OpeningKey;
 use crate::store::{self, Mark, Notes, OpenError, Readers, Retention};
@@ -192,7 +193,9 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     };
     tasks.spawn(law.follow(stop.clone()));
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
-    let (routes, health) = Doors { exchange, evidence, directory, routing }.open().await;
+    let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
+    let admin = Admin { own: config.member.clone(), readers: ground.readers.clone(), redrive };
+    let (routes, health) = Doors { exchange, evidence, directory, routing, admin }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;

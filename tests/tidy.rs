@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 6] = [
     &["limits", "party", "reason", "time", "id", "message", "evidence", "audit"],
     &["tlog", "receipt", "directory", "routing", "lanes", "admission"],
     &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
-    &["ledger", "noticeboard", "intake", "courier", "janitor", "checks"],
+    &["ledger", "noticeboard", "intake", "courier", "janitor", "redrive", "checks"],
     &["grpc", "telemetry"],
     &["config", "server", "demo", "cli", "lib", "main"],
 ];

@@ -54,6 +54,16 @@ impl Blobs {
         Ok(claim)
     }
 
+    /// Holds blobs to which a message refers already, for another of the same sender, until the ledger has answered.
+    ///
+    /// # Errors
+    /// [`Unclaimed::Missing`] for the first that is gone.
+    pub fn keep(&self, needs: &[Need]) -> Result<Claim, Unclaimed> {
+        let pin = |(place, need): (usize, &Need)| self.pin(&need.want.digest).ok_or(Unclaimed::Missing(place));
+        let pins = needs.iter().enumerate().map(pin).collect::<Result<_, _>>()?;
+        Ok(Claim { blobs: self.clone(), owner: Owner::identity("kept"), wants: vec![], pins })
+    }
+
     /// Makes an upload that is whole into a blob, under a pin from before it has the name until the caller drops it.
     /// None when there is no such upload. The upload stays until [`Blobs::forget`].
     ///

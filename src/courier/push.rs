@@ -537,9 +537,9 @@ fn verdict(answered: &Answered) -> Verdict {
         AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, PermissionDenied, Unimplemented,
     };
     match answered.reason.as_deref().and_then(Reason::from_code) {
-        Some(
-            Reason::OriginReceiptInvalid | Reason::ClockAhead | Reason::AttachmentMissing | Reason::LaneFull,
-        ) => Verdict::Later,
+        Some(Reason::OriginReceiptInvalid | Reason::ClockAhead | Reason::AttachmentMissing | Reason::LaneFull) => {
+            Verdict::Later
+        }
         Some(Reason::MessageTooLarge) => Verdict::Final,
         _ => match answered.code {
             InvalidArgument | NotFound | AlreadyExists | PermissionDenied | FailedPrecondition | OutOfRange

@@ -155,6 +155,10 @@ impl<'a> Batch<'a> {
                 Ok(Pending::Other(Answer::Done))
             }
             Entry::Discard { messages, why, actor } => self.discard(messages, why, actor),
+            Entry::Act { act, actor, object } => {
+                self.audit(act, &actor, &object, None)?;
+                Ok(Pending::Other(Answer::Done))
+            }
             Entry::Forget(forgotten) => {
                 self.commit.forgotten = *forgotten;
                 Ok(Pending::Other(Answer::Done))
@@ -275,7 +279,9 @@ impl<'a> Batch<'a> {
         }
         if state.is_dead() {
             let reason = reason.map_or(event.as_str(), Code::as_str).to_owned();
-            self.commit.dead.push((head.seq, Dead { at: self.scribe.at, reason, lane: head.lane.clone() }));
+            let item = Evidence::from_leaf(&head.base.1).ok().and_then(|base| base.item_code);
+            let item = item.map_or(String::new(), |item| item.as_str().to_owned());
+            self.commit.dead.push((head.seq, Dead { at: self.scribe.at, reason, lane: head.lane.clone(), item }));
         }
     }
 

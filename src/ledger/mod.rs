@@ -60,6 +60,8 @@ pub enum Entry {
     Seal { message: Seq, forms: Vec<(usize, Attached)> },
     /// Dead letters are set aside.
     Discard { messages: Vec<Seq>, why: String, actor: String },
+    /// A person did something that changes nothing here by itself: it goes on record.
+    Act { act: &'static str, actor: String, object: String },
     /// Retention takes what is old.
     Forget(Box<Forgotten>),
 }

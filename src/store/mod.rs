@@ -3,6 +3,7 @@
 //!
 //! There is one [`Writer`], which the ledger owns, and a few [`Readers`] that see what is committed.
 
+mod dead;
 mod list;
 mod open;
 mod mark;
@@ -19,6 +20,7 @@ use crate::time::Time;
 use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
+pub use dead::{DeadFate, DeadFilter, DeadGroup, DeadLetter};
 pub use list::{Entry, Listed, Reach, Sift};
 pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};
@@ -227,6 +229,8 @@ pub struct Dead {
     pub at: Time,
     pub reason: String,
     pub lane: LaneName,
+    /// The service item.
+    pub item: String,
 }
 
 /// What ties one message to another.

@@ -350,10 +350,11 @@ fn write_lanes(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) ->
 }
 
 fn write_links(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    let mut insert =
-        sql.prepare_cached("INSERT OR IGNORE INTO dead (seq, at, reason, lane, fate, why) VALUES (?, ?, ?, ?, 0, '')")?;
+    let mut insert = sql.prepare_cached(
+        "INSERT OR IGNORE INTO dead (seq, at, reason, lane, item, fate, why) VALUES (?, ?, ?, ?, ?, 0, '')",
+    )?;
     for (seq, dead) in &commit.dead {
-        insert.execute(params![seq, dead.at.ms(), dead.reason, lanes.id(sql, &dead.lane)?])?;
+        insert.execute(params![seq, dead.at.ms(), dead.reason, lanes.id(sql, &dead.lane)?, dead.item])?;
     }
     let mut delete = sql.prepare_cached("DELETE FROM dead WHERE seq = ?")?;
     for seq in &commit.revived {

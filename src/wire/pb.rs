@@ -3,6 +3,11 @@
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
 
 pub mod tongban {
+    pub mod admin {
+        pub mod v1 {
+            tonic::include_proto!("tongban.admin.v1");
+        }
+    }
     pub mod exchange {
         pub mod v1 {
             tonic::include_proto!("tongban.exchange.v1");
@@ -25,6 +30,7 @@ pub mod tongban {
     }
 }
 
+pub use tongban::admin::v1 as admin;
 pub use tongban::directory::v1 as directory;
 pub use tongban::evidence::v1 as evidence;
 pub use tongban::exchange::v1 as exchange;
