@@ -257,6 +257,8 @@ pub const ROWS_MAX: usize = 1 << 20;
 pub const CANDIDATES_MAX: usize = 8;
 /// Faults told of one table's text.
 pub const TABLE_FAULTS_MAX: usize = 100;
+/// Bytes of one request with routing tables, and of one answer: 16 MiB, some 100,000 rows.
+pub const TABLES_BYTES_MAX: usize = 16 << 20;
 /// Objections told against one set of tables.
 pub const OBJECTIONS_MAX: usize = 100;
 

@@ -107,6 +107,15 @@ catalogue! {
     RouteRefused, "ROUTE_REFUSED", FailedPrecondition, Never,
         "the recipient's routing table refuses this item", "接收方的路由表拒收该事项",
         "see the owner's code beside the reason; `tongban route explain` names the row", "参见原因旁的代码，`tongban route explain` 会指出具体条目";
+    InvalidTables, "INVALID_TABLES", InvalidArgument, Never,
+        "the routing tables cannot be published; each fault and each clash is named", "路由表不能发布，逐项列出错误与冲突",
+        "correct the named rows and plan again", "更正所列条目后重新核对";
+    RoutesChanged, "ROUTES_CHANGED", FailedPrecondition, Never,
+        "the routing tables are no longer those of the etag", "路由表已非该 etag 所指的版本",
+        "plan again against the tables in force", "请对照现行路由表重新核对";
+    NoSuchVersion, "NO_SUCH_VERSION", NotFound, Never,
+        "there is no such version of the routing tables", "路由表没有该版本",
+        "see which versions there are with `tongban route show`", "可用 `tongban route show` 查看现行版本";
     NoSuchSystem, "NO_SUCH_SYSTEM", FailedPrecondition, Never,
         "the recipient city has no system of this name", "接收城市没有该名称的系统",
         "check to.system, or leave it open", "核对 to.system，或留空由对方分派";

@@ -1,6 +1,8 @@
 //! Decides how a gateway comes up and goes down: parse, build, bind, serve, drain. Everything that can be wrong is found
 //! before the first connection is taken.
 
+mod law;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,12 +15,14 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Uri;
 
+use self::law::Law;
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::courier::{Desk, Dialer, Follower, Ground, Partner, Post, Pull};
-use crate::blobs::Blobs;
+use crate::courier::{Desk, Dialer, Diallers, Follower, Ground, Partner, Post, Pull};
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
+use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
 use crate::grpc::waiters::Waiters;
 use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
@@ -95,6 +99,7 @@ pub struct Gateway {
 }
 
 /// What a gateway is known by and whom it knows.
+#[derive(Clone)]
 struct Standing {
     own: Member,
     directory: Arc<Directory>,
@@ -173,8 +178,18 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
         let stop = stop.clone();
         tasks.spawn(async move { follower.follow(stop).await });
     }
+    let law = Law {
+        config: Arc::new(config.clone()),
+        standing: standing.clone(),
+        rules: ground.rules.clone(),
+        checker: ground.checker.clone(),
+        readers: ground.readers.clone(),
+        post,
+    };
+    tasks.spawn(law.follow(stop.clone()));
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
-    let (routes, health) = Doors { exchange, evidence, directory }.open().await;
+    let routing = Routing::new(config.alliance.clone(), &ground, stop.clone());
+    let (routes, health) = Doors { exchange, evidence, directory, routing }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
@@ -257,8 +272,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     let alliance_key = VerifyingKey::parse(alliance_key.trim_end()).map_err(ServerError::AllianceKey)?;
     let notes = Notes::in_folder(&config.data).map_err(BoardError::from)?;
     // A hub carries every genuine note; what a city's tables may say is routing's to ask.
-    let board =
-        Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, Box::new(|_, _| Ok(())))?;
+    let board = Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, Box::new(|_, _| Ok(())))?;
     let directory = board.directory();
     if *directory.alliance() != config.alliance {
         let (found, configured) = (directory.alliance().as_str().to_owned(), config.alliance.as_str().to_owned());
@@ -268,9 +282,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     if directory.member(&own).is_none() {
         return Err(ServerError::NotAMember(own));
     }
-    let members = directory.entries().map(|entry| member_trust(config, entry)).collect::<Result<_, _>>()?;
-    let trust = Trust::build(config.alliance.clone(), members)
-        .map_err(|faults| ServerError::Trust(faults.iter().map(ToString::to_string).collect()))?;
+    let trust = trust_of(config, &directory)?;
     Ok(Standing {
         own,
         directory: Arc::new(directory),
@@ -278,6 +290,13 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         moment: Moment::new(move || clock.now()),
     })
+}
+
+/// Whom the directory's members are trusted to name.
+fn trust_of(config: &Config, directory: &Directory) -> Result<Trust, ServerError> {
+    let members = directory.entries().map(|entry| member_trust(config, entry)).collect::<Result<_, _>>()?;
+    let built = Trust::build(config.alliance.clone(), members);
+    built.map_err(|faults| ServerError::Trust(faults.iter().map(ToString::to_string).collect()))
 }
 
 /// What a member's record and its revocation lists say. A list that is missing stops that member only, at its handshake.
@@ -338,7 +357,7 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
 }
 
 /// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
-fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner) -> Dialer + Send + Sync>, ServerError> {
+fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerError> {
     let (chain, key) = (keys::read_certificates(&config.certificate)?, keys::read_private_key(&config.key)?);
     let (alliance, trust, moment) = (config.alliance.clone(), standing.trust.clone(), standing.moment.clone());
     let tls = move |member: &Member| {
@@ -358,7 +377,8 @@ fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner)
 /// All members but ourselves, as partners.
 fn partners(standing: &Standing) -> Vec<Partner> {
     let others = standing.directory.entries().map(|entry| &entry.record).filter(|record| record.member != standing.own);
-    let partner = |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
+    let partner =
+        |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
     others.map(partner).collect()
 }
 
@@ -387,7 +407,8 @@ fn fetch(
 /// What keeps this gateway up with its hub, if it has one.
 fn follower(config: &Config, standing: &Standing, ground: &Ground) -> Result<Option<Follower>, ServerError> {
     let Some(hub) = &config.follow else { return Ok(None) };
-    let partner = partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
+    let partner =
+        partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
     let partner = partner.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
     let dialer = diallers(config, standing)?(&partner);
     let (own, clock) = (standing.own.clone(), ground.clock.clone());
@@ -401,10 +422,13 @@ fn opening_keys(config: &Config) -> Result<Vec<OpeningKey>, ServerError> {
 }
 
 fn rules(config: &Config, standing: &Standing, readers: &Readers) -> Result<Rules, ServerError> {
-    let (version, texts) = readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
+    let (version, texts) =
+        readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
     let tables = texts.iter().map(|(owner, text)| {
         let issued = Issued::from_json(text);
-        issued.map(|issued| Arc::new(issued.table)).map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
+        issued
+            .map(|issued| Arc::new(issued.table))
+            .map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
     });
     let tables = Tables {
         own: standing.own.clone(),

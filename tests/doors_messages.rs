@@ -24,7 +24,11 @@ async fn cancel(client: &Client, id: &str) -> Result<pbe::Receipt, tonic::Status
     Ok(client.exchange.clone().cancel_message(request).await?.into_inner().receipt.expect("a receipt"))
 }
 
-async fn watch(client: &Client, id: &str, after: &str) -> Result<tonic::Streaming<pb::WatchMessageResponse>, tonic::Status> {
+async fn watch(
+    client: &Client,
+    id: &str,
+    after: &str,
+) -> Result<tonic::Streaming<pb::WatchMessageResponse>, tonic::Status> {
     let from_city = "450200".to_owned();
     let request = pb::WatchMessageRequest { from_city, message_id: id.to_owned(), after: after.to_owned() };
     Ok(client.exchange.clone().watch_message(request).await?.into_inner())
@@ -155,7 +159,7 @@ async fn a_witnessed_receipt_stands_right_before_the_leaf_that_says_it_came() {
     let message = window.until("", &sent.message_id, pbe::State::Confirmed).await;
     for (place, entry) in message.history.iter().enumerate() {
         let own = entry.issuer == "450200";
-        assert_eq!(own, place % 2 == 0 , "{place}: {entry:?}");
+        assert_eq!(own, place % 2 == 0, "{place}: {entry:?}");
         assert_eq!(entry.event() == pbe::Event::Witnessed, own && place > 0, "{place}: {entry:?}");
     }
     assert_eq!(message.history.len(), 7);
@@ -178,7 +182,11 @@ async fn a_watch_is_refused_to_strangers_with_unknown_places_and_beyond_its_boun
         held.push(watch(&window, id, "").await.unwrap());
     }
     assert_eq!(reason(&watch(&window, id, "").await.unwrap_err()), "TOO_MANY_WAITERS");
-    assert_eq!(reason(&watch(&archive, id, "").await.unwrap_err()), "MESSAGE_NOT_FOUND", "others have their own places");
+    assert_eq!(
+        reason(&watch(&archive, id, "").await.unwrap_err()),
+        "MESSAGE_NOT_FOUND",
+        "others have their own places"
+    );
     let mut last = held.pop().unwrap();
     drop(held);
     let freed = async {
@@ -220,8 +228,7 @@ async fn pages_repeat_and_leave_out_nothing_while_others_arrive() {
     assert_eq!((seen, pages), (before, 5), "newest first, all that were there, each once");
     let other = pb::MessageFilter { case_no: "B-1".into(), ..Default::default() };
     for (filter, token) in [(other, token.as_str()), (filter, "bm9uc2Vuc2U")] {
-        let request =
-            pb::ListMessagesRequest { filter: Some(filter), page_size: 5, page_token: token.to_owned() };
+        let request = pb::ListMessagesRequest { filter: Some(filter), page_size: 5, page_token: token.to_owned() };
         let refused = window.exchange.clone().list_messages(request).await.unwrap_err();
         let refused = tongban::wire::status::from_status(&refused);
         assert_eq!(refused.faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), ["page_token"]);
@@ -274,7 +281,8 @@ async fn everybody_lists_what_it_may_look_up_and_the_filter_takes_its_part() {
         ..all()
     };
     let request = pb::ListMessagesRequest { filter: Some(bad), ..Default::default() };
-    let refused = tongban::wire::status::from_status(&window.exchange.clone().list_messages(request).await.unwrap_err());
+    let refused =
+        tongban::wire::status::from_status(&window.exchange.clone().list_messages(request).await.unwrap_err());
     let fields: HashSet<_> = refused.faults.iter().map(|fault| fault.field.as_str()).collect();
     assert_eq!(fields, HashSet::from(["filter.states[0]", "filter.from_city", "filter.to_city", "filter.item_code"]));
 }

@@ -199,7 +199,7 @@ impl World {
         match fate {
             Fate::Expired if self.policy.at_deadline == AtDeadline::Expire => {}
             Fate::Expired | Fate::Cancelled | Fate::Diverted => {
-                assert!(!theirs, "{seq} ends as {fate:?} and they have it")
+                assert!(!theirs, "{seq} ends as {fate:?} and they have it");
             }
             Fate::Taken { .. } | Fate::Found => assert!(theirs, "{seq} ends as {fate:?} and they do not have it"),
             Fate::Claimed => assert_eq!(self.policy.reach, Reach::Wait),
@@ -313,6 +313,7 @@ impl World {
             0..=1 => Outcome::Refused,
             2 | 10..=12 => Outcome::RetryLater { at },
             3 => Outcome::Throttled { at },
+            13 => Outcome::NotNow { at },
             4..=5 => Outcome::Unreachable,
             6..=7 => Outcome::NoAnswer,
             8..=9 => return self.inbox.push(Event::Extended { seq, attempt, session, ms: u64::from(x % 9_000) }),
@@ -612,7 +613,7 @@ impl Told {
         match outcome {
             Outcome::Taken => drop(self.settling.insert(seq, Fate::Taken { attempt })),
             Outcome::Refused => drop(self.settling.insert(seq, Fate::Refused { attempt })),
-            Outcome::RetryLater { at } => drop(self.parked.insert(seq, at.max(now))),
+            Outcome::RetryLater { at } | Outcome::NotNow { at } => drop(self.parked.insert(seq, at.max(now))),
             Outcome::Throttled { .. } | Outcome::Unreachable | Outcome::NoAnswer => {}
         }
     }

@@ -15,7 +15,9 @@ use forge::Forge;
 use rusqlite::Connection;
 use tongban::admission::Ration;
 use tongban::evidence::{Event, Evidence, State};
-use tongban::ledger::{Answer, Core, Entry, Fate, Refusal, Route, Settle, StartError, Take, Witness, WitnessRefusal};
+use tongban::ledger::{
+    Answer, Core, Entry, Fate, Incoming, Issuer, Refusal, Route, Settle, StartError, Take, Witness, WitnessRefusal,
+};
 use tongban::limits::TIME_TO_LIVE_MS;
 use tongban::message::{Address, Digest};
 use tongban::party::Member;
@@ -37,6 +39,9 @@ const ARCHIVE: (&str, &str) = ("450200", "archive");
 const APPROVAL: (&str, &str) = ("440600", "approval");
 /// When these tests take place.
 const NOW: Time = Time::from_ms(1_780_272_000_000);
+
+/// An own system took a message, on our word alone.
+const HANDED_OVER: Fate = Fate::HandedOver { signed: None };
 
 fn key() -> SigningKey {
     SigningKey::from_seed(ORIGIN, &[7; 32]).unwrap()
@@ -167,7 +172,8 @@ fn taking(
 ) -> Entry {
     let envelope = parse(envelope).unwrap();
     let (header_digest, (header, body)) = (envelope.header_digest(), split(&envelope));
-    Entry::Take(Box::new(Take { envelope, header_digest, header, body, origin, verdict, rejections }))
+    let (via, token) = (vec![], None);
+    Entry::Take(Box::new(Take { envelope, header_digest, header, body, origin, via, verdict, token, rejections }))
 }
 
 /// Where a good message goes: to its own city's mailbox or to the partner.
@@ -175,7 +181,7 @@ fn route(envelope: &pb::Envelope) -> Route {
     let to = envelope.to.as_ref().unwrap();
     let recipient = Address { city: to.city.parse().unwrap(), system: to.system.parse().ok() };
     let lane = if to.city == "450200" { mailbox(&to.system) } else { line() };
-    Route { recipient, lane, table_version: 0, expires_at: NOW.plus_ms(TIME_TO_LIVE_MS) }
+    Route { recipient, lane, others: vec![], table_version: 0, expires_at: NOW.plus_ms(TIME_TO_LIVE_MS) }
 }
 
 fn take(envelope: pb::Envelope) -> Entry {
@@ -195,7 +201,8 @@ fn settle(lane: LaneName, seq: Seq, fate: Fate) -> Entry {
 }
 
 fn witness(receipts: Vec<pbe::Receipt>) -> Entry {
-    Entry::Witness(Box::new(Witness { receipts: receipts.into_iter().map(|one| (checked(one), None)).collect() }))
+    let incoming = |one| Incoming { checked: checked(one), text: None, issuer: Issuer::Other };
+    Entry::Witness(Box::new(Witness { receipts: receipts.into_iter().map(incoming).collect() }))
 }
 
 fn taken(answer: Answer) -> Result<Receipt, Box<Refusal>> {
@@ -235,13 +242,13 @@ fn one_commit_makes_everything_true_that_it_was_asked() {
     let until = NOW.plus_ms(5_000);
     let answers = bench.apply(vec![
         take(later[0].clone()),
-        settle(mailbox("archive"), first, Fate::HandedOver),
+        settle(mailbox("archive"), first, HANDED_OVER),
         witness(vec![partner.honest(Event::RelayAccepted, &outside), partner.honest(Event::Consigned, &outside)]),
         take(later[1].clone()),
         Entry::Park { lane: line(), seq: second, deliveries: 3, until },
         take_theirs(later[2].clone()),
         taking(envelope(WINDOW, ARCHIVE), Err(Reason::NoRoute), None, Ration::default()),
-        Entry::Sent { member: foshan(), leaves: vec![] },
+        Entry::Sent { lane: line(), leaves: vec![] },
     ]);
     let [a, b, c, d, e, f, g, h] = <[Answer; 8]>::try_from(answers).unwrap();
     let receipts = [taken(a).unwrap(), settled(b).unwrap(), taken(d).unwrap(), taken(f).unwrap()];
@@ -255,7 +262,7 @@ fn one_commit_makes_everything_true_that_it_was_asked() {
     assert_eq!(events, [Event::SubmissionAccepted, Event::HandedOver, Event::SubmissionAccepted, Event::RelayAccepted]);
     assert_eq!(says(&refusal.receipt.unwrap()).event, Event::SubmissionRejected);
     assert_eq!(witnessed(c), [Ok(()), Ok(())]);
-    assert!(matches!((e, h), (Answer::Parked, Answer::Sent)));
+    assert!(matches!((e, h), (Answer::Done, Answer::Done)));
     // Accepted and consigned, handed over, two witnessed, accepted, relayed and consigned, rejected.
     assert_eq!(bench.size() - before, 9);
     assert_eq!((bench.state(first), bench.state(second)), (State::Confirmed, State::Consigned));
@@ -279,7 +286,7 @@ fn accepting_twice_changes_nothing_in_one_commit_or_in_many_or_after_a_restart()
         |bench: &mut Bench, verdict| taken(bench.one(taking(sent.clone(), verdict, None, Ration::default()))).unwrap();
     assert_eq!(again(&mut bench, Ok(route(&sent))), receipts[0], "later");
     assert_eq!(again(&mut bench, Err(Reason::MessageExpired)), receipts[0], "whatever the rules say now");
-    bench.one(settle(mailbox("archive"), 1, Fate::HandedOver));
+    bench.one(settle(mailbox("archive"), 1, HANDED_OVER));
     assert_eq!(again(&mut bench, Ok(route(&sent))), receipts[0], "after its end");
     let mut bench = bench.restart(|_| {}).unwrap();
     assert_eq!(again(&mut bench, Ok(route(&sent))), receipts[0], "after a restart");
@@ -351,8 +358,8 @@ fn settling_twice_writes_one_leaf() {
     let archive = mailbox("archive");
     let refused = Fate::Refused { code: "NO".parse().unwrap(), text: String::new() };
     let answers = bench.apply(vec![
-        settle(archive.clone(), seq, Fate::HandedOver),
-        settle(archive.clone(), seq, Fate::HandedOver),
+        settle(archive.clone(), seq, HANDED_OVER),
+        settle(archive.clone(), seq, HANDED_OVER),
         settle(archive.clone(), seq, refused.clone()),
     ]);
     let leaves: Vec<_> = answers.into_iter().map(|answer| settled(answer).is_some()).collect();
@@ -372,7 +379,7 @@ fn a_lane_settles_its_own_messages_only() {
     let size = bench.size();
     for (lane, seq) in [(mailbox("window"), seq), (line(), seq), (mailbox("archive"), seq + 1), (mailbox("archive"), 0)]
     {
-        assert!(settled(bench.one(settle(lane.clone(), seq, Fate::HandedOver))).is_none(), "{lane} {seq}");
+        assert!(settled(bench.one(settle(lane.clone(), seq, HANDED_OVER))).is_none(), "{lane} {seq}");
         bench.one(Entry::Park { lane, seq, deliveries: 9, until: NOW });
     }
     assert_eq!((bench.size(), bench.queue(&mailbox("archive"))), (size, vec![1]));
@@ -402,7 +409,7 @@ fn the_leaves_of_a_message_are_a_chain_however_commits_fall() {
             take(inside.clone()),
             take(outside.clone()),
             taking(foreign.clone(), Ok(route(&foreign)), Some(checked(origin.clone())), Ration::default()),
-            settle(mailbox("archive"), 1, Fate::HandedOver),
+            settle(mailbox("archive"), 1, HANDED_OVER),
             settle(line(), 2, Fate::Relayed(checked(relay))),
             witness(vec![consigned]),
             settle(mailbox("archive"), 3, Fate::Refused { code: "NO".parse().unwrap(), text: "材料不全".to_owned() }),
@@ -427,9 +434,11 @@ fn the_leaves_of_a_message_are_a_chain_however_commits_fall() {
         }
         assert_eq!([1, 2, 3].map(|seq| bench.state(seq)), [State::Confirmed, State::Confirmed, State::Rejected]);
         // What we say of the partner's message travels home, what it said of ours does not come back.
-        let outbox = bench.readers.look(|look| look.outbox(&foshan(), None, 99)).unwrap();
-        let travelling: Vec<_> =
-            outbox.iter().map(|leaf| says(&bench.readers.look(|look| look.receipt(*leaf)).unwrap()).event).collect();
+        let outbox = bench.readers.look(|look| look.outbox(&line(), None, 99)).unwrap();
+        let travelling: Vec<_> = outbox
+            .iter()
+            .map(|(leaf, _)| says(&bench.readers.look(|look| look.receipt(*leaf)).unwrap()).event)
+            .collect();
         assert_eq!(travelling, [Event::Consigned, Event::HandoverFailed], "{size} in a commit");
     }
 }
@@ -497,11 +506,7 @@ fn a_commit_without_a_leaf_signs_nothing() {
         sql.query_row("SELECT count(*) FROM checkpoint", [], |row| row.get(0)).unwrap()
     };
     assert_eq!(count(&bench), 1);
-    bench.apply(vec![
-        settle(line(), 1, Fate::HandedOver),
-        witness(vec![]),
-        Entry::Sent { member: foshan(), leaves: vec![7] },
-    ]);
+    bench.apply(vec![settle(line(), 1, HANDED_OVER), witness(vec![]), Entry::Sent { lane: line(), leaves: vec![7] }]);
     bench.apply(vec![]);
     assert_eq!((count(&bench), bench.size()), (1, 2));
 }
@@ -679,7 +684,7 @@ fn exported() -> Vec<Files> {
         let home = witness(vec![partner.honest(Event::RelayAccepted, &outside)]);
         let mut entries = vec![take(inside), take(outside), take_theirs(foreign)];
         entries.extend((0..7 * round * round).map(|_| take(envelope(WINDOW, ARCHIVE))));
-        entries.extend([home, settle(mailbox("archive"), first, Fate::HandedOver)]);
+        entries.extend([home, settle(mailbox("archive"), first, HANDED_OVER)]);
         entries.push(taking(envelope(WINDOW, ARCHIVE), Err(Reason::NoRoute), None, Ration::default()));
         let answers = bench.apply(entries);
         let refusal = taken(answers.into_iter().last().unwrap()).unwrap_err();

@@ -11,8 +11,8 @@ use tongban::message::{Address, Digest};
 use tongban::party::Member;
 use tongban::receipt::Receipt;
 use tongban::store::{
-    self, Commit, Error, Head, Key, LaneName, NewLeaf, NewMessage, NewReceived, QueueRow, Readers, Seq, Snapshot,
-    Synchronous, Writer,
+    self, Commit, Error, Head, Key, LaneName, NewLeaf, NewMessage, NewReceived, Outgoing, QueueRow, Readers, Seq,
+    Snapshot, Synchronous, Writer,
 };
 use tongban::time::Time;
 use tongban::tlog::checkpoint::Checkpoint;
@@ -127,8 +127,7 @@ impl Scene {
     fn seen(&self) -> String {
         let lanes = self.look(|look| look.busy_lanes());
         let queues: Vec<_> = lanes.iter().map(|lane| (lane, self.look(|look| look.queue(lane, 0, 1_000)))).collect();
-        let outboxes: Vec<_> =
-            [foshan(), third()].map(|member| self.look(|look| look.outbox(&member, None, 99))).into();
+        let outboxes: Vec<_> = [gateway(), third()].map(|lane| self.look(|look| look.outbox(&lane, None, 99))).into();
         let messages: Vec<_> = (0..20).map(|seq| self.look(|look| look.message(seq))).collect();
         let evidence: Vec<_> = (0..20).map(|seq| self.look(|look| look.evidence(seq))).collect();
         format!("{queues:?} {outboxes:?} {messages:?} {evidence:?} {:?}", self.writer.tree().unwrap())
@@ -143,8 +142,14 @@ fn foshan() -> Member {
     "440600".parse().unwrap()
 }
 
-fn third() -> Member {
-    "640100".parse().unwrap()
+/// Another partner's lane.
+fn third() -> LaneName {
+    LaneName::Gateway("640100".parse().unwrap())
+}
+
+/// An own leaf on its way.
+fn outgoing(lane: LaneName, leaf: u64) -> Outgoing {
+    Outgoing { lane, leaf, received: None }
 }
 
 fn system(name: &str) -> LaneName {
@@ -169,6 +174,10 @@ fn message(seq: Seq, lane: LaneName, leaf: u64, new: &NewLeaf) -> NewMessage {
             in_doubt: false,
             late: false,
             lane,
+            came_by: None,
+            stored_at: Time::from_ms(1_000 + seq),
+            expires_at: Time::from_ms(9_000 + seq),
+            closed_at: None,
             first_leaf: leaf,
             base: (leaf, new.bytes.clone()),
             last: (leaf, Digest(new.hash.into())),
@@ -176,8 +185,10 @@ fn message(seq: Seq, lane: LaneName, leaf: u64, new: &NewLeaf) -> NewMessage {
         },
         order_key: (!seq.is_multiple_of(2)).then(|| format!("450200>440600/{seq}")),
         recipient: Address { city: "440600".parse().unwrap(), system: Some("approval".parse().unwrap()) },
-        stored_at: Time::from_ms(1_000 + seq),
-        expires_at: Time::from_ms(9_000 + seq),
+        others: vec![],
+        via: vec![],
+        attachments: vec![],
+        due_at: Time::from_ms(5_000 + seq),
         origin_receipt: None,
         header: format!("header {seq}").into_bytes(),
         body: format!("body {seq}").into_bytes(),
@@ -200,7 +211,7 @@ fn a_commit_reads_back_as_it_was_written_after_a_restart_too() {
     let origin = received(1, 5, "the origin's");
     let mut commit = Commit {
         details: vec![(origin.receipt.leaf_hash(), 1, "材料不全".to_owned())],
-        outgoing: vec![(foshan(), 0), (third(), 1)],
+        outgoing: vec![outgoing(gateway(), 0), outgoing(third(), 1)],
         received: vec![origin.clone()],
         ..commit
     };
@@ -220,7 +231,7 @@ fn a_commit_reads_back_as_it_was_written_after_a_restart_too() {
     assert_eq!(format!("{head:?}"), format!("{:?}", commit.messages[1].head));
     assert_eq!(format!("{:?}", scene.writer.head_at(2).unwrap()), format!("{:?}", Some(head)));
     assert_eq!(scene.look(|look| look.detail(origin.receipt.leaf_hash())).as_deref(), Some("材料不全"));
-    assert_eq!(scene.look(|look| look.outbox(&third(), None, 9)), [1]);
+    assert_eq!(scene.look(|look| look.outbox(&third(), None, 9)), [(1, None)]);
     assert_eq!((scene.writer.last_seq().unwrap(), scene.tree.size()), (2, 2));
     assert!(scene.writer.has_received(origin.receipt.leaf_hash()).unwrap());
     assert!(!scene.writer.has_received(Digest([0; 32])).unwrap());
@@ -244,7 +255,7 @@ const BREAKS: &[(&str, Spoil)] = &[
     ("a message known before", |c| c.messages[1].head.key = key_of(1, "450200")),
     ("a place that is taken", |c| c.messages[1].head.seq = 1),
     ("the same receipt twice", |c| c.received = vec![received(1, 5, "one"), received(1, 6, "one")]),
-    ("a leaf that travels twice", |c| c.outgoing = vec![(third(), 1), (third(), 1)]),
+    ("a leaf that travels twice", |c| c.outgoing = vec![outgoing(third(), 1), outgoing(third(), 1)]),
     ("a tile that is there", |c| c.tiles.extend([c.tiles[0]])),
 ];
 
@@ -308,18 +319,18 @@ fn what_is_done_already_is_done_without_a_fault() {
     let text = |text: &str| vec![(Digest([1; 32]), 1, text.to_owned())];
     let commit = Commit {
         settled: vec![(gateway(), 1)],
-        outgoing: vec![(foshan(), 0)],
+        outgoing: vec![outgoing(gateway(), 0)],
         details: text("first"),
         ..Commit::default()
     };
     scene.store(&commit).unwrap();
-    let commit = Commit { sent: vec![(foshan(), 0)], ..Commit::default() };
+    let commit = Commit { sent: vec![(gateway(), 0)], ..Commit::default() };
     scene.store(&commit).unwrap();
     let before = scene.seen();
     let again = Commit {
         settled: vec![(gateway(), 1), (gateway(), 99), (system("nobody"), 1), (system("nobody"), 2)],
         parked: vec![(gateway(), 1, 3, Time::from_ms(7)), (system("nobody"), 2, 3, Time::from_ms(7))],
-        sent: vec![(foshan(), 0), (foshan(), 1), (third(), 0)],
+        sent: vec![(gateway(), 0), (gateway(), 1), (third(), 0)],
         details: text("second"),
         ..Commit::default()
     };
@@ -353,6 +364,7 @@ fn a_lane_is_read_in_the_order_of_its_messages_from_any_place() {
         deliveries: 0,
         parked_until: Time::ZERO,
         expires_at: Time::from_ms(9_001),
+        alternative: false,
     };
     assert_eq!(rows(0, 1), [first]);
     assert_eq!(rows(2, 1)[0].order_key, None);
@@ -406,22 +418,25 @@ fn a_head_that_changed_reads_back_changed_and_the_others_do_not() {
 fn receipts_on_their_way_are_read_oldest_first_and_go_one_by_one() {
     let mut scene = Scene::new();
     scene.accept(&(1..=9).map(|seq| (seq, system("archive"))).collect::<Vec<_>>());
-    let outgoing = [5, 1, 3, 7].map(|leaf| (foshan(), leaf)).into_iter().chain([(third(), 3)]).collect();
-    scene.store(&Commit { outgoing, settled: vec![], ..Commit::default() }).unwrap();
-    let outbox = |scene: &Scene, after, count| scene.look(|look| look.outbox(&foshan(), after, count));
+    let leaves = [5, 1, 3, 7].map(|leaf| outgoing(gateway(), leaf));
+    let outgoing = leaves.into_iter().chain([outgoing(third(), 3)]).collect();
+    scene.store(&Commit { outgoing, ..Commit::default() }).unwrap();
+    let outbox = |scene: &Scene, after, count| -> Vec<u64> {
+        scene.look(|look| look.outbox(&gateway(), after, count)).into_iter().map(|(leaf, _)| leaf).collect()
+    };
     assert_eq!(outbox(&scene, None, 9), [1, 3, 5, 7]);
     assert_eq!(outbox(&scene, None, 2), [1, 3]);
     assert_eq!(outbox(&scene, Some(3), 9), [5, 7]);
-    scene.store(&Commit { sent: vec![(foshan(), 3), (foshan(), 1)], ..Commit::default() }).unwrap();
+    scene.store(&Commit { sent: vec![(gateway(), 3), (gateway(), 1)], ..Commit::default() }).unwrap();
     assert_eq!(outbox(&scene, None, 9), [5, 7]);
-    assert_eq!(scene.look(|look| look.outbox(&third(), None, 9)), [3], "another member's stays");
+    assert_eq!(scene.look(|look| look.outbox(&third(), None, 9)), [(3, None)], "another's stays");
 }
 
 #[test]
 fn a_lane_is_busy_while_it_holds_a_message_or_a_receipt() {
     let mut scene = Scene::new();
     assert_eq!(scene.look(|look| look.busy_lanes()), []);
-    let commit = Commit { outgoing: vec![(third(), 0)], ..scene.accepting(&[(1, gateway())]) };
+    let commit = Commit { outgoing: vec![outgoing(third(), 0)], ..scene.accepting(&[(1, gateway())]) };
     scene.store(&commit).unwrap();
     let busy = |scene: &Scene| -> Vec<String> {
         let mut lanes: Vec<_> = scene.look(|look| look.busy_lanes()).iter().map(ToString::to_string).collect();

@@ -35,7 +35,7 @@ const OWNED: [(&str, &str, &str); 4] = [
         "keys store blobs config server demo cli tls",
         "files belong to those who answer for their durability",
     ),
-    ("pb::", "wire grpc courier/dial cli/client", "no generated type past the doors"),
+    ("pb::", "wire grpc courier/dial courier/attachments cli/client", "no generated type past the doors"),
 ];
 
 /// Calls that end the program where it should answer.

@@ -5,6 +5,7 @@ mod inbox;
 mod line;
 mod pipe;
 mod reach;
+mod routes;
 mod told;
 mod trouble;
 
@@ -21,6 +22,7 @@ use tonic_health::pb::health_client::HealthClient;
 pub use inbox::{Delivered, Inbox, News, Outcome};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
+pub use routes::{Asked, Decided, Planned, PlannedChange, PlannedRow, Tables};
 pub use told::{Told, ToldEvent, ToldPart, mode_name};
 pub use trouble::{Refused, Trouble};
 
@@ -176,6 +178,11 @@ fn whole(envelope: &Envelope) -> pb::Envelope {
         }
     }
     wire
+}
+
+/// Foreign text of several lines as a terminal may show it.
+fn plain_lines(text: &str) -> String {
+    text.split('\n').map(told::plain).collect::<Vec<_>>().join("\n")
 }
 
 /// A unary call with the longest deadline that a gateway grants.

@@ -85,11 +85,7 @@ pub enum Receipts {
 
 #[derive(Debug)]
 enum Call {
-    Open {
-        steps: mpsc::Sender<Step>,
-        receipts: Receipts,
-        reply: oneshot::Sender<Result<SessionId, MailboxError>>,
-    },
+    Open { steps: mpsc::Sender<Step>, receipts: Receipts, reply: oneshot::Sender<Result<SessionId, MailboxError>> },
     Credits { session: SessionId, count: u32 },
     Outcome { session: SessionId, delivery: Delivery, outcome: Outcome },
     Extend { session: SessionId, delivery: Delivery, until: Time },
@@ -536,3 +532,6 @@ impl Keeper {
         self.beside(async move { Done::Arrived { written: homeward::write_arrival(&ground, lane, leaves).await } });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@
 //! a digest to be known: what is not the caller's to read looks like what does not exist.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -172,7 +171,7 @@ fn refers(envelope: &pb::Envelope, wanted: &Digest) -> bool {
     envelope.parts.iter().any(of_part) || sealed.into_iter().any(|attached| is(attached.digest.as_ref()))
 }
 
-async fn give(mut chunks: Chunks<File>, pieces: &Pieces) -> Result<(), Refused> {
+async fn give(mut chunks: Chunks, pieces: &Pieces) -> Result<(), Refused> {
     loop {
         let (rest, read) = aside(move || {
             let read = chunks.next_chunk();

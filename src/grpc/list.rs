@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_token_holds_for_its_own_filter_alone() {
-        let (all, some) = (pb::MessageFilter::default(), pb::MessageFilter { case_no: "B-1".into(), ..Default::default() });
+        let (all, some) =
+            (pb::MessageFilter::default(), pb::MessageFilter { case_no: "B-1".into(), ..Default::default() });
         let made = token(77, mark(&all));
         assert_eq!(place(&made, mark(&all)), Some(77));
         assert_eq!(place(&made, mark(&some)), None);

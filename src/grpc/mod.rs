@@ -9,32 +9,38 @@ pub mod front;
 mod list;
 mod receive;
 mod request;
+pub mod routing;
 pub mod serve;
 mod view;
 pub mod waiters;
 mod watch;
 
 use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
-use crate::limits::{DECODE_BYTES_MAX, ENCODE_BYTES_MAX, EXCHANGE_DECODE_BYTES_MAX, REQUEST_MS_MAX};
+use crate::limits::{
+    DECODE_BYTES_MAX, ENCODE_BYTES_MAX, EXCHANGE_DECODE_BYTES_MAX, REQUEST_MS_MAX, TABLES_BYTES_MAX,
+};
 use crate::reason::Reason;
 use crate::tls::accept::Peer;
 use crate::wire::pb::directory::directory_service_server::DirectoryServiceServer;
 use crate::wire::pb::evidence::evidence_service_server::EvidenceServiceServer;
 use crate::wire::pb::exchange::exchange_service_server::ExchangeServiceServer;
+use crate::wire::pb::routing::routing_service_server::RoutingServiceServer;
 use crate::wire::status::{Refused, to_status};
 
 /// Calls that last as long as the caller likes, by path.
-pub const STREAMING: [&str; 7] = [
+pub const STREAMING: [&str; 8] = [
     "/tongban.exchange.v1.ExchangeService/WatchMessage",
     "/tongban.exchange.v1.ExchangeService/SubmitStream",
     "/tongban.exchange.v1.ExchangeService/Receive",
     "/tongban.exchange.v1.ExchangeService/UploadAttachment",
     "/tongban.exchange.v1.ExchangeService/DownloadAttachment",
     "/tongban.directory.v1.DirectoryService/WatchNotes",
+    "/tongban.routing.v1.RoutingService/WatchTables",
     "/grpc.health.v1.Health/Watch",
 ];
 
@@ -46,6 +52,7 @@ pub struct Doors {
     pub exchange: exchange::Exchange,
     pub evidence: evidence::Evidence,
     pub directory: directory::Directory,
+    pub routing: routing::Routing,
 }
 
 impl Doors {
@@ -55,6 +62,7 @@ impl Doors {
         reporter.set_serving::<ExchangeServiceServer<exchange::Exchange>>().await;
         reporter.set_serving::<EvidenceServiceServer<evidence::Evidence>>().await;
         reporter.set_serving::<DirectoryServiceServer<directory::Directory>>().await;
+        reporter.set_serving::<RoutingServiceServer<routing::Routing>>().await;
         let exchange = ExchangeServiceServer::new(self.exchange)
             .max_decoding_message_size(EXCHANGE_DECODE_BYTES_MAX)
             .max_encoding_message_size(ENCODE_BYTES_MAX);
@@ -64,7 +72,13 @@ impl Doors {
         let directory = DirectoryServiceServer::new(self.directory)
             .max_decoding_message_size(DECODE_BYTES_MAX)
             .max_encoding_message_size(ENCODE_BYTES_MAX);
+        let staff_only = routing::staff_only(self.routing.own.clone());
+        let routing = RoutingServiceServer::new(self.routing)
+            .max_decoding_message_size(TABLES_BYTES_MAX)
+            .max_encoding_message_size(TABLES_BYTES_MAX);
+        let routing = InterceptedService::new(routing, staff_only);
         let routes = Routes::new(health).add_service(exchange).add_service(evidence).add_service(directory);
+        let routes = routes.add_service(routing);
         (routes, Health(reporter))
     }
 }
@@ -79,6 +93,7 @@ impl Health {
         self.0.set_not_serving::<ExchangeServiceServer<exchange::Exchange>>().await;
         self.0.set_not_serving::<EvidenceServiceServer<evidence::Evidence>>().await;
         self.0.set_not_serving::<DirectoryServiceServer<directory::Directory>>().await;
+        self.0.set_not_serving::<RoutingServiceServer<routing::Routing>>().await;
     }
 }
 

@@ -305,7 +305,8 @@ impl<'a> Batch<'a> {
     fn leaf(&mut self, message: Option<Seq>, evidence: &Evidence) -> Result<(u64, Digest), Error> {
         let whole = evidence.to_leaf();
         // What does not fit stands in the leaf before: a leaf that is written says less rather than stopping the log.
-        let bytes = whole.or_else(|_| Evidence { token: None, step: None, case_no: None, ..evidence.clone() }.to_leaf());
+        let bytes =
+            whole.or_else(|_| Evidence { token: None, step: None, case_no: None, ..evidence.clone() }.to_leaf());
         let bytes = bytes.map_err(|error| Error::Failed(error.to_string()))?;
         Ok(self.append(message, bytes))
     }

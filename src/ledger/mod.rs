@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::message::Attached;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
+use crate::message::Attached;
 use crate::receipt::Receipt;
 use crate::store::{Forgotten, LaneName, LaneState, Seq};
 use crate::time::Time;

@@ -66,7 +66,8 @@ impl Snapshot<'_> {
     /// the origin's receipt, then our own leaves by their place, each foreign receipt right before the `WITNESSED` leaf
     /// that says it came.
     pub fn history(&self, seq: Seq) -> Result<Vec<Entry>, Error> {
-        let mut statement = self.sql.prepare_cached("SELECT leaf FROM received WHERE message = ? ORDER BY at, leaf_hash")?;
+        let mut statement =
+            self.sql.prepare_cached("SELECT leaf FROM received WHERE message = ? ORDER BY at, leaf_hash")?;
         let leaves = statement.query_map([seq], |row| row.get(0))?.collect::<Result<Vec<Vec<u8>>, _>>()?;
         let mut foreign: BTreeMap<[u8; 32], Entry> = BTreeMap::new();
         for leaf in leaves {
@@ -127,7 +128,9 @@ impl Sift {
             Ok(row.get_ref(column)?.as_str().is_ok_and(|city| city == wanted.as_str()))
         };
         let stored_at = Time::from_ms(row.get(7)?);
-        if self.stored_from.is_some_and(|from| stored_at < from) || self.stored_before.is_some_and(|end| stored_at >= end) {
+        if self.stored_from.is_some_and(|from| stored_at < from)
+            || self.stored_before.is_some_and(|end| stored_at >= end)
+        {
             return Ok(false);
         }
         if !is(&self.from_city, 1)? || !is(&self.to_city, 5)? {

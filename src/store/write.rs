@@ -108,7 +108,8 @@ impl Writer {
     /// Bytes that the store's disk has left for us.
     pub fn free_bytes(&self) -> Result<u64, Error> {
         let path = self.connection.path().map(std::path::Path::new).and_then(std::path::Path::parent);
-        let left = rustix::fs::statvfs(path.unwrap_or(std::path::Path::new("."))).map_err(|e| Error::Failed(e.to_string()))?;
+        let left =
+            rustix::fs::statvfs(path.unwrap_or(std::path::Path::new("."))).map_err(|e| Error::Failed(e.to_string()))?;
         Ok(left.f_bavail.saturating_mul(left.f_frsize))
     }
 
@@ -222,16 +223,18 @@ fn write_message(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, message: &NewMess
         message.body,
     ])?;
     if head.queued {
-        let mut insert =
-            sql.prepare_cached("INSERT INTO queue (lane, seq, deliveries, parked_until, due_at, others) VALUES (?, ?, 0, 0, ?, ?)")?;
+        let mut insert = sql.prepare_cached(
+            "INSERT INTO queue (lane, seq, deliveries, parked_until, due_at, others) VALUES (?, ?, 0, 0, ?, ?)",
+        )?;
         insert.execute(params![lane, head.seq, message.due_at.ms(), listed(&message.others)])?;
     }
     write_attachments(sql, head.seq, (0..).zip(message.attachments.iter().copied()), Form::AsSent)
 }
 
 fn write_heads(sql: &Transaction<'_>, heads: &[Head]) -> Result<(), Error> {
-    let mut update =
-        sql.prepare_cached("UPDATE message SET state = ?, flags = ?, base_leaf = ?, last_leaf = ?, closed_at = ? WHERE seq = ?")?;
+    let mut update = sql.prepare_cached(
+        "UPDATE message SET state = ?, flags = ?, base_leaf = ?, last_leaf = ?, closed_at = ? WHERE seq = ?",
+    )?;
     for head in heads {
         let closed_at = head.closed_at.map(Time::ms);
         update.execute(params![head.state as u8, flags(head), head.base.0, head.last.0, closed_at, head.seq])?;
@@ -335,22 +338,14 @@ fn write_lanes(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) ->
     )?;
     for (lane, state) in &commit.lanes {
         let id = lanes.id(sql, lane)?;
-        update.execute(params![
-            state.failures,
-            state.rest_until.ms(),
-            state.held,
-            state.open,
-            state.sent_below,
-            id
-        ])?;
+        update.execute(params![state.failures, state.rest_until.ms(), state.held, state.open, state.sent_below, id])?;
     }
     Ok(())
 }
 
 fn write_links(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    let mut insert = sql.prepare_cached(
-        "INSERT OR IGNORE INTO dead (seq, at, reason, lane, fate, why) VALUES (?, ?, ?, ?, 0, '')",
-    )?;
+    let mut insert =
+        sql.prepare_cached("INSERT OR IGNORE INTO dead (seq, at, reason, lane, fate, why) VALUES (?, ?, ?, ?, 0, '')")?;
     for (seq, dead) in &commit.dead {
         insert.execute(params![seq, dead.at.ms(), dead.reason, lanes.id(sql, &dead.lane)?])?;
     }
@@ -359,7 +354,8 @@ fn write_links(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) ->
         delete.execute([seq])?;
     }
     for (seq, why) in &commit.discarded {
-        sql.prepare_cached("UPDATE dead SET fate = 2, why = ? WHERE seq = ? AND fate = 0")?.execute(params![why, seq])?;
+        sql.prepare_cached("UPDATE dead SET fate = 2, why = ? WHERE seq = ? AND fate = 0")?
+            .execute(params![why, seq])?;
     }
     for (seq, link, id) in &commit.links {
         let update = match link {

@@ -105,9 +105,14 @@ impl Alliance {
     /// A child process that another test starts holds every lock with us until it runs its own program: a store that was
     /// closed a moment ago may look open.
     pub async fn start_with(&self, config: &Config) -> Gateway {
+        self.start_by(config, Clock::default()).await
+    }
+
+    /// Runs a gateway by a clock that can be put ahead.
+    pub async fn start_by(&self, config: &Config, clock: Clock) -> Gateway {
         let began = Instant::now();
         let gateway = loop {
-            match server::bind(config).await {
+            match server::bind_by(config, clock.clone()).await {
                 Err(ServerError::Store(OpenError::InUse(_))) if began.elapsed() < PATIENCE => {
                     tokio::task::yield_now().await;
                 }
@@ -147,12 +152,7 @@ impl Alliance {
 
     pub fn client_with(&self, own: Own, to: &str) -> Client {
         let (dialler, address) = self.dialler_with(own, to);
-        let channel = dialler.channel(address);
-        Client {
-            exchange: ExchangeServiceClient::new(channel.clone()).max_decoding_message_size(8 << 20),
-            evidence: EvidenceServiceClient::new(channel.clone()),
-            channel,
-        }
+        Client::over(dialler.channel(address))
     }
 
     /// A dialler with this certificate for the gateway of `to`, and that gateway's address.
@@ -207,6 +207,14 @@ pub struct Client {
 }
 
 impl Client {
+    pub fn over(channel: Channel) -> Client {
+        Client {
+            exchange: ExchangeServiceClient::new(channel.clone()).max_decoding_message_size(8 << 20),
+            evidence: EvidenceServiceClient::new(channel.clone()),
+            channel,
+        }
+    }
+
     pub async fn submit(&self, envelope: pb::Envelope) -> Result<pbe::Receipt, tonic::Status> {
         let request = pb::SubmitRequest { envelope: Some(envelope), origin_receipt: None, via: vec![] };
         let answer = self.exchange.clone().submit(request).await?;

@@ -119,7 +119,7 @@ impl Refused {
     pub fn exit(&self) -> Exit {
         match self.reason() {
             Some(Reason::NotPermitted) => Exit::NoPermission,
-            Some(Reason::InvalidEnvelope | Reason::MessageTooLarge | Reason::ClockAhead | Reason::StreamProtocol) => {
+            Some(Reason::InvalidEnvelope | Reason::InvalidTables | Reason::MessageTooLarge | Reason::ClockAhead | Reason::StreamProtocol) => {
                 Exit::Data
             }
             Some(reason) if reason.retry() == Retry::Later => Exit::TempFail,

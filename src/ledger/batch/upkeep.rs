@@ -72,7 +72,8 @@ impl Batch<'_> {
             content.update([0]);
         }
         let content = Digest(content.finalize().into());
-        let leaf = self.audit(&format!("route.{}", change.action), &change.actor, &version.to_string(), Some(content))?;
+        let leaf =
+            self.audit(&format!("route.{}", change.action), &change.actor, &version.to_string(), Some(content))?;
         self.commit.routes = Some(NewRoutes {
             version,
             at: self.scribe.at,
