@@ -3,6 +3,7 @@
 
 mod inbox;
 mod line;
+mod messages;
 mod pipe;
 mod reach;
 mod routes;
@@ -20,6 +21,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 pub use inbox::{Delivered, Inbox, News, Outcome};
+pub use messages::{Filter, Summary};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
 pub use routes::{Asked, Decided, Planned, PlannedChange, PlannedRow, Tables};
