@@ -4,6 +4,7 @@
 mod carry;
 mod inbox;
 mod line;
+mod messages;
 mod pipe;
 mod reach;
 mod routes;
@@ -21,6 +22,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 pub use inbox::{Delivered, Inbox, News, Outcome};
+pub use messages::{Filter, Summary};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
 pub use routes::{Asked, Decided, Planned, PlannedChange, PlannedRow, Tables};

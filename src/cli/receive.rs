@@ -1,8 +1,8 @@
 //! Decides what `tongban receive` does: shows what is in a system's mailbox, keeps the parts, and gives the outcome that
 //! was asked for, and none that was not. Never acknowledges a message whose parts are not on disk when they should be.
 
-mod keep;
-mod show;
+pub mod keep;
+pub mod show;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
