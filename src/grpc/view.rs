@@ -1,5 +1,5 @@
-//! Decides who sees a message: a system its own, a partner gateway those between the two cities. To everybody else it
-//! looks like one that does not exist.
+//! Decides who sees a message: a system its own, a partner gateway those between the two cities, a hub those that it
+//! carried. To everybody else it looks like one that does not exist.
 
 use std::sync::Arc;
 
@@ -63,6 +63,8 @@ fn sees(party: &Party, own: &Member, stored: &Stored, envelope: &pb::Envelope) -
             sent || received
         }
         (Role::Gateway, Member::City(city)) => stored.key.from_city == *city || stored.recipient.city == *city,
+        // It must learn whether what it carried arrived: told that nobody knows it, it would say that it did not.
+        (Role::Gateway, hub @ Member::Hub(_)) => stored.via.contains(hub),
         _ => false,
     }
 }
