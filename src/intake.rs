@@ -102,12 +102,14 @@ impl Intake {
             Ok(route) => (Ok(route), None),
             Err((reason, token)) => (Err(reason), token),
         };
+        let mut withheld = None;
         let (envelope, claim) = match &verdict {
             Ok(_) => match self.with_contents(&rules, envelope.clone(), header_digest, (source, uploads)).await {
                 Ok(contents) => contents,
-                // The message may be known, and its uploads have become its own: the ledger looks first.
-                Err(refused) if refused.reason == Reason::AttachmentMissing => {
-                    verdict = Err(Reason::AttachmentMissing);
+                // The message may be known, its uploads have become its own and its key may be gone: the ledger looks first.
+                Err(refused) if matches!(refused.reason, Reason::AttachmentMissing | Reason::SealInvalid) => {
+                    verdict = Err(refused.reason);
+                    withheld = Some(refused);
                     (envelope, None)
                 }
                 Err(refused) => return Err(refused),
@@ -120,6 +122,9 @@ impl Intake {
         match enter(self.ledger.clone(), take, claim).await {
             Ok(Answer::Taken(Ok(receipt))) => Ok(receipt),
             Ok(Answer::Taken(Err(refusal))) => {
+                if let Some(refused) = withheld.filter(|refused| refused.reason == refusal.reason) {
+                    return Err(refused);
+                }
                 tracing::info!(party = %party, reason = refusal.reason.code(), "message refused");
                 Err(Refused { receipt: refusal.receipt, ..Refused::new(refusal.reason) })
             }

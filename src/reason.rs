@@ -182,6 +182,9 @@ catalogue! {
     SealInvalid, "SEAL_INVALID", InvalidArgument, Never,
         "the sealed content does not open, or is not what its digests say", "密封内容无法开启，或与其摘要不符",
         "see the detail for the part that fails", "详情中注明了不通过的部分";
+    OutOfOrder, "OUT_OF_ORDER", FailedPrecondition, Never,
+        "a later message of this case was taken before this one", "同一案件的后续消息先于本消息被接收",
+        "compare the origin receipts' places in their log; ask who carried them", "比对始发回执在日志中的位置，并询问转发方";
     ShuttingDown, "SHUTTING_DOWN", Unavailable, Later,
         "the gateway is stopping", "网关正在停止",
         "retry with the same message id", "以相同消息编号重试";

@@ -32,7 +32,10 @@ fn what_was_sent_is_listed_followed_and_withdrawn() {
     let ids: Vec<_> = all["messages"].as_array().unwrap().iter().map(|one| one["message_id"].clone()).collect();
     assert_eq!((ids, &all["more"]), (vec![second.clone().into(), Value::from(first.clone())], &false.into()));
     let one = town.terminal.json(0, &format!("{list} --case B-1 --state accepted --to 440600 --item A --since 1h"));
-    assert_eq!((&one["messages"][0]["message_id"], one["messages"].as_array().unwrap().len()), (&first.clone().into(), 1));
+    assert_eq!(
+        (&one["messages"][0]["message_id"], one["messages"].as_array().unwrap().len()),
+        (&first.clone().into(), 1)
+    );
     assert_eq!(town.terminal.json(0, &format!("{list} --limit 1"))["more"], true);
     let (shown, _) = town.terminal.ends(0, &format!("{list} --lang zh"));
     assert!(shown.contains("办件编号") && shown.contains("ACCEPTED 已受理") && shown.contains(&second), "{shown}");
@@ -50,7 +53,8 @@ fn what_was_sent_is_listed_followed_and_withdrawn() {
     assert_eq!(lines(&rest), told[1..]);
     assert_eq!(town.terminal.json(0, &format!("message --as 450200/window {first}"))["state"], "CANCELLED");
 
-    let watch = town.terminal.command(&format!("message watch --as 450200/window {second}")).stdout(Stdio::piped()).spawn();
+    let watch =
+        town.terminal.command(&format!("message watch --as 450200/window {second}")).stdout(Stdio::piped()).spawn();
     town.foshan = Some(Gateway::start(&town.terminal, "run/440600"));
     town.terminal.ends(0, "receive --as 440600/approval --ack --count 1");
     let watched = watch.unwrap().wait_with_output().unwrap();

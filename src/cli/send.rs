@@ -81,7 +81,14 @@ async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
 /// Sends the message as a request, and shows its receipt and its reply. What is handed over is ours: it is kept first.
 async fn replied(client: &Client, envelope: &Envelope, patience: Span, args: &Send, out: &Out) -> Answer {
     let answer = client.request(envelope, patience.into()).await.map_err(|trouble| trouble.shown(out))?;
-    let kept = args.out.as_ref().map(|dir| keep::parts(&answer.reply.envelope, dir)).transpose()?;
+    let kept = match &args.out {
+        None => None,
+        Some(dir) => {
+            let place = keep::Place::below(dir, &answer.reply.envelope)?;
+            place.fetch(client, &answer.reply.envelope, out).await?;
+            Some(place.keep(&answer.reply.envelope)?)
+        }
+    };
     let mut reply = Shown::new(&answer.reply, kept);
     reply.outcome = Some("acknowledged");
     if out.json() {

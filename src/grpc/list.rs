@@ -58,7 +58,8 @@ pub async fn list(
         look.list(&wanted.sift, reach, |listed| {
             let envelope = join(&listed.header, None).map_err(|error| Error::Damaged(error.to_string()))?;
             let from_system = envelope.from.as_ref().map_or("", |from| from.system.as_str());
-            let seen = sees(&party, &own, (&listed.key.from_city, from_system), &listed.recipient);
+            // A hub lists nothing: what it carried it asks about one by one.
+            let seen = sees(&party, &own, (&listed.key.from_city, from_system), &listed.recipient, &[]);
             Ok((seen && wanted.is(&envelope)).then(|| summary(listed, envelope)))
         })
     });

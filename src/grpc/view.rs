@@ -1,5 +1,5 @@
-//! Decides who sees a message: a system its own, a partner gateway those between the two cities, the city's own ops all.
-//! To everybody else it looks like one that does not exist.
+//! Decides who sees a message: a system its own, a partner gateway those between the two cities, a hub those that it
+//! carried, the city's own ops all. To everybody else it looks like one that does not exist.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub async fn look<T: Send + 'static>(
         let Some(stored) = look.message(head.seq)? else { return Ok(None) };
         let envelope = join(&stored.header, None).map_err(|error| Error::Damaged(error.to_string()))?;
         let from_system = envelope.from.as_ref().map_or("", |from| from.system.as_str());
-        if !sees(&party, &own, (&stored.key.from_city, from_system), &stored.recipient) {
+        if !sees(&party, &own, (&stored.key.from_city, from_system), &stored.recipient, &stored.via) {
             return Ok(None);
         }
         let more = more(look, &stored)?;
@@ -56,8 +56,8 @@ pub async fn look<T: Send + 'static>(
     found.ok_or_else(|| Refused::new(Reason::MessageNotFound))
 }
 
-/// Whether `party` may see a message from a city's system to a recipient.
-pub fn sees(party: &Party, own: &Member, from: (&Division, &str), recipient: &Address) -> bool {
+/// Whether `party` may see a message from a city's system to a recipient, which came by these hubs.
+pub fn sees(party: &Party, own: &Member, from: (&Division, &str), recipient: &Address, via: &[Member]) -> bool {
     match (&party.role, &party.member) {
         (Role::System(name), Member::City(city)) if party.member == *own => {
             let sent = from == (city, name.as_str());
@@ -65,6 +65,8 @@ pub fn sees(party: &Party, own: &Member, from: (&Division, &str), recipient: &Ad
             sent || received
         }
         (Role::Gateway, Member::City(city)) => from.0 == city || recipient.city == *city,
+        // It must learn whether what it carried arrived: told that nobody knows it, it would say that it did not.
+        (Role::Gateway, hub @ Member::Hub(_)) => via.contains(hub),
         (Role::Ops(_), member) => member == own,
         _ => false,
     }

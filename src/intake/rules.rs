@@ -29,21 +29,22 @@ pub struct Rules {
 impl Rules {
     /// Whether `carrier` may bring messages of the city `from`: its own gateway, or a member that its record lets relay.
     /// The way so far must end with the carrier, name only such members, and be short enough.
+    /// A hub takes nothing that it may not carry on itself.
     pub(super) fn may_carry(&self, carrier: &Member, from: &Division, via: &[Member]) -> Result<(), Refused> {
         if *carrier == Member::City(from.clone()) {
-            return match via.is_empty() {
-                true => Ok(()),
-                false => Err(Refused::new(Reason::NotPermitted).with_detail("a city's own messages pass no hub first")),
-            };
-        }
-        if via.last() != Some(carrier) {
+            if !via.is_empty() {
+                let detail = "a city's own messages pass no hub first";
+                return Err(Refused::new(Reason::NotPermitted).with_detail(detail));
+            }
+        } else if via.last() != Some(carrier) {
             let detail = "envelope.from is neither the certificate's identity nor relayed by it";
             return Err(Refused::new(Reason::NotPermitted).with_detail(detail));
         }
         if via.len() > RELAYS_ON_THE_WAY_MAX || via.contains(&self.own) {
             return Err(Refused::new(Reason::RelayLoop));
         }
-        match via.iter().find(|hub| !self.may_relay(from, hub)) {
+        let ourselves = Some(&self.own).filter(|own| matches!(own, Member::Hub(_)));
+        match via.iter().chain(ourselves).find(|hub| !self.may_relay(from, hub)) {
             Some(hub) => Err(Refused::new(Reason::RelayNotAllowed).with_detail(hub.to_string())),
             None => Ok(()),
         }

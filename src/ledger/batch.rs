@@ -95,6 +95,8 @@ pub struct Batch<'a> {
     joined: HashMap<LaneName, i64>,
     /// Receipts that this batch witnesses.
     witnessed: HashSet<Digest>,
+    /// The origin's log, and the place in it, of the newest message of each case that this batch takes from a gateway.
+    origins: HashMap<String, (String, u64)>,
 }
 
 impl<'a> Batch<'a> {
@@ -111,6 +113,7 @@ impl<'a> Batch<'a> {
             cases: HashMap::new(),
             joined: HashMap::new(),
             witnessed: HashSet::new(),
+            origins: HashMap::new(),
         }
     }
 

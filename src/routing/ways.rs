@@ -28,11 +28,18 @@ pub struct Way {
 
 impl Ways {
     /// Reads the ways out of the directory for its member `own`. A hub carries where both records list it in `relays`;
-    /// for a hub itself, the other record's word is enough.
+    /// for a hub itself, the other record's word is enough, and without it there is no way to that city at all.
     pub fn of(directory: &Directory, own: &Member) -> Ways {
         let mine = directory.member(own);
         let others = directory.entries().map(|entry| &entry.record).filter(|record| record.member != *own);
+        let carries = |other: &MemberRecord| match (own, &other.member) {
+            (Member::Hub(_), Member::City(_)) => other.relays.contains(own),
+            _ => true,
+        };
         let members = others.map(|other| {
+            if !carries(other) {
+                return (other.member.clone(), Way::default());
+            }
             let way = Way { dialable: !other.pulls(), pulls: other.pulls(), hubs: hubs(directory, mine, own, other) };
             (other.member.clone(), way)
         });

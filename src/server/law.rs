@@ -109,7 +109,10 @@ impl Law {
 /// What tells whether a carried routing table can stand beside the tables in force; it says so only once these are known.
 /// What was kept before is in force already.
 #[derive(Clone, Default)]
-pub struct InForce(Arc<OnceLock<(Arc<Readers>, Arc<ArcSwap<Rules>>)>>);
+pub struct InForce(Arc<OnceLock<Known>>);
+
+/// Where the tables in force are read, and the index that they came to.
+type Known = (Arc<Readers>, Arc<ArcSwap<Rules>>);
 
 impl InForce {
     /// From now on carried tables are compared with these.

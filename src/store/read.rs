@@ -355,6 +355,17 @@ pub(super) fn lane_of_case(sql: &Connection, order_key: &str) -> Result<Option<L
     name.map(|name| name.parse()).transpose()
 }
 
+/// The origin's receipt of the newest message of a case that another gateway brought.
+pub(super) fn newest_origin(sql: &Connection, order_key: &str) -> Result<Option<Receipt>, Error> {
+    let mut statement = sql.prepare_cached(
+        "SELECT r.leaf, r.proof FROM message m JOIN received r ON r.leaf_hash = m.origin_receipt \
+         WHERE m.order_key = ? ORDER BY m.seq DESC LIMIT 1",
+    )?;
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?));
+    let row = statement.query_row([order_key], row).optional()?;
+    row.map(|(leaf, proof)| foreign(leaf, &proof)).transpose()
+}
+
 pub(super) fn waiting(sql: &Connection) -> Result<std::collections::HashMap<LaneName, u64>, Error> {
     let mut statement =
         sql.prepare_cached("SELECT l.name, count(*) FROM queue q JOIN lane l ON l.id = q.lane GROUP BY q.lane")?;

@@ -85,6 +85,11 @@ impl Writer {
         read::lane_of_case(&self.connection, order_key)
     }
 
+    /// The origin's receipt of the newest message of a case that another gateway brought.
+    pub fn newest_origin(&self, order_key: &str) -> Result<Option<Receipt>, Error> {
+        read::newest_origin(&self.connection, order_key)
+    }
+
     /// Messages that wait in each lane.
     pub fn waiting(&self) -> Result<HashMap<LaneName, u64>, Error> {
         read::waiting(&self.connection)

@@ -17,11 +17,13 @@ use tongban::config::Config;
 use tongban::directory::Directory;
 use tongban::intake::log_keys;
 use tongban::keys;
+use tongban::ledger::{Answer, Core, Entry, RouteChange};
 use tongban::party::Party;
 use tongban::receipt::{Checked, Checker};
+use tongban::routing::{Issued, Table};
 use tongban::server::{self, ServerError};
-use tongban::store::{self, OpenError, Readers, Synchronous, Writer};
-use tongban::tlog::note::VerifyingKey;
+use tongban::store::{self, Mark, OpenError, Readers, Synchronous, Writer};
+use tongban::tlog::note::{SigningKey, VerifyingKey};
 use tongban::tls::accept::Counters;
 use tongban::tls::config::{Moment, Own, client_config};
 use tongban::tls::dial::Dialler;
@@ -34,6 +36,19 @@ use tonic::transport::{Channel, Uri};
 
 /// How long a test waits for a state before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A city as its record describes it, and where its gateway fetches.
+#[derive(Clone, Copy, Default)]
+pub struct City<'a> {
+    pub code: &'a str,
+    pub systems: &'a [&'a str],
+    /// Hubs that may carry for it, `hub/NAME`.
+    pub relays: &'a [&'a str],
+    /// It cannot be dialled.
+    pub pulls: bool,
+    pub fetches: &'a [&'a str],
+    pub unsealed_relay: bool,
+}
 
 /// An alliance of development cities.
 pub struct Alliance {
@@ -63,6 +78,89 @@ impl Alliance {
             alliance.init(city);
         }
         alliance
+    }
+
+    /// An alliance of hubs and of cities that differ in how they are reached.
+    pub fn of(hubs: &[&str], cities: &[City]) -> Alliance {
+        let alliance = Alliance::new(&[]);
+        for hub in hubs {
+            let (dir, endpoint) = (alliance.pki(), free_address());
+            let named = ["--name-zh", "枢纽", "--name-en", "Hub", "--endpoint", &endpoint, "--dir", &dir];
+            alliance.run(&["pki", "add-hub", hub], &named);
+        }
+        for city in cities {
+            alliance.add(city);
+        }
+        // Each configuration names what the finished directory knows.
+        hubs.iter().for_each(|hub| alliance.init(&format!("hub-{hub}")));
+        for city in cities {
+            alliance.init_at(city.code, &free_address());
+            alliance.fetch_from(city.code, city.fetches);
+        }
+        alliance
+    }
+
+    fn add(&self, city: &City) {
+        let mut arguments = vec!["--dir".to_owned(), self.pki(), "--name-zh".into(), "测试".into()];
+        arguments.extend(["--name-en".into(), "Test".into()]);
+        match city.pulls {
+            true => arguments.push("--pulls".into()),
+            false => arguments.extend(["--endpoint".into(), free_address()]),
+        }
+        arguments.extend(city.systems.iter().flat_map(|system| ["--system".to_owned(), (*system).to_owned()]));
+        arguments.extend(city.relays.iter().flat_map(|relay| ["--relay".to_owned(), (*relay).to_owned()]));
+        arguments.extend(city.unsealed_relay.then(|| "--unsealed-relay".to_owned()));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.run(&["pki", "add-city", city.code], &arguments);
+    }
+
+    /// Writes a configuration; a gateway that cannot be dialled listens for its own systems at `listen`.
+    fn init_at(&self, city: &str, listen: &str) {
+        let pulls = self.directory().member(&city.parse().unwrap()).unwrap().pulls();
+        let (pki, data) = (self.folder.join("pki").join(city), self.folder.join(city));
+        let (pki, data) = (pki.display().to_string(), data.display().to_string());
+        let mut arguments = vec!["--pki", &pki, "--data", &data];
+        arguments.extend(pulls.then_some(["--listen", listen]).into_iter().flatten());
+        self.run(&["init"], &arguments);
+    }
+
+    /// Lets a city's gateway fetch from these members.
+    pub fn fetch_from(&self, city: &str, members: &[&str]) {
+        if !members.is_empty() {
+            let path = self.config_path(city);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let setting = format!("[gateway]\nfetch_from = {members:?}\n");
+            std::fs::write(&path, text.replacen("[gateway]\n", &setting, 1)).unwrap();
+        }
+    }
+
+    /// Puts a routing table of `owner` in place at a gateway that does not run: everything goes by these ways.
+    pub fn route(&self, city: &str, owner: &str, ways: &[&str]) {
+        let row = format!("[[route]]\ndivision = {owner:?}\nitem = \"*\"\nvia = {ways:?}\n");
+        let table = Table::from_toml(&format!("owner = {owner:?}\n{row}")).unwrap();
+        let (issued_at, alliance) = (Clock::default().now(), self.directory().alliance().clone());
+        let text = Issued { alliance, issued_at, table }.to_json().unwrap();
+        let (config, key) = (self.config(city), self.log_key(city));
+        let (writer, _) = open_store(&config);
+        let expected_version = writer.routes_version().unwrap();
+        let mut core = Core::open(writer, Mark::in_folder(&config.data), key, config.member.clone()).unwrap();
+        let change = RouteChange {
+            expected_version,
+            tables: vec![(owner.parse().unwrap(), Some(text))],
+            actor: "a test".to_owned(),
+            action: "publish".to_owned(),
+        };
+        let (answers, _) = core.apply(issued_at, vec![Entry::Routes(Box::new(change))]).unwrap();
+        assert!(matches!(answers[..], [Answer::Routes(Ok(_))]), "{answers:?}");
+        core.write_mark(issued_at);
+    }
+
+    /// The key of a member's log.
+    pub fn log_key(&self, member: &str) -> SigningKey {
+        let name = self.directory().member(&member.parse().unwrap()).unwrap().log_keys[0].name().to_owned();
+        let folder = member.replace('/', "-");
+        let seed = keys::read_seed(&self.folder.join("pki").join(folder).join("log.key")).unwrap();
+        SigningKey::from_seed(&name, seed.bytes()).unwrap()
     }
 
     pub fn pki(&self) -> String {
@@ -161,7 +259,11 @@ impl Alliance {
         let record = directory.member(&to.parse().unwrap()).unwrap();
         let expected = Party::gateway(directory.alliance().clone(), record.member.clone());
         let tls = client_config(self.trust(&directory), own, Moment::new(|| Clock::default().now()), expected).unwrap();
-        (Dialler::new(tls), format!("https://{}", record.endpoints[0]).parse().unwrap())
+        let address = match record.endpoints.first() {
+            Some(endpoint) => endpoint.to_string(),
+            None => self.config(to).listen.to_string(),
+        };
+        (Dialler::new(tls), format!("https://{address}").parse().unwrap())
     }
 
     /// A client with the certificate of a city's system, at its own gateway.

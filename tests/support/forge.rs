@@ -4,7 +4,6 @@
 use tongban::clock::Clock;
 use tongban::evidence::{Event, Evidence, Instants};
 use tongban::id::ReceiptId;
-use tongban::keys;
 use tongban::party::Member;
 use tongban::receipt::Receipt;
 use tongban::tlog::checkpoint::Checkpoint;
@@ -26,12 +25,9 @@ pub struct Forge {
 }
 
 impl Forge {
-    /// The log of a city of the alliance, signed with that city's own key.
+    /// The log of a member of the alliance, signed with that member's own key.
     pub fn of(alliance: &Alliance, city: &str) -> Forge {
-        let member: Member = city.parse().unwrap();
-        let name = alliance.directory().member(&member).unwrap().log_keys[0].name().to_owned();
-        let seed = keys::read_seed(&alliance.folder.join("pki").join(city).join("log.key")).unwrap();
-        Forge { key: SigningKey::from_seed(&name, seed.bytes()).unwrap(), member, tree: Tree::empty() }
+        Forge { key: alliance.log_key(city), member: city.parse().unwrap(), tree: Tree::empty() }
     }
 
     /// A log of this name for `member`, signed with a key that nobody knows.

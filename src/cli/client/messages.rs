@@ -115,7 +115,10 @@ impl Client {
             && handed_over.evidence.message_id == reply.id
             && reply.in_reply_to == Some(envelope.id);
         if !meant {
-            return Err(Trouble::unsound("the reply or its receipt speaks of another message", "回复或其回执属于另一消息"));
+            return Err(Trouble::unsound(
+                "the reply or its receipt speaks of another message",
+                "回复或其回执属于另一消息",
+            ));
         }
         let reply = Delivered { delivery: String::new(), count: 1, envelope: reply, origin };
         Ok(Replied { accepted, reply, handed_over })

@@ -33,9 +33,7 @@ impl Shown {
 
     /// The message with what became of it, as data.
     pub fn json(&self, receipt: Option<&Checked>) -> Value {
-        let said = |receipt: &Checked| {
-            json!({ "event": receipt.evidence.event.as_str(), "receipt_id": receipt.evidence.id.to_string() })
-        };
+        let said = |receipt: &Checked| json!({ "event": receipt.evidence.event.as_str(), "receipt_id": receipt.evidence.id.to_string() });
         let mut value = self.value.clone();
         value["outcome"] = json!(self.outcome);
         value["receipt"] = json!(receipt.map(said));

@@ -11,6 +11,7 @@ use crate::reason::Reason;
 use crate::receipt::{Checked, Receipt};
 use crate::store::{Error, Head, Key, LaneName, Link, NewMessage};
 use crate::time::Time;
+use crate::tlog::checkpoint::Checkpoint;
 
 /// Where a message goes, as the routing decided.
 #[derive(Clone, Debug)]
@@ -60,7 +61,10 @@ impl Batch<'_> {
             (Some(head), _) if head.header_digest == take.header_digest => Ok(Pending::Taken(head.first_leaf)),
             (Some(head), _) => self.refuse(&take, Reason::IdempotencyConflict, Some(head.last.1)),
             (None, _) if self.ground.disk_nearly_full => Ok(Pending::Refused(Reason::StoreFull, None)),
-            (None, Err(Reason::AttachmentMissing)) => Ok(Pending::Refused(Reason::AttachmentMissing, None)),
+            // These are faults of who brings the message: they leave no word against the message itself.
+            (None, Err(reason @ (Reason::AttachmentMissing | Reason::SealInvalid))) => {
+                Ok(Pending::Refused(*reason, None))
+            }
             (None, Err(reason)) => self.refuse(&take, *reason, None),
             (None, Ok(route)) => {
                 let route = self.beside_its_case(&take.envelope, route.clone())?;
@@ -120,6 +124,14 @@ impl Batch<'_> {
         evidence.to = Some(route.recipient.clone());
         evidence.table_version = route.table_version;
         evidence.expires_at = Some(route.expires_at);
+        let order_key = order_key(&take.envelope, &route.recipient);
+        if let (Some(case), Some(origin)) = (&order_key, &take.origin)
+            && self.is_overtaken(case, origin)?
+        {
+            let (from, id) = (take.envelope.from.city.as_str(), take.envelope.id);
+            tracing::warn!(from, %id, via = ?take.via, "a later message of the same case was brought before this one");
+            evidence.reasons = vec![Reason::OutOfOrder.into()];
+        }
         let (first, hash) = self.leaf(Some(seq), &evidence)?;
         self.next_seq += 1;
         let mut head = Head {
@@ -141,6 +153,7 @@ impl Batch<'_> {
         };
         if let LaneName::System(_) = route.lane {
             evidence.instants.consigned = Some(self.scribe.at);
+            evidence.reasons = vec![];
             self.next_leaf(&mut head, evidence, Event::Consigned)?;
         }
         let origin_receipt = take.origin.as_ref().map(|origin| origin.receipt.leaf_hash());
@@ -150,7 +163,6 @@ impl Batch<'_> {
         self.link(seq, &take.envelope, &route.recipient)?;
         self.rung.lanes.push((route.lane.clone(), seq));
         self.count(&route.lane, 1);
-        let order_key = order_key(&take.envelope, &route.recipient);
         if let Some(order_key) = order_key.clone().filter(|_| !route.others.is_empty()) {
             self.cases.insert(order_key, route.lane);
         }
@@ -171,6 +183,22 @@ impl Batch<'_> {
         self.heads.insert(seq, head);
         self.fresh.insert(key, seq);
         Ok(Pending::Taken(first))
+    }
+
+    /// Whether the message of this case before this one came later to the origin's log: who carried them changed their
+    /// order. It is taken all the same, for it may be late with good reason, and its receipt says so. Comparing with the
+    /// one before is enough: in any other order than the true one, some message stands behind a later one.
+    fn is_overtaken(&mut self, case: &str, origin: &Checked) -> Result<bool, Error> {
+        let place = (origin.log_origin.clone(), origin.receipt.proof.index);
+        let before = match self.origins.insert(case.to_owned(), place.clone()) {
+            Some(before) => Some(before),
+            None => self.ground.writer.newest_origin(case)?.and_then(|receipt| {
+                // What was kept had been checked; the note only has to be read.
+                let log = Checkpoint::claimed(&receipt.proof.checkpoint_note).ok()?.origin;
+                Some((log, receipt.proof.index))
+            }),
+        };
+        Ok(before.is_some_and(|(log, index)| log == place.0 && index > place.1))
     }
 
     /// Ties a reply to what it answers, and a redriven message to the dead letter that it replaces: only where both are
