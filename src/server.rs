@@ -129,41 +129,67 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let server_tls = server_tls.map_err(|error| ServerError::Certificate(error.to_string()))?;
     check_own_certificate(config, &standing, &own_party)?;
 
+    let (ground, ledger_thread) = ground(config, &standing, clock)?;
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (routes, health) = doors(config, &standing, &ground, &stop, &tasks)?.open().await;
+
+    let bind_error = |source| ServerError::Bind { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
+    let counters = Arc::new(Counters::default());
+    let serving = serving(&standing, server_tls, counters.clone());
+    let ledger = ground.ledger.clone();
+    Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters })
+}
+
+/// What couriers and doors stand on: store, ledger, rules, attachments; and the ledger's thread.
+fn ground(
+    config: &Config,
+    standing: &Standing,
+    clock: Clock,
+) -> Result<(Ground, std::thread::JoinHandle<()>), ServerError> {
     let (writer, readers) = store::open(&config.data, config.synchronous)?;
-    let core = Core::open(writer, Mark::in_folder(&config.data), log_key(config, &standing)?, standing.own.clone())?;
+    let core = Core::open(writer, Mark::in_folder(&config.data), log_key(config, standing)?, standing.own.clone())?;
     let core = core.with_receipt_readers(config.receipt_readers.iter().cloned().collect());
     let (ledger, ledger_thread) = Ledger::start(core, clock.clone()).map_err(ServerError::Thread)?;
     let checker = Arc::new(Mutex::new(Checker::new(log_keys(&standing.directory))));
     let readers = Arc::new(readers);
-    let rules = Arc::new(ArcSwap::from_pointee(rules(config, &standing, &readers)?));
+    let rules = Arc::new(ArcSwap::from_pointee(rules(config, standing, &readers)?));
     let blobs = Blobs::open(config.data.join("attachments")).map_err(ServerError::Blobs)?;
     let ground = Ground {
         own: standing.own.clone(),
         readers,
-        ledger: ledger.clone(),
-        clock: clock.clone(),
+        ledger,
+        clock,
         checker,
         desk: Desk::default(),
-        blobs: blobs.clone(),
-        rules: rules.clone(),
+        blobs,
+        rules,
         retention: Retention::default(),
     };
+    Ok((ground, ledger_thread))
+}
 
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
+/// Sets all to work that works beside the doors, and gives the doors.
+fn doors(
+    config: &Config,
+    standing: &Standing,
+    ground: &Ground,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Doors, ServerError> {
     let intake = Arc::new(Intake {
-        rules,
+        rules: ground.rules.clone(),
         checker: ground.checker.clone(),
-        ledger: ledger.clone(),
-        clock,
-        blobs,
+        ledger: ground.ledger.clone(),
+        clock: ground.clock.clone(),
+        blobs: ground.blobs.clone(),
         opening_keys: Arc::new(opening_keys(config)?),
         rejections: DashMap::new(),
     });
-    let mut post = Post::new(ground.clone(), diallers(config, &standing)?, stop.clone(), tasks.clone());
+    let mut post = Post::new(ground.clone(), diallers(config, standing)?, stop.clone(), tasks.clone());
     post.serve_systems(config.systems.iter().map(|system| system.name.clone()));
-    post.serve_partners(partners(&standing));
-    fetch(config, &standing, &intake, &stop, &tasks)?;
+    post.serve_partners(partners(standing));
+    fetch(config, standing, &intake, stop, tasks)?;
     tasks.spawn(janitor::run(ground.clone(), stop.clone()));
     let (mailboxes, attachments) = (post.mailboxes(), Attachments::new(ground.blobs.clone()));
     let exchange = Exchange {
@@ -176,11 +202,11 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
         stop: stop.clone(),
     };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
-    if let Some(follower) = follower(config, &standing, &ground)? {
+    if let Some(follower) = follower(config, standing, ground)? {
         let stop = stop.clone();
         tasks.spawn(async move { follower.follow(stop).await });
     }
-    let routing = Routing::new(config.alliance.clone(), &ground, stop.clone());
+    let routing = Routing::new(config.alliance.clone(), ground, stop.clone());
     standing.in_force.set(ground.readers.clone(), ground.rules.clone());
     let law = Law {
         config: Arc::new(config.clone()),
@@ -195,25 +221,24 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
     let admin = Admin { own: config.member.clone(), readers: ground.readers.clone(), redrive };
-    let (routes, health) = Doors { exchange, evidence, directory, routing, admin }.open().await;
+    Ok(Doors { exchange, evidence, directory, routing, admin })
+}
 
-    let bind_error = |source| ServerError::Bind { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
-    let counters = Arc::new(Counters::default());
+/// How connections are taken and served.
+fn serving(standing: &Standing, tls: Arc<rustls::ServerConfig>, counters: Arc<Counters>) -> Serving {
     let gate = Gate {
-        config: Arc::new(ArcSwap::new(server_tls)),
+        config: Arc::new(ArcSwap::new(tls)),
         trust: standing.trust.clone(),
         moment: standing.moment.clone(),
         bounds: Bounds::default(),
-        counters: counters.clone(),
+        counters,
     };
-    let serving = Serving {
+    Serving {
         gate: Arc::new(gate),
         connections: Connections::default(),
         calls: Arc::new(Calls::new(grpc::STREAMING).with_long(grpc::LONG.0, Duration::from_millis(grpc::LONG.1))),
         lifetime: Lifetime::default(),
-    };
-    Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters })
+    }
 }
 
 impl Gateway {

@@ -144,7 +144,7 @@ impl Way {
     }
 
     /// The first leg, cut once.
-    async fn from_system_to_gateway(&self, mut gateway: Watched) -> Watched {
+    async fn leg_to_gateway(&self, mut gateway: Watched) -> Watched {
         let window = self.alliance.client(A, "window");
         let third = size() / 3;
         let ((heard, cut), again) = tokio::join!(self.send(&window), async {
@@ -160,7 +160,7 @@ impl Way {
     }
 
     /// The second leg, cut once on each side.
-    async fn from_gateway_to_gateway(&self, mut sender: Watched, mut recipient: Watched) -> (Watched, Watched) {
+    async fn leg_between_gateways(&self, mut sender: Watched, mut recipient: Watched) -> (Watched, Watched) {
         let mut there = 0;
         for (cut, at) in [(B, size() / 4), (A, size() / 2)] {
             until("more is with the recipient's gateway", || staged(&self.alliance, B) > at).await;
@@ -190,11 +190,11 @@ impl Way {
 async fn a_large_attachment_passes_every_leg_though_each_is_cut_and_no_process_grows() {
     let way = Way::new();
     let mut sender = Watched::start(&way.alliance, A).await;
-    sender = way.from_system_to_gateway(sender).await;
+    sender = way.leg_to_gateway(sender).await;
     let message = way.message();
     way.alliance.client(A, "window").submit(message.clone()).await.unwrap();
     let recipient = Watched::start(&way.alliance, B).await;
-    let (sender, mut recipient) = way.from_gateway_to_gateway(sender, recipient).await;
+    let (sender, mut recipient) = way.leg_between_gateways(sender, recipient).await;
 
     // The third leg, cut once.
     let desk = way.alliance.client(B, "desk");

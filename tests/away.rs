@@ -162,7 +162,7 @@ impl Border {
         self.archive.until(A, id, pbe::State::Confirmed).await;
     }
 
-    async fn failures(&self) -> u32 {
+    fn failures(&self) -> u32 {
         rest(&self.alliance.config(A).data.join("store.db")).0
     }
 
@@ -186,7 +186,7 @@ async fn a_message_in_doubt_that_was_handled_ends_confirmed_and_late() {
     border.hand_over(&id).await;
     // No answer within the attempt; and nobody can be asked when the deadline comes.
     border.clock.advance(16_000);
-    until("the attempt has failed", async || border.failures().await > 0).await;
+    until("the attempt has failed", async || border.failures() > 0).await;
     border.there.cut();
     border.clock.advance(60_000);
     let failed = border.window.until(A, &id, pbe::State::Failed).await;
@@ -217,7 +217,7 @@ async fn a_partner_that_is_asked_about_a_message_in_doubt_says_that_it_has_it() 
         })
         .await;
     border.clock.advance(16_000);
-    until("the attempt has failed", async || border.failures().await > 0).await;
+    until("the attempt has failed", async || border.failures() > 0).await;
     border.there.mend();
     border.clock.advance(60_000);
     border.window.until(A, &id, pbe::State::Relayed).await;
@@ -231,7 +231,7 @@ async fn a_message_that_never_arrived_expires_when_the_partner_says_so() {
     let border = Border::new().await;
     let id = border.submit_into_silence(60_000, || border.there.deafen()).await;
     border.clock.advance(16_000);
-    until("the attempt has failed", async || border.failures().await > 0).await;
+    until("the attempt has failed", async || border.failures() > 0).await;
     border.there.mend();
     border.clock.advance(60_000);
     let expired = border.window.until(A, &id, pbe::State::Expired).await;

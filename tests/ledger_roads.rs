@@ -379,7 +379,8 @@ fn who_may_tell_what() {
     let at_the_origin = [SubmissionAccepted, SubmissionRejected, Cancelled];
     let (event, issuer) = (Err(WitnessRefusal::Event), Err(WitnessRefusal::Issuer));
     type Log = fn() -> forge::Forge;
-    let rows: [(&str, Log, Issuer, [Result<(), WitnessRefusal>; 3]); 4] = [
+    type Row = (&'static str, Log, Issuer, [Result<(), WitnessRefusal>; 3]);
+    let rows: [Row; 4] = [
         ("the recipient's gateway", theirs, Issuer::Other, [Ok(()), Ok(()), event]),
         ("a recipient's gateway that may relay", theirs, Issuer::MayRelay, [Ok(()), Ok(()), event]),
         ("a hub that may relay", hubs, Issuer::MayRelay, [Ok(()), event, event]),
@@ -618,7 +619,7 @@ fn retention_takes_each_kind_at_its_age_and_the_tree_keeps_verifying() {
     assert_eq!(old, [vec![], vec![1, 3, 4, 5], vec![], vec![]], "envelopes");
     assert_eq!([1, 2, 3].map(|seq| message(&bench, seq).unwrap().header.is_empty()), [true, false, true]);
     assert_eq!((log(&bench), bench.dead().len()), (whole.clone(), 0));
-    assert_eq!(taken(bench.one(take(taken_over.clone()))).unwrap(), first, "what idempotency needs stays");
+    assert_eq!(taken(bench.one(take(taken_over))).unwrap(), first, "what idempotency needs stays");
     assert_eq!((bench.events(4).len(), message(&bench, 4).unwrap().origin_receipt.is_some()), (3, true));
 
     let (bench, old) = forget(bench, 2_500);
