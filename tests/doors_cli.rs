@@ -27,7 +27,7 @@ fn what_was_sent_is_listed_followed_and_withdrawn() {
     let mut town = Town::asleep("doors_cli", "acts");
     town.liuzhou = Some(Gateway::start(&town.terminal, "run/450200"));
     let (first, second) = (sent(&town, "--case B-1"), sent(&town, "--case B-2"));
-    let list = "message list --as 450200/window";
+    let list = "messages list --as 450200/window";
     let all = town.terminal.json(0, list);
     let ids: Vec<_> = all["messages"].as_array().unwrap().iter().map(|one| one["message_id"].clone()).collect();
     assert_eq!((ids, &all["more"]), (vec![second.clone().into(), Value::from(first.clone())], &false.into()));
@@ -40,27 +40,27 @@ fn what_was_sent_is_listed_followed_and_withdrawn() {
     let (shown, _) = town.terminal.ends(0, &format!("{list} --lang zh"));
     assert!(shown.contains("办件编号") && shown.contains("ACCEPTED 已受理") && shown.contains(&second), "{shown}");
 
-    let withdrawn = town.terminal.json(0, &format!("message cancel --as 450200/window {first}"));
+    let withdrawn = town.terminal.json(0, &format!("messages cancel --as 450200/window {first}"));
     assert_eq!((&withdrawn["event"], &withdrawn["message_id"]), (&"CANCELLED".into(), &first.clone().into()));
-    assert_eq!(town.terminal.json(0, &format!("message cancel --as 450200/window {first}")), withdrawn);
-    let (out, _) = town.terminal.ends(1, &format!("message watch --as 450200/window {first} --json"));
+    assert_eq!(town.terminal.json(0, &format!("messages cancel --as 450200/window {first}")), withdrawn);
+    let (out, _) = town.terminal.ends(1, &format!("messages watch --as 450200/window {first} --json"));
     let told = lines(&out);
     let events: Vec<_> = told.iter().map(|entry| (&entry["event"], &entry["state"])).collect();
     let expected = [("SUBMISSION_ACCEPTED", "ACCEPTED"), ("CANCELLED", "CANCELLED")].map(|(e, s)| (e.into(), s.into()));
     assert_eq!(events, expected.iter().map(|(event, state): &(Value, Value)| (event, state)).collect::<Vec<_>>());
     let after = told[0]["receipt_id"].as_str().unwrap();
-    let (rest, _) = town.terminal.ends(1, &format!("message watch --as 450200/window {first} --after {after} --json"));
+    let (rest, _) = town.terminal.ends(1, &format!("messages watch --as 450200/window {first} --after {after} --json"));
     assert_eq!(lines(&rest), told[1..]);
     assert_eq!(town.terminal.json(0, &format!("message --as 450200/window {first}"))["state"], "CANCELLED");
 
     let watch =
-        town.terminal.command(&format!("message watch --as 450200/window {second}")).stdout(Stdio::piped()).spawn();
+        town.terminal.command(&format!("messages watch --as 450200/window {second}")).stdout(Stdio::piped()).spawn();
     town.foshan = Some(Gateway::start(&town.terminal, "run/440600"));
     town.terminal.ends(0, "receive --as 440600/approval --ack --count 1");
     let watched = watch.unwrap().wait_with_output().unwrap();
     let watched = (watched.status.code(), String::from_utf8(watched.stdout).unwrap());
     assert!(watched.0 == Some(0) && watched.1.lines().last().unwrap().contains("CONFIRMED"), "{watched:?}");
-    let late = town.terminal.json(1, &format!("message cancel --as 450200/window {second}"));
+    let late = town.terminal.json(1, &format!("messages cancel --as 450200/window {second}"));
     assert_eq!(late["refused"]["reason"], "ALREADY_TAKEN");
     let (_, err) = town.terminal.ends(64, "message");
     assert!(err.contains("--as") || err.contains("which message"), "{err}");

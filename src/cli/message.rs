@@ -1,7 +1,7 @@
 //! Decides how `tongban message` shows where a message is: its state, what happened to it, and what it carries. Never
 //! proves anything: that is what receipts are for.
 
-mod acts;
+pub mod acts;
 
 use std::time::{Duration, Instant};
 
@@ -18,19 +18,9 @@ use crate::party::Division;
 /// How often a message that is followed is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Show where a message is and what happened to it; list, follow and withdraw messages
+/// Show where a message is and what happened to it
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Message {
-    #[command(flatten)]
-    shown: Option<Shown>,
-    #[command(subcommand)]
-    act: Option<acts::Act>,
-}
-
-/// The message that is shown.
-#[derive(Args)]
-struct Shown {
     #[command(flatten)]
     who: As,
     /// The message's id
@@ -54,17 +44,6 @@ pub struct Which {
 
 /// Asks the gateway for the message and shows its answer.
 pub fn run(args: &Message, out: &Out) -> Answer {
-    match (&args.act, &args.shown) {
-        (Some(act), _) => acts::run(act, out),
-        (None, Some(shown)) => show(shown, out),
-        (None, None) => {
-            let hint = ("see tongban message --help", "参见 tongban message --help");
-            Err(Failure::new(Exit::Usage, "which message?", "哪条消息？").hint(hint.0, hint.1))
-        }
-    }
-}
-
-fn show(args: &Shown, out: &Out) -> Answer {
     converse(&args.who, async |client| {
         let asked = client.message(args.from.as_ref(), args.id).await;
         let told = asked.map_err(|trouble| trouble.shown(out))?;

@@ -58,6 +58,9 @@ enum Command {
     Send(Box<send::Send>),
     Receive(Box<receive::Receive>),
     Message(Box<message::Message>),
+    /// List, follow and withdraw messages
+    #[command(subcommand)]
+    Messages(Box<message::acts::Act>),
     #[command(subcommand)]
     Receipt(receipt::Command),
     /// Show, plan, publish, roll back and explain routing tables
@@ -191,6 +194,7 @@ pub fn run() -> ExitCode {
         Command::Send(command) => send::run(&command, &out),
         Command::Receive(command) => receive::run(&command, &out),
         Command::Message(command) => message::run(&command, &out),
+        Command::Messages(command) => message::acts::run(&command, &out),
         Command::Receipt(command) => receipt::run(&command, &out),
         Command::Route(command) => route::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
