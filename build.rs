@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 3] = [
+const PROTOS: [&str; 5] = [
     "tongban/exchange/v1/exchange.proto",
     "tongban/evidence/v1/evidence.proto",
     "tongban/directory/v1/directory.proto",
+    "tongban/routing/v1/routing.proto",
+    "tongban/admin/v1/admin.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

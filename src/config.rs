@@ -16,7 +16,7 @@ use crate::routing::{DivisionPrefix, ItemPattern, OwnSystem};
 use crate::store::Synchronous;
 
 /// A gateway's configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub alliance: Alliance,
     /// Whose gateway this is: a city's, or an alliance's hub.

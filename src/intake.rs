@@ -3,6 +3,7 @@
 
 mod attachments;
 mod opening;
+mod resubmit;
 mod rules;
 
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use crate::admission::{self, Ration};
-use crate::blobs::{Blobs, Owner, aside};
+use crate::blobs::{Blobs, Claim, Owner, aside};
 use crate::clock::Clock;
 use crate::directory::book::Directory;
 use crate::evidence::{Code, Event, Evidence};
@@ -54,6 +55,15 @@ pub struct Incoming {
     pub uploads: Owner,
 }
 
+/// Where the attachments of a message are before it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Uploaded by whoever brings it.
+    Uploads,
+    /// Among the blobs: another message of the same sender refers to them.
+    Kept,
+}
+
 /// The keys of all logs in the directory.
 pub fn log_keys(directory: &Directory) -> Vec<LogKey> {
     let keys = directory.entries().flat_map(|entry| {
@@ -66,6 +76,10 @@ impl Intake {
     /// Takes a message into custody. On return it is durable, and the receipt says so; or it is refused and nothing of
     /// it is kept. The same message again gets the same receipt.
     pub async fn submit(&self, party: &Party, incoming: Incoming) -> Result<Receipt, Refused> {
+        self.bring(party, incoming, Source::Uploads).await
+    }
+
+    async fn bring(&self, party: &Party, incoming: Incoming, source: Source) -> Result<Receipt, Refused> {
         let rules = self.rules.load_full();
         let Incoming { envelope, origin, via, uploads } = incoming;
         self.may_bring(&rules, party, &envelope, &via)?;
@@ -90,7 +104,7 @@ impl Intake {
         };
         let mut withheld = None;
         let (envelope, claim) = match &verdict {
-            Ok(_) => match self.with_contents(&rules, envelope.clone(), header_digest, uploads).await {
+            Ok(_) => match self.with_contents(&rules, envelope.clone(), header_digest, (source, uploads)).await {
                 Ok(contents) => contents,
                 // The message may be known, its uploads have become its own and its key may be gone: the ledger looks first.
                 Err(refused) if matches!(refused.reason, Reason::AttachmentMissing | Reason::SealInvalid) => {
@@ -105,13 +119,8 @@ impl Intake {
         let (header, body) = split(&envelope);
         let rejections = self.rejections_of(party);
         let take = Take { envelope, header_digest, header, body, origin, via, verdict, token, rejections };
-        match self.ledger.try_enter(Entry::Take(Box::new(take))).await {
-            Ok(Answer::Taken(Ok(receipt))) => {
-                if let Some(claim) = claim {
-                    aside(move || claim.settle()).await;
-                }
-                Ok(receipt)
-            }
+        match enter(self.ledger.clone(), take, claim).await {
+            Ok(Answer::Taken(Ok(receipt))) => Ok(receipt),
             Ok(Answer::Taken(Err(refusal))) => {
                 if let Some(refused) = withheld.filter(|refused| refused.reason == refusal.reason) {
                     return Err(refused);
@@ -166,12 +175,15 @@ impl Intake {
         rules: &Rules,
         envelope: Envelope,
         header_digest: Digest,
-        uploads: Owner,
-    ) -> Result<(Envelope, Option<crate::blobs::Claim>), Refused> {
+        (source, uploads): (Source, Owner),
+    ) -> Result<(Envelope, Option<Claim>), Refused> {
         if envelope.attachments().is_empty() && envelope.sealed.is_none() {
             return Ok((envelope, None));
         }
-        let claim = attachments::claim(&self.blobs, &uploads, &envelope).await?;
+        let claim = match source {
+            Source::Uploads => attachments::claim(&self.blobs, &uploads, &envelope).await?,
+            Source::Kept => attachments::keep(&self.blobs, &envelope).await?,
+        };
         if envelope.sealed.is_none() || matches!(rules.own, Member::Hub(_)) {
             return Ok((envelope, Some(claim)));
         }
@@ -230,6 +242,21 @@ impl Intake {
             None => self.rejections.entry(party.clone()).or_default().clone(),
         }
     }
+}
+
+/// Hands a message to the ledger. What it claimed is held until the ledger has answered, also when the caller no longer
+/// waits for it: a commit that is on its way refers to it.
+async fn enter(ledger: Ledger, take: Take, claim: Option<Claim>) -> Result<Answer, Trouble> {
+    let entry = Entry::Take(Box::new(take));
+    let Some(claim) = claim else { return ledger.try_enter(entry).await };
+    let held = tokio::spawn(async move {
+        let answer = ledger.try_enter(entry).await;
+        if matches!(answer, Ok(Answer::Taken(Ok(_)))) {
+            aside(move || claim.settle()).await;
+        }
+        answer
+    });
+    held.await.unwrap_or(Err(Trouble::Stopped))
 }
 
 impl From<Trouble> for Refused {

@@ -39,6 +39,7 @@ pub mod noticeboard;
 pub mod intake;
 pub mod courier;
 pub mod janitor;
+pub mod redrive;
 
 // 4 DOORS: what callers reach.
 pub mod grpc;

@@ -156,6 +156,17 @@ pub const STREAM_OPEN_MAX: usize = 1_024;
 /// Receipts in one batch on their way back.
 pub const RECEIPT_BATCH_MAX: usize = 256;
 
+/// Calls of one identity that wait for a message at once: for its reply, or for its history.
+pub const WAITERS_PER_IDENTITY_MAX: usize = 64;
+/// Milliseconds that a call may wait for a reply when its caller names no deadline, and at most: 5 minutes.
+pub const REQUEST_MS_MAX: u64 = 5 * 60 * 1000;
+/// Milliseconds before its deadline at which a call that waits for a reply is answered, so that the answer still arrives.
+pub const REQUEST_MARGIN_MS: u64 = 500;
+/// Messages on a page of a list when the caller names no number, and at most.
+pub const PAGE_MESSAGES: (usize, usize) = (100, 500);
+/// Messages that one page of a list looks at, at most.
+pub const LIST_EXAMINED_MAX: usize = 10_000;
+
 // The ledger.
 /// Entries that wait for the ledger.
 pub const LEDGER_QUEUE_MAX: usize = 4_096;
@@ -246,6 +257,8 @@ pub const ROWS_MAX: usize = 1 << 20;
 pub const CANDIDATES_MAX: usize = 8;
 /// Faults told of one table's text.
 pub const TABLE_FAULTS_MAX: usize = 100;
+/// Bytes of one request with routing tables, and of one answer: 16 MiB, some 100,000 rows.
+pub const TABLES_BYTES_MAX: usize = 16 << 20;
 /// Objections told against one set of tables.
 pub const OBJECTIONS_MAX: usize = 100;
 
@@ -323,3 +336,33 @@ pub const BLOB_GRACE_MS: u64 = 60 * 60 * 1000;
 pub const ATTACHMENT_IDLE_MS: u64 = 60_000;
 /// Downloads that one identity may have open at once.
 pub const DOWNLOADS_OPEN_MAX: usize = 16;
+
+// Dead letters.
+/// Bytes of one decoded request of those who operate the gateway: as many names as one request may hold.
+pub const ADMIN_DECODE_BYTES_MAX: usize = 128 << 10;
+/// Letters that one redrive or discard takes.
+pub const DEAD_AT_ONCE_MAX: usize = 100_000;
+/// Letters that one request names.
+pub const DEAD_NAMED_MAX: usize = 1_000;
+/// Causes told at once.
+pub const DEAD_GROUPS_MAX: usize = 1_000;
+/// Letters on a page when the caller does not say, and at most.
+pub const DEAD_PAGE: (usize, usize) = (100, 500);
+/// Letters read, or set aside, in one go.
+pub const DEAD_CHUNK: usize = 256;
+/// Letters named as examples of an obstacle.
+pub const DEAD_EXAMPLES_MAX: usize = 10;
+/// Bytes of the reason for which letters are set aside.
+pub const DISCARD_REASON_BYTES_MAX: usize = 256;
+/// Messages per second of a redrive when the caller does not say, and at most.
+pub const REDRIVE_PER_S: (u32, u32) = (50, 1_000);
+/// Canaries of one redrive.
+pub const CANARIES_MAX: usize = 1_000;
+/// Milliseconds for which canaries are waited for when the caller does not say, and at most.
+pub const CANARY_PATIENCE_MS: (u64, u64) = (5 * 60 * 1000, DAY_MS);
+/// Milliseconds that a redriven message may be of use: 400 days.
+pub const REDRIVEN_TO_LIVE_MS_MAX: u64 = ID_WINDOW_MS;
+/// Tries to submit one letter while the gateway has no room for it, `RETRY_AFTER_MS` apart, before a redrive stops.
+pub const REDRIVE_TRIES_MAX: u32 = 60;
+/// Steps of a redrive that wait for its caller.
+pub const REDRIVE_STEPS_WAITING_MAX: usize = 64;

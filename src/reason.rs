@@ -107,6 +107,15 @@ catalogue! {
     RouteRefused, "ROUTE_REFUSED", FailedPrecondition, Never,
         "the recipient's routing table refuses this item", "接收方的路由表拒收该事项",
         "see the owner's code beside the reason; `tongban route explain` names the row", "参见原因旁的代码，`tongban route explain` 会指出具体条目";
+    InvalidTables, "INVALID_TABLES", InvalidArgument, Never,
+        "the routing tables cannot be published; each fault and each clash is named", "路由表不能发布，逐项列出错误与冲突",
+        "correct the named rows and plan again", "更正所列条目后重新核对";
+    RoutesChanged, "ROUTES_CHANGED", FailedPrecondition, Never,
+        "the routing tables are no longer those of the etag", "路由表已非该 etag 所指的版本",
+        "plan again against the tables in force", "请对照现行路由表重新核对";
+    NoSuchVersion, "NO_SUCH_VERSION", NotFound, Never,
+        "there is no such version of the routing tables", "路由表没有该版本",
+        "see which versions there are with `tongban route show`", "可用 `tongban route show` 查看现行版本";
     NoSuchSystem, "NO_SUCH_SYSTEM", FailedPrecondition, Never,
         "the recipient city has no system of this name", "接收城市没有该名称的系统",
         "check to.system, or leave it open", "核对 to.system，或留空由对方分派";
@@ -152,6 +161,9 @@ catalogue! {
     CancelInDoubt, "CANCEL_IN_DOUBT", Unavailable, Later,
         "the next hop may have the message and does not answer", "下一方可能已接管该消息但未应答",
         "try again when the partner answers", "待对方恢复应答后重试";
+    ReplyGone, "REPLY_GONE", FailedPrecondition, Never,
+        "the request is accepted, but its reply went another way, has ended, or is not kept any more", "请求已接收，但其回复已由其他途径交付、已终结或不再保存",
+        "look for the reply in the mailbox, or ask for the message that replied_by names", "在收件箱中查找该回复，或查询 replied_by 所指的消息";
     PartnerSilent, "PARTNER_SILENT", Unavailable, Never,
         "the next hop did not answer until the deadline", "下一方在截止时间前未应答",
         "submit as a new message, or redrive the dead letter", "以新消息重新提交，或重投该死信";
@@ -209,6 +221,9 @@ catalogue! {
     NoteOlder, "NOTE_OLDER", FailedPrecondition, Never,
         "a newer version of this note is at hand", "已有该文书的更新版本",
         "fetch the newest version", "请获取最新版本";
+    ContentGone, "CONTENT_GONE", FailedPrecondition, Never,
+        "the message's content is no longer kept", "消息内容已不再保存",
+        "submit it as a new message from the sending system", "请由发送系统以新消息重新提交";
     Internal, "INTERNAL", Internal, Later,
         "the gateway met a fault of its own", "网关内部错误",
         "retry with the same message id and tell the operators", "以相同消息编号重试，并告知运维人员";

@@ -1,6 +1,8 @@
 //! Decides how a gateway comes up and goes down: parse, build, bind, serve, drain. Everything that can be wrong is found
 //! before the first connection is taken.
 
+mod law;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,15 +15,18 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Uri;
 
+use self::law::{InForce, Law};
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::courier::{Desk, Dialer, Follower, Ground, Partner, Post, Pull};
-use crate::blobs::Blobs;
+use crate::courier::{Desk, Dialer, Diallers, Follower, Ground, Partner, Post, Pull};
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
+use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
+use crate::grpc::waiters::Waiters;
 use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
-use crate::grpc::{Doors, Health, directory::Directory as DirectoryDoor, evidence::Evidence};
+use crate::grpc::{Doors, Health, admin::Admin, directory::Directory as DirectoryDoor, evidence::Evidence};
 use crate::intake::{Intake, Rules, log_keys};
 use crate::janitor;
 use crate::keys::{self, KeyFileError};
@@ -29,6 +34,7 @@ use crate::ledger::{Core, Ledger, StartError};
 use crate::noticeboard::{BoardError, Noticeboard};
 use crate::party::{Member, Party};
 use crate::receipt::Checker;
+use crate::redrive::Redrive;
 use crate::routing::{Index, Issued, Objection, Tables, Ways};
 use crate::seal::OpeningKey;
 use crate::store::{self, Mark, Notes, OpenError, Readers, Retention};
@@ -94,10 +100,12 @@ pub struct Gateway {
 }
 
 /// What a gateway is known by and whom it knows.
+#[derive(Clone)]
 struct Standing {
     own: Member,
     directory: Arc<Directory>,
     board: Arc<Noticeboard>,
+    in_force: InForce,
     trust: SharedTrust,
     moment: Moment,
 }
@@ -158,15 +166,36 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     fetch(config, &standing, &intake, &stop, &tasks)?;
     tasks.spawn(janitor::run(ground.clone(), stop.clone()));
     let (mailboxes, attachments) = (post.mailboxes(), Attachments::new(ground.blobs.clone()));
-    let exchange =
-        Exchange { own: config.member.clone(), intake, ground: ground.clone(), mailboxes, attachments, stop: stop.clone() };
+    let exchange = Exchange {
+        own: config.member.clone(),
+        intake,
+        ground: ground.clone(),
+        mailboxes,
+        attachments,
+        waiters: Waiters::default(),
+        stop: stop.clone(),
+    };
     let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
     if let Some(follower) = follower(config, &standing, &ground)? {
         let stop = stop.clone();
         tasks.spawn(async move { follower.follow(stop).await });
     }
+    let routing = Routing::new(config.alliance.clone(), &ground, stop.clone());
+    standing.in_force.set(ground.readers.clone(), ground.rules.clone());
+    let law = Law {
+        config: Arc::new(config.clone()),
+        standing: standing.clone(),
+        rules: ground.rules.clone(),
+        checker: ground.checker.clone(),
+        readers: ground.readers.clone(),
+        post,
+        routes: routing.board.clone(),
+    };
+    tasks.spawn(law.follow(stop.clone()));
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
-    let (routes, health) = Doors { exchange, evidence, directory }.open().await;
+    let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
+    let admin = Admin { own: config.member.clone(), readers: ground.readers.clone(), redrive };
+    let (routes, health) = Doors { exchange, evidence, directory, routing, admin }.open().await;
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
@@ -181,7 +210,7 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let serving = Serving {
         gate: Arc::new(gate),
         connections: Connections::default(),
-        calls: Arc::new(Calls::new(grpc::STREAMING)),
+        calls: Arc::new(Calls::new(grpc::STREAMING).with_long(grpc::LONG.0, Duration::from_millis(grpc::LONG.1))),
         lifetime: Lifetime::default(),
     };
     Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters })
@@ -249,8 +278,10 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     let alliance_key = VerifyingKey::parse(alliance_key.trim_end()).map_err(ServerError::AllianceKey)?;
     let notes = Notes::in_folder(&config.data).map_err(BoardError::from)?;
     // A hub carries every genuine note; what a city's tables may say is routing's to ask.
-    let board =
-        Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, Box::new(|_, _| Ok(())))?;
+    let (in_force, hub) = (InForce::default(), matches!(config.member, Member::Hub(_)));
+    let asked = in_force.clone();
+    let fits = Box::new(move |_: &_, news: &_| if hub { Ok(()) } else { asked.fits(news) });
+    let board = Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, fits)?;
     let directory = board.directory();
     if *directory.alliance() != config.alliance {
         let (found, configured) = (directory.alliance().as_str().to_owned(), config.alliance.as_str().to_owned());
@@ -260,16 +291,22 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     if directory.member(&own).is_none() {
         return Err(ServerError::NotAMember(own));
     }
-    let members = directory.entries().map(|entry| member_trust(config, entry)).collect::<Result<_, _>>()?;
-    let trust = Trust::build(config.alliance.clone(), members)
-        .map_err(|faults| ServerError::Trust(faults.iter().map(ToString::to_string).collect()))?;
+    let trust = trust_of(config, &directory)?;
     Ok(Standing {
         own,
         directory: Arc::new(directory),
         board: Arc::new(board),
+        in_force,
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         moment: Moment::new(move || clock.now()),
     })
+}
+
+/// Whom the directory's members are trusted to name.
+fn trust_of(config: &Config, directory: &Directory) -> Result<Trust, ServerError> {
+    let members = directory.entries().map(|entry| member_trust(config, entry)).collect::<Result<_, _>>()?;
+    let built = Trust::build(config.alliance.clone(), members);
+    built.map_err(|faults| ServerError::Trust(faults.iter().map(ToString::to_string).collect()))
 }
 
 /// What a member's record and its revocation lists say. A list that is missing stops that member only, at its handshake.
@@ -330,7 +367,7 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
 }
 
 /// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
-fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner) -> Dialer + Send + Sync>, ServerError> {
+fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerError> {
     let (chain, key) = (keys::read_certificates(&config.certificate)?, keys::read_private_key(&config.key)?);
     let (alliance, trust, moment) = (config.alliance.clone(), standing.trust.clone(), standing.moment.clone());
     let tls = move |member: &Member| {
@@ -350,7 +387,8 @@ fn diallers(config: &Config, standing: &Standing) -> Result<Box<dyn Fn(&Partner)
 /// All members but ourselves, as partners.
 fn partners(standing: &Standing) -> Vec<Partner> {
     let others = standing.directory.entries().map(|entry| &entry.record).filter(|record| record.member != standing.own);
-    let partner = |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
+    let partner =
+        |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
     others.map(partner).collect()
 }
 
@@ -379,7 +417,8 @@ fn fetch(
 /// What keeps this gateway up with its hub, if it has one.
 fn follower(config: &Config, standing: &Standing, ground: &Ground) -> Result<Option<Follower>, ServerError> {
     let Some(hub) = &config.follow else { return Ok(None) };
-    let partner = partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
+    let partner =
+        partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
     let partner = partner.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
     let dialer = diallers(config, standing)?(&partner);
     let (own, clock) = (standing.own.clone(), ground.clock.clone());
@@ -393,10 +432,13 @@ fn opening_keys(config: &Config) -> Result<Vec<OpeningKey>, ServerError> {
 }
 
 fn rules(config: &Config, standing: &Standing, readers: &Readers) -> Result<Rules, ServerError> {
-    let (version, texts) = readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
+    let (version, texts) =
+        readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
     let tables = texts.iter().map(|(owner, text)| {
         let issued = Issued::from_json(text);
-        issued.map(|issued| Arc::new(issued.table)).map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
+        issued
+            .map(|issued| Arc::new(issued.table))
+            .map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
     });
     let tables = Tables {
         own: standing.own.clone(),

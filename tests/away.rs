@@ -71,7 +71,10 @@ async fn a_partner_away_for_72_hours_is_tried_as_configured_and_served_on_its_re
         // Full jitter below a doubling ceiling, and the breaker's half minute from the fifth failure on.
         let ceiling = (1_000u64 << failures.min(30)).min(HOUR_MS).max(if failures >= 5 { 30_000 } else { 0 });
         assert!(pause <= ceiling, "failure {failures}: {pause} ms, over {ceiling}");
-        assert!(failures < 5 || pause > 20_000, "failure {failures}: the breaker is open for half a minute, not {pause}");
+        assert!(
+            failures < 5 || pause > 20_000,
+            "failure {failures}: the breaker is open for half a minute, not {pause}"
+        );
         pauses.insert(failures, pause);
         clock.advance(pause + 1);
     }

@@ -372,6 +372,24 @@ fn a_blob_goes_when_nothing_refers_to_it_and_its_grace_is_over() {
 }
 
 #[test]
+fn a_claim_of_a_blob_that_is_there_begins_its_grace_anew() {
+    let store = Store::new();
+    let claim = |owner: &Owner| {
+        store.stage(owner, b"content");
+        drop(store.claim(owner, &[need(b"content")]).unwrap());
+        store.now()
+    };
+    let first = claim(&alice());
+    while store.now() < first.plus_ms(100) {
+        std::thread::yield_now();
+    }
+    let sweep = |at: Time| store.sweep(at, 60_000, |_| Ok::<_, Infallible>(false)).unwrap().files;
+    let second = claim(&bob());
+    assert_eq!(sweep(first.plus_ms(60_050)), 0, "the first claim's grace is over, the second's is not");
+    assert_eq!(sweep(second.plus_ms(60_050)), 1);
+}
+
+#[test]
 fn files_are_for_their_owner_alone_and_named_by_digests() {
     let store = Store::new();
     store.stage(&alice(), b"content");

@@ -138,7 +138,9 @@ const LIES: &[(&str, &str, Lie)] = &[
     }),
     ("the item", "ORIGIN_RECEIPT_FOREIGN", |_, r, _| header(r).item_code.push('1')),
     ("the case", "ORIGIN_RECEIPT_FOREIGN", |_, r, _| header(r).case_no = "other".to_owned()),
-    ("the sending system", "ORIGIN_RECEIPT_FOREIGN", |_, r, _| header(r).from.as_mut().unwrap().system = "x".to_owned()),
+    ("the sending system", "ORIGIN_RECEIPT_FOREIGN", |_, r, _| {
+        header(r).from.as_mut().unwrap().system = "x".to_owned()
+    }),
     ("the receiving system", "ORIGIN_RECEIPT_FOREIGN", |_, r, _| header(r).to.as_mut().unwrap().system = String::new()),
     ("an attribute more", "ORIGIN_RECEIPT_FOREIGN", |_, r, _| {
         drop(header(r).attributes.insert("urgent".to_owned(), "yes".to_owned()));
@@ -159,7 +161,9 @@ const LIES: &[(&str, &str, Lie)] = &[
     }),
     // Forged.
     ("no receipt", "ORIGIN_RECEIPT_MISSING", |_, r, _| r.origin_receipt = None),
-    ("another message's receipt", "ORIGIN_RECEIPT_FOREIGN", |_, r, other| r.origin_receipt = other.origin_receipt.clone()),
+    ("another message's receipt", "ORIGIN_RECEIPT_FOREIGN", |_, r, other| {
+        r.origin_receipt = other.origin_receipt.clone()
+    }),
     ("the hub's own receipt", "ORIGIN_RECEIPT_FOREIGN", |w, r, _| {
         r.origin_receipt = Some(Forge::of(&w.alliance, HUB).honest(Event::SubmissionAccepted, of(r)));
     }),

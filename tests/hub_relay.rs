@@ -71,7 +71,12 @@ fn delivered(from: &str, to: &str) -> Kinds {
 }
 
 /// Sends a message, hands it over at the other city, and waits until its origin knows.
-async fn walk(alliance: &Alliance, from: (&str, &str), to: (&str, &str), change: impl FnOnce(&mut pb::Envelope)) -> String {
+async fn walk(
+    alliance: &Alliance,
+    from: (&str, &str),
+    to: (&str, &str),
+    change: impl FnOnce(&mut pb::Envelope),
+) -> String {
     let mut sent = envelope(from, to);
     change(&mut sent);
     let (sender, recipient) = (alliance.client(from.0, from.1), alliance.client(to.0, to.1));
@@ -170,7 +175,11 @@ async fn a_hub_that_was_away_loses_neither_messages_nor_receipts() {
 async fn nobody_is_relayed_for_whose_record_does_not_list_the_hub() {
     let alliance = Alliance::of(
         &["main"],
-        &[City { relays: &[], ..city(LIUZHOU) }, city(FOSHAN), City { code: "640100", systems: &["desk"], ..City::default() }],
+        &[
+            City { relays: &[], ..city(LIUZHOU) },
+            city(FOSHAN),
+            City { code: "640100", systems: &["desk"], ..City::default() },
+        ],
     );
     let _hub = alliance.start("hub-main").await;
     let mut liuzhou = Forge::of(&alliance, LIUZHOU.0);
@@ -230,8 +239,7 @@ impl Silent {
     async fn is_untouched(&self) {
         let message = self.window.message("", &self.sent.message_id).await.unwrap();
         assert_eq!(message.state(), pbe::State::Relayed);
-        let expected =
-            set(&[("SUBMISSION_ACCEPTED", LIUZHOU.0), ("WITNESSED", LIUZHOU.0), ("RELAY_ACCEPTED", HUB)]);
+        let expected = set(&[("SUBMISSION_ACCEPTED", LIUZHOU.0), ("WITNESSED", LIUZHOU.0), ("RELAY_ACCEPTED", HUB)]);
         assert_eq!(kinds(&self.alliance, &self.window, "", &self.sent.message_id).await, expected);
     }
 }

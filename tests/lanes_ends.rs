@@ -61,9 +61,10 @@ fn the_partner_that_is_asked_decides_what_a_message_in_doubt_came_to() {
 
 #[test]
 fn a_delivery_under_way_at_the_deadline_is_waited_for_and_its_answer_counts() {
-    let table: [(&str, Outcome, Effect); 5] = [
+    let table: [(&str, Outcome, Effect); 6] = [
         ("taken", Outcome::Taken, settle(1, 1, Fate::Taken { attempt: 1 })),
         ("later", Outcome::RetryLater { at: DEADLINE.plus_ms(9) }, settle(1, 1, Fate::Expired)),
+        ("not now", Outcome::NotNow { at: DEADLINE.plus_ms(9) }, settle(1, 0, Fate::Expired)),
         ("throttled", Outcome::Throttled { at: DEADLINE.plus_ms(9) }, settle(1, 0, Fate::Expired)),
         ("not sent", Outcome::Unreachable, settle(1, 0, Fate::Expired)),
         ("no answer", Outcome::NoAnswer, Effect::Ask { seq: 1 }),
@@ -155,9 +156,10 @@ fn what_nobody_can_have_is_cancelled_wherever_it_stands() {
 #[test]
 fn a_delivery_under_way_is_waited_for_before_it_is_cancelled_and_taken_wins() {
     let later = Outcome::RetryLater { at: DEADLINE };
-    let table: [(&str, Policy, Outcome, Effect); 5] = [
+    let table: [(&str, Policy, Outcome, Effect); 6] = [
         ("taken", Policy::push(), Outcome::Taken, settle(1, 1, Fate::Taken { attempt: 1 })),
         ("later", Policy::push(), later, settle(1, 1, Fate::Cancelled)),
+        ("not now", Policy::push(), Outcome::NotNow { at: DEADLINE }, settle(1, 0, Fate::Cancelled)),
         ("not sent", Policy::push(), Outcome::Unreachable, settle(1, 0, Fate::Cancelled)),
         ("no answer", Policy::push(), Outcome::NoAnswer, Effect::Ask { seq: 1 }),
         ("no answer, pulled", Policy::pull(), Outcome::NoAnswer, Effect::Kept { seq: 1 }),

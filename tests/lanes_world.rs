@@ -52,6 +52,7 @@ struct Told {
     said: BTreeMap<Attempt, Outcome>,
     asking: BTreeSet<Seq>,
     cancelled: BTreeSet<Seq>,
+    claimed: BTreeSet<Seq>,
     receipts: bool,
     /// Per delivery under way, when it was made and when its time is up.
     until: BTreeMap<Attempt, (Time, Time)>,
@@ -88,7 +89,7 @@ impl World {
     /// One of everything that can go wrong or right, chosen by two numbers.
     fn step(&mut self, choice: u8, x: u32) {
         self.steps += 1;
-        match choice % 36 {
+        match choice % 37 {
             0 if self.store.len() < 40 || x.is_multiple_of(8) => self.commit(x),
             1..=11 => self.hear(x),
             12..=14 => self.write(x),
@@ -105,6 +106,7 @@ impl World {
             31 if x.is_multiple_of(8) => self.hold(x),
             32..=33 => self.sweep(x),
             34 if x.is_multiple_of(5) => self.cancel(x),
+            36 if x.is_multiple_of(4) => self.claim(x),
             35 if x.is_multiple_of(3) => self.inbox.push(Event::Receipts),
             _ => self.hear(x),
         }
@@ -161,6 +163,14 @@ impl World {
         }
     }
 
+    /// The owner of the mailbox takes a message out of its turn.
+    fn claim(&mut self, x: u32) {
+        let any = self.store.values().nth(x as usize / 4 % self.store.len().max(1));
+        if let Some((seq, expires_at)) = any.map(|row| (row.seq, row.expires_at)) {
+            self.inbox.push(Event::Claim { seq, expires_at });
+        }
+    }
+
     fn hear(&mut self, x: u32) {
         if !self.inbox.is_empty() {
             let event = self.inbox.swap_remove(x as usize % self.inbox.len());
@@ -189,14 +199,16 @@ impl World {
         match fate {
             Fate::Expired if self.policy.at_deadline == AtDeadline::Expire => {}
             Fate::Expired | Fate::Cancelled | Fate::Diverted => {
-                assert!(!theirs, "{seq} ends as {fate:?} and they have it")
+                assert!(!theirs, "{seq} ends as {fate:?} and they have it");
             }
             Fate::Taken { .. } | Fate::Found => assert!(theirs, "{seq} ends as {fate:?} and they do not have it"),
+            Fate::Claimed => assert_eq!(self.policy.reach, Reach::Wait),
             Fate::Refused { .. } | Fate::Exhausted | Fate::InDoubt => {}
         }
         match fate {
             Fate::Expired | Fate::InDoubt => assert!(row.expires_at <= self.now, "{seq} ends before its deadline"),
             Fate::Cancelled => assert!(self.told.cancelled.contains(&seq), "nobody cancelled {seq}"),
+            Fate::Claimed => assert!(self.told.claimed.contains(&seq), "nobody claimed {seq}"),
             Fate::Diverted => {
                 assert!(row.alternative);
                 let moves = |other: &&Queued| other.seq > seq && other.case.is_some() && other.case == row.case;
@@ -301,6 +313,7 @@ impl World {
             0..=1 => Outcome::Refused,
             2 | 10..=12 => Outcome::RetryLater { at },
             3 => Outcome::Throttled { at },
+            13 => Outcome::NotNow { at },
             4..=5 => Outcome::Unreachable,
             6..=7 => Outcome::NoAnswer,
             8..=9 => return self.inbox.push(Event::Extended { seq, attempt, session, ms: u64::from(x % 9_000) }),
@@ -431,7 +444,7 @@ impl World {
                     "{seq} is asked about once"
                 );
             }
-            Effect::Kept { seq } => assert!(self.told.cancelled.contains(&seq)),
+            Effect::Kept { seq } => assert!(self.told.cancelled.contains(&seq) || self.told.claimed.contains(&seq)),
             Effect::Receipts { session } => {
                 assert!(std::mem::take(&mut self.told.receipts) && takes_receipts(self.policy.reach, session));
                 *self.told.credits.get_mut(&session).expect("an open session") -= 1;
@@ -579,6 +592,7 @@ impl Told {
             Event::Loaded { .. } | Event::LoadFailed => self.loads = 0,
             Event::Asked { seq, .. } => drop(self.asking.remove(&seq)),
             Event::Cancel { seq, .. } => drop(self.cancelled.insert(seq)),
+            Event::Claim { seq, .. } => drop(self.claimed.insert(seq)),
             Event::Receipts => self.receipts = true,
             Event::Settled { seq } => {
                 self.settling.remove(&seq);
@@ -599,7 +613,7 @@ impl Told {
         match outcome {
             Outcome::Taken => drop(self.settling.insert(seq, Fate::Taken { attempt })),
             Outcome::Refused => drop(self.settling.insert(seq, Fate::Refused { attempt })),
-            Outcome::RetryLater { at } => drop(self.parked.insert(seq, at.max(now))),
+            Outcome::RetryLater { at } | Outcome::NotNow { at } => drop(self.parked.insert(seq, at.max(now))),
             Outcome::Throttled { .. } | Outcome::Unreachable | Outcome::NoAnswer => {}
         }
     }
@@ -630,7 +644,7 @@ impl Told {
             (Fate::Taken { .. } | Fate::Refused { .. }, None) => {
                 panic!("{seq} settles as {fate:?}, and nobody said so")
             }
-            (Fate::Expired | Fate::Found | Fate::InDoubt | Fate::Cancelled | Fate::Diverted, None) => {
+            (Fate::Expired | Fate::Found | Fate::InDoubt | Fate::Cancelled | Fate::Claimed | Fate::Diverted, None) => {
                 assert!(!self.out.contains_key(&seq) && !self.asking.contains(&seq), "{seq} ends on somebody's desk");
                 self.settling.insert(seq, fate);
             }
@@ -702,7 +716,7 @@ proptest! {
 fn the_world_reaches_every_effect() {
     let own = [
         (Reach::Dial, AtDeadline::Ask, vec!["Dial", "Ask", "Settle Found", "Settle InDoubt", "Settle Diverted"]),
-        (Reach::Wait, AtDeadline::Expire, vec!["Settle Exhausted", "Kept", "Receipts"]),
+        (Reach::Wait, AtDeadline::Expire, vec!["Settle Exhausted", "Settle Claimed", "Kept", "Receipts"]),
         (Reach::Wait, AtDeadline::Wait { ms: 3_000 }, vec!["Settle Exhausted", "Kept", "Receipts", "Settle InDoubt"]),
     ];
     for (reach, at_deadline, own) in own {

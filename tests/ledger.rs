@@ -5,221 +5,27 @@
 mod alliance;
 #[path = "support/forge.rs"]
 mod forge;
+#[path = "support/bench.rs"]
+mod bench;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use alliance::{envelope, part};
-use forge::Forge;
+use bench::*;
 use rusqlite::Connection;
 use tongban::admission::Ration;
-use tongban::evidence::{Event, Evidence, State};
-use tongban::ledger::{Answer, Core, Entry, Fate, Refusal, Route, Settle, StartError, Take, Witness, WitnessRefusal};
-use tongban::limits::TIME_TO_LIVE_MS;
-use tongban::message::{Address, Digest};
-use tongban::party::Member;
+use tongban::evidence::{Event, State};
+use tongban::ledger::{Answer, Core, Entry, Fate, StartError, WitnessRefusal};
+use tongban::message::Digest;
 use tongban::reason::Reason;
-use tongban::receipt::{Checked, Checker, LogKey, Receipt};
-use tongban::store::{self, Key, LaneName, Mark, Readers, Seq, Synchronous};
-use tongban::time::Time;
+use tongban::receipt::{Checked, Receipt};
+use tongban::store::{self, Mark, Synchronous};
 use tongban::tlog::note::{SigningKey, VerifyingKey};
 use tongban::tlog::receipt_file::verify;
-use tongban::wire::envelope::{parse, split};
-use tongban::wire::pb::evidence as pbe;
+use tongban::wire::envelope::parse;
 use tongban::wire::pb::exchange as pb;
 use tongban::wire::receipt;
-
-const ORIGIN: &str = "450200.gateway.alliance.example/log/a/1";
-const THEIRS: &str = "440600.gateway.alliance.example/log/a/1";
-const WINDOW: (&str, &str) = ("450200", "window");
-const ARCHIVE: (&str, &str) = ("450200", "archive");
-const APPROVAL: (&str, &str) = ("440600", "approval");
-/// When these tests take place.
-const NOW: Time = Time::from_ms(1_780_272_000_000);
-
-fn key() -> SigningKey {
-    SigningKey::from_seed(ORIGIN, &[7; 32]).unwrap()
-}
-
-fn own() -> Member {
-    "450200".parse().unwrap()
-}
-
-fn foshan() -> Member {
-    "440600".parse().unwrap()
-}
-
-/// A log of the partner's.
-fn theirs() -> Forge {
-    Forge::unknown(THEIRS, &foshan())
-}
-
-fn checker() -> Checker {
-    let keys = [(own(), key().verifying_key().clone()), (foshan(), theirs().key.verifying_key().clone())];
-    Checker::new(keys.map(|(member, key)| LogKey { member, key }).into())
-}
-
-fn checked(wire: pbe::Receipt) -> Checked {
-    checker().check(receipt::from_wire(wire).unwrap()).unwrap()
-}
-
-/// A ledger on a folder of its own.
-struct Bench {
-    core: Core,
-    readers: Readers,
-    folder: PathBuf,
-}
-
-fn open(folder: &Path) -> Result<(Core, Readers), StartError> {
-    let (writer, readers) = store::open(folder, Synchronous::Full).unwrap();
-    Ok((Core::open(writer, Mark::in_folder(folder), key(), own())?, readers))
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Bench {
-    fn new() -> Bench {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("tongban-ledger-{}-{count}", std::process::id()));
-        let (core, readers) = open(&folder).unwrap();
-        Bench { core, readers, folder }
-    }
-
-    fn apply(&mut self, entries: Vec<Entry>) -> Vec<Answer> {
-        self.core.apply(NOW, entries).unwrap().0
-    }
-
-    fn one(&mut self, entry: Entry) -> Answer {
-        self.apply(vec![entry]).pop().unwrap()
-    }
-
-    /// Takes one message in and returns its place and its receipt.
-    fn accepted(&mut self, envelope: &pb::Envelope) -> (Seq, Receipt) {
-        let Answer::Taken(Ok(receipt)) = self.one(take(envelope.clone())) else { panic!("refused") };
-        (self.seq(envelope), receipt)
-    }
-
-    fn seq(&self, envelope: &pb::Envelope) -> Seq {
-        let from_city = envelope.from.as_ref().unwrap().city.parse().unwrap();
-        let key = Key { from_city, id: envelope.message_id.parse().unwrap() };
-        self.readers.look(|look| look.head(&key)).unwrap().expect("it is stored").seq
-    }
-
-    fn state(&self, seq: Seq) -> State {
-        self.readers.look(|look| look.message(seq)).unwrap().unwrap().state
-    }
-
-    /// Our own receipts about a message, with what they say.
-    fn own(&self, seq: Seq) -> Vec<Checked> {
-        let (own, _) = self.readers.look(|look| look.evidence(seq)).unwrap();
-        let mut checker = checker();
-        own.into_iter().map(|receipt| checker.check(receipt).unwrap()).collect()
-    }
-
-    fn events(&self, seq: Seq) -> Vec<Event> {
-        self.own(seq).iter().map(|checked| checked.evidence.event).collect()
-    }
-
-    fn queue(&self, lane: &LaneName) -> Vec<Seq> {
-        self.readers.look(|look| look.queue(lane, 0, 9_999)).unwrap().iter().map(|row| row.seq).collect()
-    }
-
-    /// Leaves in the log.
-    fn size(&self) -> u64 {
-        let sql = Connection::open(self.folder.join("store.db")).unwrap();
-        sql.query_row("SELECT size FROM tree", [], |row| row.get(0)).unwrap()
-    }
-
-    /// Stops, runs `between` on the folder, and tries to start again.
-    fn restart(mut self, between: impl FnOnce(&Path)) -> Result<Bench, StartError> {
-        self.core.write_mark(NOW);
-        // The folder lives on in the next bench.
-        let folder = std::mem::take(&mut self.folder);
-        drop(self);
-        between(&folder);
-        let opened = open(&folder);
-        if opened.is_err() {
-            let _ = std::fs::remove_dir_all(&folder);
-        }
-        opened.map(|(core, readers)| Bench { core, readers, folder })
-    }
-}
-
-fn mailbox(name: &str) -> LaneName {
-    LaneName::System(name.parse().unwrap())
-}
-
-fn line() -> LaneName {
-    LaneName::Gateway(foshan())
-}
-
-fn taking(
-    envelope: pb::Envelope,
-    verdict: Result<Route, Reason>,
-    origin: Option<Checked>,
-    rejections: Ration,
-) -> Entry {
-    let envelope = parse(envelope).unwrap();
-    let (header_digest, (header, body)) = (envelope.header_digest(), split(&envelope));
-    Entry::Take(Box::new(Take { envelope, header_digest, header, body, origin, verdict, rejections }))
-}
-
-/// Where a good message goes: to its own city's mailbox or to the partner.
-fn route(envelope: &pb::Envelope) -> Route {
-    let to = envelope.to.as_ref().unwrap();
-    let recipient = Address { city: to.city.parse().unwrap(), system: to.system.parse().ok() };
-    let lane = if to.city == "450200" { mailbox(&to.system) } else { line() };
-    Route { recipient, lane, table_version: 0, expires_at: NOW.plus_ms(TIME_TO_LIVE_MS) }
-}
-
-fn take(envelope: pb::Envelope) -> Entry {
-    let verdict = Ok(route(&envelope));
-    taking(envelope, verdict, None, Ration::default())
-}
-
-/// A message of the partner's, with its origin's receipt.
-fn take_theirs(envelope: pb::Envelope) -> Entry {
-    let origin = checked(theirs().honest(Event::SubmissionAccepted, &envelope));
-    let verdict = Ok(route(&envelope));
-    taking(envelope, verdict, Some(origin), Ration::default())
-}
-
-fn settle(lane: LaneName, seq: Seq, fate: Fate) -> Entry {
-    Entry::Settle(Box::new(Settle { lane, seq, attempts: 1, fate }))
-}
-
-fn witness(receipts: Vec<pbe::Receipt>) -> Entry {
-    Entry::Witness(Box::new(Witness { receipts: receipts.into_iter().map(|one| (checked(one), None)).collect() }))
-}
-
-fn taken(answer: Answer) -> Result<Receipt, Box<Refusal>> {
-    let Answer::Taken(taken) = answer else { panic!("{answer:?}") };
-    taken
-}
-
-fn settled(answer: Answer) -> Option<Receipt> {
-    let Answer::Settled(settled) = answer else { panic!("{answer:?}") };
-    settled
-}
-
-fn witnessed(answer: Answer) -> Vec<Result<(), WitnessRefusal>> {
-    let Answer::Witnessed(each) = answer else { panic!("{answer:?}") };
-    each
-}
-
-fn says(receipt: &Receipt) -> Evidence {
-    checker().check(receipt.clone()).unwrap().evidence
-}
-
-fn other_content(envelope: &pb::Envelope) -> pb::Envelope {
-    pb::Envelope { parts: vec![part("form.json", b"another")], ..envelope.clone() }
-}
 
 // One commit.
 
@@ -235,13 +41,13 @@ fn one_commit_makes_everything_true_that_it_was_asked() {
     let until = NOW.plus_ms(5_000);
     let answers = bench.apply(vec![
         take(later[0].clone()),
-        settle(mailbox("archive"), first, Fate::HandedOver),
+        settle(mailbox("archive"), first, HANDED_OVER),
         witness(vec![partner.honest(Event::RelayAccepted, &outside), partner.honest(Event::Consigned, &outside)]),
         take(later[1].clone()),
         Entry::Park { lane: line(), seq: second, deliveries: 3, until },
         take_theirs(later[2].clone()),
         taking(envelope(WINDOW, ARCHIVE), Err(Reason::NoRoute), None, Ration::default()),
-        Entry::Sent { member: foshan(), leaves: vec![] },
+        Entry::Sent { lane: line(), leaves: vec![] },
     ]);
     let [a, b, c, d, e, f, g, h] = <[Answer; 8]>::try_from(answers).unwrap();
     let receipts = [taken(a).unwrap(), settled(b).unwrap(), taken(d).unwrap(), taken(f).unwrap()];
@@ -255,7 +61,7 @@ fn one_commit_makes_everything_true_that_it_was_asked() {
     assert_eq!(events, [Event::SubmissionAccepted, Event::HandedOver, Event::SubmissionAccepted, Event::RelayAccepted]);
     assert_eq!(says(&refusal.receipt.unwrap()).event, Event::SubmissionRejected);
     assert_eq!(witnessed(c), [Ok(()), Ok(())]);
-    assert!(matches!((e, h), (Answer::Parked, Answer::Sent)));
+    assert!(matches!((e, h), (Answer::Done, Answer::Done)));
     // Accepted and consigned, handed over, two witnessed, accepted, relayed and consigned, rejected.
     assert_eq!(bench.size() - before, 9);
     assert_eq!((bench.state(first), bench.state(second)), (State::Confirmed, State::Consigned));
@@ -279,7 +85,7 @@ fn accepting_twice_changes_nothing_in_one_commit_or_in_many_or_after_a_restart()
         |bench: &mut Bench, verdict| taken(bench.one(taking(sent.clone(), verdict, None, Ration::default()))).unwrap();
     assert_eq!(again(&mut bench, Ok(route(&sent))), receipts[0], "later");
     assert_eq!(again(&mut bench, Err(Reason::MessageExpired)), receipts[0], "whatever the rules say now");
-    bench.one(settle(mailbox("archive"), 1, Fate::HandedOver));
+    bench.one(settle(mailbox("archive"), 1, HANDED_OVER));
     assert_eq!(again(&mut bench, Ok(route(&sent))), receipts[0], "after its end");
     let mut bench = bench.restart(|_| {}).unwrap();
     assert_eq!(again(&mut bench, Ok(route(&sent))), receipts[0], "after a restart");
@@ -351,8 +157,8 @@ fn settling_twice_writes_one_leaf() {
     let archive = mailbox("archive");
     let refused = Fate::Refused { code: "NO".parse().unwrap(), text: String::new() };
     let answers = bench.apply(vec![
-        settle(archive.clone(), seq, Fate::HandedOver),
-        settle(archive.clone(), seq, Fate::HandedOver),
+        settle(archive.clone(), seq, HANDED_OVER),
+        settle(archive.clone(), seq, HANDED_OVER),
         settle(archive.clone(), seq, refused.clone()),
     ]);
     let leaves: Vec<_> = answers.into_iter().map(|answer| settled(answer).is_some()).collect();
@@ -372,7 +178,7 @@ fn a_lane_settles_its_own_messages_only() {
     let size = bench.size();
     for (lane, seq) in [(mailbox("window"), seq), (line(), seq), (mailbox("archive"), seq + 1), (mailbox("archive"), 0)]
     {
-        assert!(settled(bench.one(settle(lane.clone(), seq, Fate::HandedOver))).is_none(), "{lane} {seq}");
+        assert!(settled(bench.one(settle(lane.clone(), seq, HANDED_OVER))).is_none(), "{lane} {seq}");
         bench.one(Entry::Park { lane, seq, deliveries: 9, until: NOW });
     }
     assert_eq!((bench.size(), bench.queue(&mailbox("archive"))), (size, vec![1]));
@@ -402,7 +208,7 @@ fn the_leaves_of_a_message_are_a_chain_however_commits_fall() {
             take(inside.clone()),
             take(outside.clone()),
             taking(foreign.clone(), Ok(route(&foreign)), Some(checked(origin.clone())), Ration::default()),
-            settle(mailbox("archive"), 1, Fate::HandedOver),
+            settle(mailbox("archive"), 1, HANDED_OVER),
             settle(line(), 2, Fate::Relayed(checked(relay))),
             witness(vec![consigned]),
             settle(mailbox("archive"), 3, Fate::Refused { code: "NO".parse().unwrap(), text: "材料不全".to_owned() }),
@@ -427,9 +233,11 @@ fn the_leaves_of_a_message_are_a_chain_however_commits_fall() {
         }
         assert_eq!([1, 2, 3].map(|seq| bench.state(seq)), [State::Confirmed, State::Confirmed, State::Rejected]);
         // What we say of the partner's message travels home, what it said of ours does not come back.
-        let outbox = bench.readers.look(|look| look.outbox(&foshan(), None, 99)).unwrap();
-        let travelling: Vec<_> =
-            outbox.iter().map(|leaf| says(&bench.readers.look(|look| look.receipt(*leaf)).unwrap()).event).collect();
+        let outbox = bench.readers.look(|look| look.outbox(&line(), None, 99)).unwrap();
+        let travelling: Vec<_> = outbox
+            .iter()
+            .map(|(leaf, _)| says(&bench.readers.look(|look| look.receipt(*leaf)).unwrap()).event)
+            .collect();
         assert_eq!(travelling, [Event::Consigned, Event::HandoverFailed], "{size} in a commit");
     }
 }
@@ -497,11 +305,7 @@ fn a_commit_without_a_leaf_signs_nothing() {
         sql.query_row("SELECT count(*) FROM checkpoint", [], |row| row.get(0)).unwrap()
     };
     assert_eq!(count(&bench), 1);
-    bench.apply(vec![
-        settle(line(), 1, Fate::HandedOver),
-        witness(vec![]),
-        Entry::Sent { member: foshan(), leaves: vec![7] },
-    ]);
+    bench.apply(vec![settle(line(), 1, HANDED_OVER), witness(vec![]), Entry::Sent { lane: line(), leaves: vec![7] }]);
     bench.apply(vec![]);
     assert_eq!((count(&bench), bench.size()), (1, 2));
 }
@@ -679,7 +483,7 @@ fn exported() -> Vec<Files> {
         let home = witness(vec![partner.honest(Event::RelayAccepted, &outside)]);
         let mut entries = vec![take(inside), take(outside), take_theirs(foreign)];
         entries.extend((0..7 * round * round).map(|_| take(envelope(WINDOW, ARCHIVE))));
-        entries.extend([home, settle(mailbox("archive"), first, Fate::HandedOver)]);
+        entries.extend([home, settle(mailbox("archive"), first, HANDED_OVER)]);
         entries.push(taking(envelope(WINDOW, ARCHIVE), Err(Reason::NoRoute), None, Ration::default()));
         let answers = bench.apply(entries);
         let refusal = taken(answers.into_iter().last().unwrap()).unwrap_err();

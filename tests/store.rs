@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::Connection;
 use tongban::evidence::State;
 use tongban::id::MessageId;
-use tongban::message::{Address, Digest};
+use tongban::message::{Address, Attached, Digest};
 use tongban::party::Member;
 use tongban::receipt::Receipt;
 use tongban::store::{
-    self, Commit, Error, Head, Key, LaneName, NewLeaf, NewMessage, NewReceived, QueueRow, Readers, Seq, Snapshot,
-    Synchronous, Writer,
+    self, Commit, DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, Moved, NewLeaf, NewMessage, NewReceived,
+    Outgoing, QueueRow, Readers, Seq, Snapshot, Synchronous, Writer,
 };
 use tongban::time::Time;
 use tongban::tlog::checkpoint::Checkpoint;
@@ -127,8 +127,7 @@ impl Scene {
     fn seen(&self) -> String {
         let lanes = self.look(|look| look.busy_lanes());
         let queues: Vec<_> = lanes.iter().map(|lane| (lane, self.look(|look| look.queue(lane, 0, 1_000)))).collect();
-        let outboxes: Vec<_> =
-            [foshan(), third()].map(|member| self.look(|look| look.outbox(&member, None, 99))).into();
+        let outboxes: Vec<_> = [gateway(), third()].map(|lane| self.look(|look| look.outbox(&lane, None, 99))).into();
         let messages: Vec<_> = (0..20).map(|seq| self.look(|look| look.message(seq))).collect();
         let evidence: Vec<_> = (0..20).map(|seq| self.look(|look| look.evidence(seq))).collect();
         format!("{queues:?} {outboxes:?} {messages:?} {evidence:?} {:?}", self.writer.tree().unwrap())
@@ -143,8 +142,14 @@ fn foshan() -> Member {
     "440600".parse().unwrap()
 }
 
-fn third() -> Member {
-    "640100".parse().unwrap()
+/// Another partner's lane.
+fn third() -> LaneName {
+    LaneName::Gateway("640100".parse().unwrap())
+}
+
+/// An own leaf on its way.
+fn outgoing(lane: LaneName, leaf: u64) -> Outgoing {
+    Outgoing { lane, leaf, received: None }
 }
 
 fn system(name: &str) -> LaneName {
@@ -169,6 +174,10 @@ fn message(seq: Seq, lane: LaneName, leaf: u64, new: &NewLeaf) -> NewMessage {
             in_doubt: false,
             late: false,
             lane,
+            came_by: None,
+            stored_at: Time::from_ms(1_000 + seq),
+            expires_at: Time::from_ms(9_000 + seq),
+            closed_at: None,
             first_leaf: leaf,
             base: (leaf, new.bytes.clone()),
             last: (leaf, Digest(new.hash.into())),
@@ -176,8 +185,10 @@ fn message(seq: Seq, lane: LaneName, leaf: u64, new: &NewLeaf) -> NewMessage {
         },
         order_key: (!seq.is_multiple_of(2)).then(|| format!("450200>440600/{seq}")),
         recipient: Address { city: "440600".parse().unwrap(), system: Some("approval".parse().unwrap()) },
-        stored_at: Time::from_ms(1_000 + seq),
-        expires_at: Time::from_ms(9_000 + seq),
+        others: vec![],
+        via: vec![],
+        attachments: vec![],
+        due_at: Time::from_ms(5_000 + seq),
         origin_receipt: None,
         header: format!("header {seq}").into_bytes(),
         body: format!("body {seq}").into_bytes(),
@@ -200,7 +211,7 @@ fn a_commit_reads_back_as_it_was_written_after_a_restart_too() {
     let origin = received(1, 5, "the origin's");
     let mut commit = Commit {
         details: vec![(origin.receipt.leaf_hash(), 1, "材料不全".to_owned())],
-        outgoing: vec![(foshan(), 0), (third(), 1)],
+        outgoing: vec![outgoing(gateway(), 0), outgoing(third(), 1)],
         received: vec![origin.clone()],
         ..commit
     };
@@ -220,7 +231,7 @@ fn a_commit_reads_back_as_it_was_written_after_a_restart_too() {
     assert_eq!(format!("{head:?}"), format!("{:?}", commit.messages[1].head));
     assert_eq!(format!("{:?}", scene.writer.head_at(2).unwrap()), format!("{:?}", Some(head)));
     assert_eq!(scene.look(|look| look.detail(origin.receipt.leaf_hash())).as_deref(), Some("材料不全"));
-    assert_eq!(scene.look(|look| look.outbox(&third(), None, 9)), [1]);
+    assert_eq!(scene.look(|look| look.outbox(&third(), None, 9)), [(1, None)]);
     assert_eq!((scene.writer.last_seq().unwrap(), scene.tree.size()), (2, 2));
     assert!(scene.writer.has_received(origin.receipt.leaf_hash()).unwrap());
     assert!(!scene.writer.has_received(Digest([0; 32])).unwrap());
@@ -244,7 +255,7 @@ const BREAKS: &[(&str, Spoil)] = &[
     ("a message known before", |c| c.messages[1].head.key = key_of(1, "450200")),
     ("a place that is taken", |c| c.messages[1].head.seq = 1),
     ("the same receipt twice", |c| c.received = vec![received(1, 5, "one"), received(1, 6, "one")]),
-    ("a leaf that travels twice", |c| c.outgoing = vec![(third(), 1), (third(), 1)]),
+    ("a leaf that travels twice", |c| c.outgoing = vec![outgoing(third(), 1), outgoing(third(), 1)]),
     ("a tile that is there", |c| c.tiles.extend([c.tiles[0]])),
 ];
 
@@ -308,18 +319,18 @@ fn what_is_done_already_is_done_without_a_fault() {
     let text = |text: &str| vec![(Digest([1; 32]), 1, text.to_owned())];
     let commit = Commit {
         settled: vec![(gateway(), 1)],
-        outgoing: vec![(foshan(), 0)],
+        outgoing: vec![outgoing(gateway(), 0)],
         details: text("first"),
         ..Commit::default()
     };
     scene.store(&commit).unwrap();
-    let commit = Commit { sent: vec![(foshan(), 0)], ..Commit::default() };
+    let commit = Commit { sent: vec![(gateway(), 0)], ..Commit::default() };
     scene.store(&commit).unwrap();
     let before = scene.seen();
     let again = Commit {
         settled: vec![(gateway(), 1), (gateway(), 99), (system("nobody"), 1), (system("nobody"), 2)],
         parked: vec![(gateway(), 1, 3, Time::from_ms(7)), (system("nobody"), 2, 3, Time::from_ms(7))],
-        sent: vec![(foshan(), 0), (foshan(), 1), (third(), 0)],
+        sent: vec![(gateway(), 0), (gateway(), 1), (third(), 0)],
         details: text("second"),
         ..Commit::default()
     };
@@ -353,6 +364,7 @@ fn a_lane_is_read_in_the_order_of_its_messages_from_any_place() {
         deliveries: 0,
         parked_until: Time::ZERO,
         expires_at: Time::from_ms(9_001),
+        alternative: false,
     };
     assert_eq!(rows(0, 1), [first]);
     assert_eq!(rows(2, 1)[0].order_key, None);
@@ -406,22 +418,25 @@ fn a_head_that_changed_reads_back_changed_and_the_others_do_not() {
 fn receipts_on_their_way_are_read_oldest_first_and_go_one_by_one() {
     let mut scene = Scene::new();
     scene.accept(&(1..=9).map(|seq| (seq, system("archive"))).collect::<Vec<_>>());
-    let outgoing = [5, 1, 3, 7].map(|leaf| (foshan(), leaf)).into_iter().chain([(third(), 3)]).collect();
-    scene.store(&Commit { outgoing, settled: vec![], ..Commit::default() }).unwrap();
-    let outbox = |scene: &Scene, after, count| scene.look(|look| look.outbox(&foshan(), after, count));
+    let leaves = [5, 1, 3, 7].map(|leaf| outgoing(gateway(), leaf));
+    let outgoing = leaves.into_iter().chain([outgoing(third(), 3)]).collect();
+    scene.store(&Commit { outgoing, ..Commit::default() }).unwrap();
+    let outbox = |scene: &Scene, after, count| -> Vec<u64> {
+        scene.look(|look| look.outbox(&gateway(), after, count)).into_iter().map(|(leaf, _)| leaf).collect()
+    };
     assert_eq!(outbox(&scene, None, 9), [1, 3, 5, 7]);
     assert_eq!(outbox(&scene, None, 2), [1, 3]);
     assert_eq!(outbox(&scene, Some(3), 9), [5, 7]);
-    scene.store(&Commit { sent: vec![(foshan(), 3), (foshan(), 1)], ..Commit::default() }).unwrap();
+    scene.store(&Commit { sent: vec![(gateway(), 3), (gateway(), 1)], ..Commit::default() }).unwrap();
     assert_eq!(outbox(&scene, None, 9), [5, 7]);
-    assert_eq!(scene.look(|look| look.outbox(&third(), None, 9)), [3], "another member's stays");
+    assert_eq!(scene.look(|look| look.outbox(&third(), None, 9)), [(3, None)], "another's stays");
 }
 
 #[test]
 fn a_lane_is_busy_while_it_holds_a_message_or_a_receipt() {
     let mut scene = Scene::new();
     assert_eq!(scene.look(|look| look.busy_lanes()), []);
-    let commit = Commit { outgoing: vec![(third(), 0)], ..scene.accepting(&[(1, gateway())]) };
+    let commit = Commit { outgoing: vec![outgoing(third(), 0)], ..scene.accepting(&[(1, gateway())]) };
     scene.store(&commit).unwrap();
     let busy = |scene: &Scene| -> Vec<String> {
         let mut lanes: Vec<_> = scene.look(|look| look.busy_lanes()).iter().map(ToString::to_string).collect();
@@ -522,5 +537,115 @@ fn what_was_changed_from_outside_is_damage_and_never_an_answer() {
         read(&scene).expect(what);
         scene.tamper(sql);
         assert!(matches!(read(&scene), Err(Error::Damaged(_))), "{what}: {:?}", read(&scene));
+    }
+}
+
+#[test]
+fn what_a_lane_must_not_forget_reads_back_after_a_restart() {
+    let mut scene = Scene::new();
+    let unknown = LaneState { failures: 0, rest_until: Time::ZERO, held: false, open: false, sent_below: 0 };
+    assert_eq!(scene.look(|look| look.lane_state(&gateway())), unknown, "of a lane that nobody has named");
+    scene.accept(&[(1, gateway())]);
+    assert_eq!(scene.look(|look| look.lane_state(&gateway())), unknown, "of a new lane");
+    let rests = LaneState { failures: 7, rest_until: Time::from_ms(99), held: true, open: true, sent_below: 12 };
+    let other = LaneState { held: true, ..unknown };
+    // A lane may be written of before it holds anything; the last word of a commit counts.
+    let lanes = vec![(gateway(), other), (gateway(), rests), (system("archive"), other)];
+    scene.store(&Commit { lanes, ..Commit::default() }).unwrap();
+    let scene = scene.again();
+    assert_eq!(scene.look(|look| look.lane_state(&gateway())), rests);
+    assert_eq!(scene.writer.lane_state(&system("archive")).unwrap(), other);
+    assert_eq!(scene.look(|look| look.lane_state(&third())), unknown);
+    assert_eq!(scene.queue(&gateway()), [1]);
+}
+
+#[test]
+fn what_is_due_is_read_page_by_page_and_the_next_moment_with_it() {
+    let mut scene = Scene::new();
+    let lane = |seq: Seq| if seq.is_multiple_of(3) { system("archive") } else { gateway() };
+    scene.accept(&(1..=9).map(|seq| (seq, lane(seq))).collect::<Vec<_>>());
+    let pages = |scene: &Scene, now, count| {
+        let (mut all, mut after) = (vec![], None);
+        loop {
+            let (rows, next) = scene.look(|look| look.due(Time::from_ms(now), after, count));
+            assert!(rows.len() <= count);
+            let Some(last) = rows.last() else { return (all, next.map(Time::ms)) };
+            after = Some((last.lane_id, last.seq));
+            all.extend(rows.into_iter().map(|row| (row.lane, row.seq)));
+        }
+    };
+    let rows = |seqs: &[Seq]| seqs.iter().map(|seq| (lane(*seq), *seq)).collect::<Vec<_>>();
+    for count in [1, 2, 3, 99] {
+        assert_eq!(pages(&scene, 5_000, count), (vec![], Some(5_001)), "{count} a page");
+        assert_eq!(pages(&scene, 5_006, count), (rows(&[1, 2, 4, 5, 3, 6]), Some(5_007)), "{count} a page");
+        assert_eq!(pages(&scene, 9_999, count), (rows(&[1, 2, 4, 5, 7, 8, 3, 6, 9]), None), "{count} a page");
+    }
+    let looked_at = vec![(gateway(), 1, Time::from_ms(7_777), 1), (gateway(), 3, Time::from_ms(1), 9)];
+    scene.store(&Commit { looked_at, settled: vec![(gateway(), 2)], ..Commit::default() }).unwrap();
+    let scene = scene.again();
+    assert_eq!(pages(&scene, 5_004, 2), (rows(&[4, 3]), Some(5_005)));
+    let (due, _) = scene.look(|look| look.due(Time::from_ms(8_000), None, 1));
+    let first = DueRow {
+        lane_id: due[0].lane_id,
+        lane: gateway(),
+        seq: 1,
+        notices: 1,
+        stored_at: Time::from_ms(1_001),
+        expires_at: Time::from_ms(9_001),
+    };
+    assert_eq!(due, [first]);
+    assert_eq!(scene.writer.notices(&gateway(), 1).unwrap(), Some(1));
+    assert_eq!(scene.writer.notices(&system("archive"), 3).unwrap(), Some(0));
+    assert_eq!(scene.writer.notices(&gateway(), 2).unwrap(), None);
+}
+
+#[test]
+fn a_row_that_changes_its_lane_is_a_new_row_there_and_keeps_when_it_is_due() {
+    let mut scene = Scene::new();
+    let mut commit = scene.accepting(&[(1, gateway()), (2, gateway()), (3, gateway())]);
+    for message in &mut commit.messages {
+        message.others = vec![third(), system("archive")];
+        message.order_key = Some("one".to_owned());
+    }
+    scene.store(&commit).unwrap();
+    let both = vec![third(), system("archive")];
+    let all = vec![(2, both.clone()), (3, both)];
+    assert_eq!(scene.writer.case_rows(&gateway(), 2).unwrap(), all, "from the place on");
+    let parked = vec![(gateway(), 2, 4, Time::from_ms(77))];
+    let looked_at = vec![(gateway(), 2, Time::from_ms(8_000), 1)];
+    let moved = vec![Moved { seq: 2, from: gateway(), to: third(), others: vec![system("archive")] }];
+    scene.store(&Commit { parked, looked_at, moved, ..Commit::default() }).unwrap();
+    let scene = scene.again();
+    let row = scene.look(|look| look.queue(&third(), 0, 9)).remove(0);
+    assert_eq!((row.seq, row.deliveries, row.parked_until, row.alternative), (2, 0, Time::ZERO, true));
+    assert_eq!((scene.queue(&gateway()), scene.writer.notices(&third(), 2).unwrap()), (vec![1, 3], Some(1)));
+    let head = scene.writer.head_at(2).unwrap().unwrap();
+    assert_eq!((head.lane, head.queued), (third(), true));
+    assert_eq!(scene.writer.lane_of_case("one").unwrap(), Some(gateway()), "of the newest that waits");
+    assert_eq!(scene.writer.case_rows(&third(), 2).unwrap(), [(2, vec![system("archive")])]);
+    let waiting = scene.writer.waiting().unwrap();
+    assert_eq!((waiting.get(&gateway()), waiting.get(&third())), (Some(&2), Some(&1)));
+}
+
+#[test]
+fn blobs_are_named_as_long_as_a_body_is_kept_in_either_form() {
+    let mut scene = Scene::new();
+    let attached = |n: u8| Attached { digest: Digest([n; 32]), size: n.into() };
+    let mut commit = scene.accepting(&[(1, gateway()), (2, gateway())]);
+    commit.messages[0].attachments = vec![attached(1), attached(2)];
+    commit.messages[1].attachments = vec![attached(1)];
+    scene.store(&commit).unwrap();
+    scene.store(&Commit { sealed: vec![(1, 1, attached(9))], ..Commit::default() }).unwrap();
+    let named = |scene: &Scene| [1, 2, 9].map(|n| scene.look(|look| look.is_attached(&Digest([n; 32]))));
+    assert_eq!(named(&scene), [true; 3]);
+    assert_eq!(scene.look(|look| look.sealed_forms(1)), [(1, attached(9))]);
+    let size = |seq, n| scene.look(|look| look.attached(seq, &Digest([n; 32])));
+    assert_eq!([size(1, 2), size(1, 9), size(2, 9)], [Some(2), Some(9), None]);
+    for (forgotten, left) in [
+        (Forgotten { bodies: vec![1], ..Forgotten::default() }, [true, false, false]),
+        (Forgotten { evidence: vec![2], ..Forgotten::default() }, [false; 3]),
+    ] {
+        scene.store(&Commit { forgotten, ..Commit::default() }).unwrap();
+        assert_eq!(named(&scene), left);
     }
 }

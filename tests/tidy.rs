@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 6] = [
     &["limits", "party", "reason", "time", "id", "message", "evidence", "audit"],
     &["tlog", "receipt", "directory", "routing", "lanes", "admission"],
     &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
-    &["ledger", "noticeboard", "intake", "courier", "janitor", "checks"],
+    &["ledger", "noticeboard", "intake", "courier", "janitor", "redrive", "checks"],
     &["grpc", "telemetry"],
     &["config", "server", "demo", "cli", "lib", "main"],
 ];
@@ -35,7 +35,7 @@ const OWNED: [(&str, &str, &str); 4] = [
         "keys store blobs config server demo cli tls",
         "files belong to those who answer for their durability",
     ),
-    ("pb::", "wire grpc courier/dial cli/client", "no generated type past the doors"),
+    ("pb::", "wire grpc courier/dial courier/attachments cli/client", "no generated type past the doors"),
 ];
 
 /// Calls that end the program where it should answer.

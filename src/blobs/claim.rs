@@ -2,6 +2,7 @@
 //! counts a digest as a permission: that the store has the same bytes from somebody else changes nothing.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 
 use super::hold::Pin;
 use super::{Blobs, Owner, Want, sync};
@@ -53,6 +54,16 @@ impl Blobs {
         Ok(claim)
     }
 
+    /// Holds blobs to which a message refers already, for another of the same sender, until the ledger has answered.
+    ///
+    /// # Errors
+    /// [`Unclaimed::Missing`] for the first that is gone.
+    pub fn keep(&self, needs: &[Need]) -> Result<Claim, Unclaimed> {
+        let pin = |(place, need): (usize, &Need)| self.pin(&need.want.digest).ok_or(Unclaimed::Missing(place));
+        let pins = needs.iter().enumerate().map(pin).collect::<Result<_, _>>()?;
+        Ok(Claim { blobs: self.clone(), owner: Owner::identity("kept"), wants: vec![], pins })
+    }
+
     /// Makes an upload that is whole into a blob, under a pin from before it has the name until the caller drops it.
     /// None when there is no such upload. The upload stays until [`Blobs::forget`].
     ///
@@ -66,8 +77,11 @@ impl Blobs {
         let pin = Pin::new(inner.clone(), want.digest);
         let blob = inner.blob(&want.digest);
         match std::fs::hard_link(inner.of_owner(owner).join(want.name()), &blob) {
-            // It has the same bytes; its name may be as young as this call.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // It has the same bytes; its name may be as young as this call, and its grace begins anew: who holds the pin may
+            // be dropped while the commit is on its way.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::set_permissions(&blob, std::fs::Permissions::from_mode(0o600))?;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         }

@@ -11,7 +11,7 @@ use crate::message::Digest;
 
 /// Bytes in pieces of 256 KiB; the last may be shorter.
 #[derive(Debug)]
-pub struct Chunks<R>(R);
+pub struct Chunks<R = File>(R);
 
 impl Chunks<File> {
     /// A file's bytes from `offset` on; none when it is shorter.

@@ -1,10 +1,13 @@
 //! Decides how a command speaks with its city's gateway as one of the city's systems, and what the gateway's answers mean
 //! once they are checked. Never believes a receipt that it has not checked, and never tries a call twice.
 
+mod carry;
 mod inbox;
 mod line;
+mod messages;
 mod pipe;
 mod reach;
+mod routes;
 mod told;
 mod trouble;
 
@@ -19,10 +22,12 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 pub use inbox::{Delivered, Inbox, News, Outcome};
+pub use messages::{Filter, Summary};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
+pub use routes::{Asked, Decided, Planned, PlannedChange, PlannedRow, Tables};
 pub use told::{Told, ToldEvent, ToldPart, mode_name};
-pub use trouble::{Refused, Trouble};
+pub use trouble::{Refused, Trouble, Words};
 
 use super::Failure;
 use crate::directory::Directory;
@@ -176,6 +181,11 @@ fn whole(envelope: &Envelope) -> pb::Envelope {
         }
     }
     wire
+}
+
+/// Foreign text of several lines as a terminal may show it.
+fn plain_lines(text: &str) -> String {
+    text.split('\n').map(told::plain).collect::<Vec<_>>().join("\n")
 }
 
 /// A unary call with the longest deadline that a gateway grants.

@@ -31,6 +31,8 @@ pub enum Command {
     },
     /// Put a member's record into the directory: signed with --key, else as a draft for `directory sign`
     Add(Add),
+    /// Take a member out of the directory: signed with --key, else as a draft for `directory sign`
+    Remove(Remove),
     /// Sign a draft of the directory with the alliance's key
     Sign {
         /// The draft
@@ -114,14 +116,18 @@ pub struct Record {
 }
 
 #[derive(Args)]
-pub struct Add {
+pub struct Remove {
     /// The directory
     directory: PathBuf,
-    /// The member's signed record
-    record: PathBuf,
-    /// The member's public key: a file or a vkey line
-    #[arg(long, value_name = "VKEY")]
-    member_key: String,
+    /// Who leaves: a division code or hub/NAME
+    member: Member,
+    #[command(flatten)]
+    sign: Sign,
+}
+
+/// How the next directory is signed.
+#[derive(Args)]
+pub struct Sign {
     /// The alliance's key file: sign at once, in place
     #[arg(long, conflicts_with = "draft")]
     key: Option<PathBuf>,
@@ -133,12 +139,26 @@ pub struct Add {
     alliance_key: Option<String>,
 }
 
+#[derive(Args)]
+pub struct Add {
+    /// The directory
+    directory: PathBuf,
+    /// The member's signed record
+    record: PathBuf,
+    /// The member's public key: a file or a vkey line
+    #[arg(long, value_name = "VKEY")]
+    member_key: String,
+    #[command(flatten)]
+    sign: Sign,
+}
+
 /// Runs one command of the family.
 pub fn run(command: Command, out: &Out) -> Answer {
     match command {
         Command::Record(args) => record(*args, out),
         Command::SealingKey { out: to } => new_sealing_key(&to, out),
         Command::Add(args) => add(&args, out),
+        Command::Remove(args) => remove(&args, out),
         Command::Sign { draft, key, out: to } => sign(&draft, &key, &to, out),
         Command::Show(args) => show(&args, out),
         Command::Verify(args) => verify(&args, out),
@@ -180,7 +200,7 @@ fn record(args: Record, out: &Out) -> Answer {
 }
 
 fn add(args: &Add, out: &Out) -> Answer {
-    let held = open(&args.directory, args.alliance_key.as_deref())?;
+    let held = open(&args.directory, args.sign.alliance_key.as_deref())?;
     let entry = Entry::open(public_key(&args.member_key)?, keys::read_text(&args.record)?);
     let entry = entry.map_err(|fault| Failure::from(fault).at(args.record.display()))?;
     let (member, key) = (entry.record.member.clone(), fingerprint(&entry.member_key));
@@ -188,17 +208,7 @@ fn add(args: &Add, out: &Out) -> Answer {
     if let Err(fault) = accepts_update(&held, &next) {
         return Err(refused(&fault));
     }
-    let (to, signed) = match (&args.key, &args.draft) {
-        (Some(path), _) => {
-            let note = next.sign(&signing_key(path, &alliance_key_name(next.alliance()))?)?;
-            // A seed file carries no name: what another alliance's key signed would read as a directory of nobody.
-            check_signed(&note, args)?;
-            (&args.directory, note)
-        }
-        (None, Some(draft)) => (draft, next.text().to_owned()),
-        (None, None) => return Err(Failure::new(Exit::Usage, "neither --key nor --draft", "缺少 --key 或 --draft")),
-    };
-    keys::replace_public(to, signed.as_bytes())?;
+    let to = write_next(&next, &args.directory, &args.sign)?;
     let shown =
         json!({ "member": member.to_string(), "member_key_fingerprint": key, "version": next.version(), "file": to });
     out.show(&shown, || {
@@ -211,8 +221,40 @@ fn add(args: &Add, out: &Out) -> Answer {
     Ok(Exit::Done)
 }
 
-fn check_signed(note: &str, args: &Add) -> Result<(), Failure> {
-    let alliance_key = alliance_key(&args.directory, args.alliance_key.as_deref())?;
+/// Takes a member out of the directory.
+fn remove(args: &Remove, out: &Out) -> Answer {
+    let held = open(&args.directory, args.sign.alliance_key.as_deref())?;
+    let next = held.without(&args.member, now())?;
+    let to = write_next(&next, &args.directory, &args.sign)?;
+    let member = args.member.to_string();
+    out.show(&json!({ "member": member, "version": next.version(), "file": to }), || {
+        let (version, to) = (next.version(), to.display());
+        out.lang.tr(
+            format!("{member} is no longer in version {version}: {to}"),
+            format!("{member} 已不在第 {version} 版中：{to}"),
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Writes the next directory: signed and in place, or as a draft.
+fn write_next(next: &Directory, directory: &Path, sign: &Sign) -> Result<PathBuf, Failure> {
+    let (to, signed) = match (&sign.key, &sign.draft) {
+        (Some(path), _) => {
+            let note = next.sign(&signing_key(path, &alliance_key_name(next.alliance()))?)?;
+            // A seed file carries no name: what another alliance's key signed would read as a directory of nobody.
+            check_signed(&note, directory, sign)?;
+            (directory, note)
+        }
+        (None, Some(draft)) => (draft.as_path(), next.text().to_owned()),
+        (None, None) => return Err(Failure::new(Exit::Usage, "neither --key nor --draft", "缺少 --key 或 --draft")),
+    };
+    keys::replace_public(to, signed.as_bytes())?;
+    Ok(to.to_owned())
+}
+
+fn check_signed(note: &str, directory: &Path, sign: &Sign) -> Result<(), Failure> {
+    let alliance_key = alliance_key(directory, sign.alliance_key.as_deref())?;
     Directory::open(note, &alliance_key)
         .map(|_| ())
         .map_err(|_| Failure::new(Exit::Data, "--key is not the alliance's key", "--key 不是该联盟的密钥"))

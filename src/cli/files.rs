@@ -8,7 +8,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::{Exit, Failure};
+use crate::blobs::{Chunks, Sums};
 use crate::keys::KeyFileError;
+use crate::limits::SALT_BYTES;
+use crate::message::Digest;
 
 /// Makes a folder and all above it.
 pub fn folder(path: &Path) -> Result<(), Failure> {
@@ -35,10 +38,15 @@ pub fn keep(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
 }
 
 /// Writes a folder of files that did not exist: durable on return, and after a crash whole or absent. One that is there
-/// with these very files stays as it is.
-pub fn keep_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
+/// with these very files stays as it is. Large ones, durable where they are, get a second name there instead.
+pub fn keep_folder(
+    folder: &Path,
+    files: &[(String, Vec<u8>)],
+    large: &[(String, std::path::PathBuf)],
+) -> Result<(), Failure> {
     if folder.exists() {
         keep(folder, files)?;
+        link(folder, large)?;
         return sync(folder, files);
     }
     let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
@@ -51,9 +59,36 @@ pub fn keep_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Fai
     }
     self::folder(&unfinished)?;
     keep(&unfinished, files)?;
+    link(&unfinished, large)?;
     sync(&unfinished, files)?;
     fs::rename(&unfinished, folder)?;
     Ok(File::open(parent)?.sync_all()?)
+}
+
+fn link(folder: &Path, large: &[(String, std::path::PathBuf)]) -> Result<(), Failure> {
+    for (name, from) in large {
+        let path = folder.join(name);
+        fs::hard_link(from, &path).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => KeyFileError::Exists { path },
+            _ => KeyFileError::Io { path, source },
+        })?;
+    }
+    Ok(())
+}
+
+/// SHA-256 of the salt and a file's bytes; none when there is no such file.
+pub fn salted_digest(path: &Path, salt: &[u8; SALT_BYTES]) -> Result<Option<Digest>, Failure> {
+    let file = match File::open(path) {
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut sums = Sums::new(Some(salt));
+    if let Some(mut chunks) = Chunks::of_file(file, 0)? {
+        while let Some(chunk) = chunks.next_chunk()? {
+            sums.update(&chunk);
+        }
+    }
+    Ok(Some(sums.finish().1))
 }
 
 fn sync(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<(), Failure> {
@@ -117,10 +152,10 @@ mod tests {
         folder(&dir).unwrap();
         fs::create_dir(dir.join(".m.new")).unwrap();
         fs::write(dir.join(".m.new/half"), "x").unwrap();
-        keep_folder(&dir.join("m"), &files("one")).unwrap();
-        keep_folder(&dir.join("m"), &files("one")).unwrap();
+        keep_folder(&dir.join("m"), &files("one"), &[]).unwrap();
+        keep_folder(&dir.join("m"), &files("one"), &[]).unwrap();
         assert_eq!(fs::read_dir(dir.join("m")).unwrap().count(), 2);
-        assert!(keep_folder(&dir.join("m"), &files("two")).is_err());
+        assert!(keep_folder(&dir.join("m"), &files("two"), &[]).is_err());
         assert!(!dir.join(".m.new").exists());
         fs::remove_dir_all(dir).unwrap();
     }

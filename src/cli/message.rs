@@ -1,6 +1,8 @@
 //! Decides how `tongban message` shows where a message is: its state, what happened to it, and what it carries. Never
 //! proves anything: that is what receipts are for.
 
+mod acts;
+
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -16,13 +18,27 @@ use crate::party::Division;
 /// How often a message that is followed is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Show where a message is and what happened to it
+/// Show where a message is and what happened to it; list, follow and withdraw messages
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Message {
     #[command(flatten)]
-    who: As,
+    shown: Option<Shown>,
+    #[command(subcommand)]
+    act: Option<acts::Act>,
+}
+
+/// The message that is shown.
+#[derive(Args)]
+struct Shown {
     #[command(flatten)]
-    which: Which,
+    who: As,
+    /// The message's id
+    #[arg(value_name = "ID")]
+    id: MessageId,
+    /// The city that sent it [default: your own]
+    #[arg(long, value_name = "CITY")]
+    from: Option<Division>,
 }
 
 /// One message.
@@ -38,8 +54,19 @@ pub struct Which {
 
 /// Asks the gateway for the message and shows its answer.
 pub fn run(args: &Message, out: &Out) -> Answer {
+    match (&args.act, &args.shown) {
+        (Some(act), _) => acts::run(act, out),
+        (None, Some(shown)) => show(shown, out),
+        (None, None) => {
+            let hint = ("see tongban message --help", "参见 tongban message --help");
+            Err(Failure::new(Exit::Usage, "which message?", "哪条消息？").hint(hint.0, hint.1))
+        }
+    }
+}
+
+fn show(args: &Shown, out: &Out) -> Answer {
     converse(&args.who, async |client| {
-        let asked = client.message(args.which.from.as_ref(), args.which.id).await;
+        let asked = client.message(args.from.as_ref(), args.id).await;
         let told = asked.map_err(|trouble| trouble.shown(out))?;
         out.show(&told.json(), || {
             let lang = out.lang;

@@ -10,6 +10,7 @@ mod out;
 mod pki;
 mod receipt;
 mod receive;
+mod route;
 mod send;
 mod serve;
 mod span;
@@ -59,6 +60,9 @@ enum Command {
     Message(Box<message::Message>),
     #[command(subcommand)]
     Receipt(receipt::Command),
+    /// Show, plan, publish, roll back and explain routing tables
+    #[command(subcommand)]
+    Route(route::Command),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -188,6 +192,7 @@ pub fn run() -> ExitCode {
         Command::Receive(command) => receive::run(&command, &out),
         Command::Message(command) => message::run(&command, &out),
         Command::Receipt(command) => receipt::run(&command, &out),
+        Command::Route(command) => route::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),

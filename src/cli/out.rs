@@ -60,6 +60,12 @@ impl Out {
         ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
+    /// The same for bytes.
+    pub fn bytes_bar(&self, length: u64) -> ProgressBar {
+        let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}");
+        ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+
     /// Says the way out, on its own line.
     pub fn hint(&self, en: &str, zh: &str) {
         self.say(&self.lang.tr(format!("hint: {en}"), format!("提示：{zh}")));

@@ -1,11 +1,11 @@
 //! Decides what `tongban receive` does: shows what is in a system's mailbox, keeps the parts, and gives the outcome that
 //! was asked for, and none that was not. Never acknowledges a message whose parts are not on disk when they should be.
 
-mod keep;
-mod show;
+pub mod keep;
+pub mod show;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +15,7 @@ use super::client::{As, Delivered, Inbox, News, Outcome, Trouble, converse};
 use super::span::Span;
 use super::{Answer, Exit, Failure, Out, now};
 use crate::evidence::Code;
-use crate::limits::{DELIVERIES_MAX, DETAIL_BYTES_MAX, RETRY_LATER_MS_MAX};
+use crate::limits::{DELIVERIES_MAX, DETAIL_BYTES_MAX, LEASE_MS, LEASE_TOTAL_MS_MAX, RETRY_LATER_MS_MAX};
 use crate::message::visible;
 use crate::receipt::Checked;
 
@@ -148,7 +148,7 @@ impl Session<'_> {
     async fn delivered(&mut self, delivered: Delivered) -> Result<(), Failure> {
         // First on disk, then shown, then the outcome: what is acknowledged is ours to lose.
         let kept = match &self.args.out {
-            Some(dir) => Some(keep::parts(&delivered.envelope, dir)?),
+            Some(dir) => Some(self.keep(&delivered, dir).await?),
             None => None,
         };
         let shown = Shown::new(&delivered, kept);
@@ -166,6 +166,29 @@ impl Session<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Puts the parts on disk; while attachments come in, the delivery's lease is prolonged as far as it goes.
+    async fn keep(&self, delivered: &Delivered, dir: &Path) -> Result<PathBuf, Failure> {
+        let place = keep::Place::below(dir, &delivered.envelope)?;
+        if !delivered.envelope.attachments().is_empty() {
+            let began = now();
+            let mut looks = tokio::time::interval(Duration::from_millis(LEASE_MS / 3));
+            let fetched = place.fetch(self.inbox.client(), &delivered.envelope, self.out);
+            tokio::pin!(fetched);
+            loop {
+                tokio::select! {
+                    fetched = &mut fetched => break fetched?,
+                    _ = looks.tick() => {
+                        let until = now().plus_ms(LEASE_MS);
+                        if until.since_ms(began) < LEASE_TOTAL_MS_MAX {
+                            self.inbox.extend(&delivered.delivery, until).await;
+                        }
+                    }
+                }
+            }
+        }
+        place.keep(&delivered.envelope)
     }
 
     async fn settled(&mut self, delivery: &str, receipt: Option<&Checked>) -> Result<(), Failure> {

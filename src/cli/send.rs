@@ -1,8 +1,11 @@
 //! Decides what `tongban send` does: a message made from the command line, submitted, its receipt checked, and its way
 //! followed if asked. Never says that a message is accepted before the receipt holds.
 
+pub mod attach;
 pub mod draft;
 mod many;
+
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -10,10 +13,12 @@ use serde_json::{Value, json};
 use self::draft::Draft;
 use super::client::{As, Client, Told, converse};
 use super::out::table;
+use super::receive::{keep, show::Shown};
 use super::span::Span;
 use super::{Answer, Exit, Lang, Out, message};
 use crate::evidence::State;
 use crate::id::MessageId;
+use crate::message::Envelope;
 use crate::receipt::Checked;
 
 /// Submit a message to the city's own gateway
@@ -27,11 +32,18 @@ pub struct Send {
     #[arg(long, value_name = "UUID")]
     id: Option<MessageId>,
     /// Send so many messages, each with its own id, over one stream
-    #[arg(long, value_name = "N", conflicts_with_all = ["id", "wait"], value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["id", "wait", "attach", "wait_reply"], value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Follow the message to its end, for a minute or as long as given
     #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "60s")]
     wait: Option<Span>,
+    /// Wait for the reply, for a minute or as long as given, 5m at most; it is handed over with the answer
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "60s",
+        conflicts_with = "wait")]
+    wait_reply: Option<Span>,
+    /// Keep the parts of the reply in a folder of its own below this one
+    #[arg(long, value_name = "DIR", requires = "wait_reply")]
+    out: Option<PathBuf>,
 }
 
 /// Submits what the command line says.
@@ -47,6 +59,10 @@ async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
     let id = args.id.map_or_else(draft::new_id, Ok)?;
     let envelope = draft.envelope(&client.me, id)?;
     draft::check(&envelope)?;
+    attach::bring(client, &draft.attachments, &envelope, out).await?;
+    if let Some(patience) = args.wait_reply {
+        return replied(client, &envelope, patience, args, out).await;
+    }
     let accepted = client.submit(&envelope).await.map_err(|trouble| trouble.shown(out))?;
     let Some(patience) = args.wait else {
         out.show(&accepted_json(&accepted), || accepted_table(&[&accepted], out.lang))?;
@@ -60,6 +76,30 @@ async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
     shown["message"] = told.json();
     out.show(&shown, || message::timeline(&told, out.lang))?;
     verdict(&told, patience, &client.me.to_string(), out)
+}
+
+/// Sends the message as a request, and shows its receipt and its reply. What is handed over is ours: it is kept first.
+async fn replied(client: &Client, envelope: &Envelope, patience: Span, args: &Send, out: &Out) -> Answer {
+    let answer = client.request(envelope, patience.into()).await.map_err(|trouble| trouble.shown(out))?;
+    let kept = match &args.out {
+        None => None,
+        Some(dir) => {
+            let place = keep::Place::below(dir, &answer.reply.envelope)?;
+            place.fetch(client, &answer.reply.envelope, out).await?;
+            Some(place.keep(&answer.reply.envelope)?)
+        }
+    };
+    let mut reply = Shown::new(&answer.reply, kept);
+    reply.outcome = Some("acknowledged");
+    if out.json() {
+        let mut shown = accepted_json(&answer.accepted);
+        shown["reply"] = reply.json(Some(&answer.handed_over));
+        out.show(&shown, String::new)?;
+    } else {
+        out.print(&format!("{}\n", accepted_table(&[&answer.accepted], out.lang)))?;
+        reply.print(Some(&answer.handed_over), out)?;
+    }
+    Ok(Exit::Done)
 }
 
 fn verdict(told: &Told, patience: Span, me: &str, out: &Out) -> Answer {

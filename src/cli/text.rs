@@ -60,6 +60,7 @@ pub fn directory_zh(fault: &DirectoryError) -> String {
         Text(why) => canonical_zh(why),
         KeyName { expected, found } => format!("密钥名为 {found}，而本联盟的密钥名应为 {expected}"),
         Field { field, fault } => format!("字段 {field}：{}", fault_zh(fault)),
+        NoMember(member) => format!("没有成员 {member}"),
         TooMany { max } => format!("成员超过 {max} 个"),
         MemberKey { place, why } => format!("members[{place}]：成员密钥不可用：{}", key_zh(why)),
         Record { place, key, why } => format!("members[{place}]，密钥 {key}：成员记录不可用：{}", record_zh(why)),

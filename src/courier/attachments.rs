@@ -1,7 +1,6 @@
 //! Decides how one attachment crosses one hop: from the offset that the other side names, in pieces, with what became
 //! durable told on the way. Tries once; whoever calls it knows when to try again.
 
-use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -81,7 +80,7 @@ pub async fn upload_all(
 pub async fn upload(
     channel: &Channel,
     want: &Want,
-    open: impl FnOnce(u64) -> io::Result<Option<Chunks<File>>> + Send + 'static,
+    open: impl FnOnce(u64) -> io::Result<Option<Chunks>> + Send + 'static,
     mut progress: impl FnMut(u64),
 ) -> Result<(), CarryError> {
     // Two pieces keep the connection busy; the rest stay on disk.
@@ -111,7 +110,7 @@ pub async fn upload(
 
 /// Sends piece after piece as the other side takes them, and ends with its word that all is durable.
 async fn pour(
-    chunks: Chunks<File>,
+    chunks: Chunks,
     steps: mpsc::Sender<pb::UploadAttachmentRequest>,
     mut answers: Streaming<pb::UploadAttachmentResponse>,
     mut progress: impl FnMut(u64),

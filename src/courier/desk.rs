@@ -15,9 +15,15 @@ use crate::time::Time;
 #[derive(Debug)]
 pub enum Order {
     /// A message's deadline has come.
-    Due { seq: Seq, expires_at: Time },
+    Due {
+        seq: Seq,
+        expires_at: Time,
+    },
     /// A message is withdrawn by its sender.
-    Cancel { seq: Seq, reply: oneshot::Sender<Cancelled> },
+    Cancel {
+        seq: Seq,
+        reply: oneshot::Sender<Cancelled>,
+    },
     /// An operator stops the lane, or lets it go on.
     Hold,
     Resume,

@@ -98,10 +98,8 @@ impl Dialer {
 
     /// Asks the partner for its evidence about a message; none when it has never seen it.
     pub async fn evidence(&self, from_city: &str, message_id: &str) -> Result<Option<Vec<Receipt>>, LineError> {
-        let request = pbe::GetMessageEvidenceRequest {
-            from_city: from_city.to_owned(),
-            message_id: message_id.to_owned(),
-        };
+        let request =
+            pbe::GetMessageEvidenceRequest { from_city: from_city.to_owned(), message_id: message_id.to_owned() };
         let mut client = EvidenceServiceClient::new(self.channel()?).max_decoding_message_size(ENCODE_BYTES_MAX);
         let asked = tokio::time::timeout(Duration::from_millis(ATTEMPT_MS), client.get_message_evidence(request)).await;
         match asked.map_err(|_| LineError::Silent)? {

@@ -25,18 +25,26 @@ enum Stage {
     /// Read, and nobody to carry it yet.
     Ready(Batch),
     /// On its way, under this name.
-    Out { name: String, leaves: Vec<u64> },
+    Out {
+        name: String,
+        leaves: Vec<u64>,
+    },
     /// Arrived; that is being written.
     Closing,
     /// Not before this moment: something stood in the way, and no bell will say when it is gone.
-    Paused { until: Time },
+    Paused {
+        until: Time,
+    },
 }
+
+/// Receipts, with the free text beside each.
+pub type Told = Vec<(Receipt, Option<String>)>;
 
 /// A batch: the places of the leaves, and the receipts with the text beside each.
 #[derive(Debug)]
 pub struct Batch {
     pub leaves: Vec<u64>,
-    pub receipts: Vec<(Receipt, Option<String>)>,
+    pub receipts: Told,
 }
 
 impl Homeward {
@@ -88,7 +96,7 @@ impl Homeward {
     }
 
     /// Takes the batch that waits, under a name of its own.
-    pub fn send(&mut self) -> Option<(String, Vec<(Receipt, Option<String>)>)> {
+    pub fn send(&mut self) -> Option<(String, Told)> {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Ready(batch) => {
                 self.batches += 1;

@@ -21,6 +21,6 @@ pub use dial::Dialer;
 pub use follow::Follower;
 pub use ground::Ground;
 pub use mailbox::{Delivery, Mailbox, MailboxError, Outcome, Receipts, Step, Taken};
-pub use post::{Mailboxes, Partner, Post};
+pub use post::{Diallers, Mailboxes, Partner, Post};
 pub use pull::Pull;
 pub use session::InFlight;

@@ -16,6 +16,8 @@ use crate::directory::Endpoint;
 use crate::party::{Member, Name};
 use crate::store::LaneName;
 
+/// Makes what dials a partner.
+pub type Diallers = Box<dyn Fn(&Partner) -> Dialer + Send + Sync>;
 /// The open mailboxes, by lane.
 pub type Mailboxes = Arc<DashMap<LaneName, Mailbox>>;
 
@@ -30,7 +32,7 @@ pub struct Partner {
 pub struct Post {
     ground: Ground,
     /// Makes what dials a partner, with the identity that it must show.
-    dialer: Box<dyn Fn(&Partner) -> Dialer + Send + Sync>,
+    dialer: Diallers,
     mailboxes: Mailboxes,
     working: HashMap<Member, (Vec<Endpoint>, CancellationToken)>,
     stop: CancellationToken,
@@ -38,12 +40,7 @@ pub struct Post {
 }
 
 impl Post {
-    pub fn new(
-        ground: Ground,
-        dialer: Box<dyn Fn(&Partner) -> Dialer + Send + Sync>,
-        stop: CancellationToken,
-        tasks: TaskTracker,
-    ) -> Post {
+    pub fn new(ground: Ground, dialer: Diallers, stop: CancellationToken, tasks: TaskTracker) -> Post {
         Post { ground, dialer, mailboxes: Mailboxes::default(), working: HashMap::new(), stop, tasks }
     }
 

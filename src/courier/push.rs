@@ -14,9 +14,7 @@ use super::logbook::Logbook;
 use super::session::{InFlight, Load, News, Session};
 use crate::chance;
 use crate::evidence::{Code, Event as EvidenceEvent};
-use crate::lanes::{
-    Answer, Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId,
-};
+use crate::lanes::{Answer, Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId};
 use crate::ledger::{Fate, Heard, Settle};
 use crate::limits::{BACKOFF_MS, NOT_PERMITTED_NOW_MS, PARTNER_BEHIND_MS, WINDOW};
 use crate::party::Member;
@@ -57,9 +55,9 @@ type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
 /// What came of an effect that was carried out beside the loop.
 enum Done {
-    Dialed(Result<Line, LineError>),
+    Dialed(Box<Result<Line, LineError>>),
     Loaded(Result<(Vec<Queued>, bool), store::Error>),
-    Asked { seq: Seq, answer: Answer, fate: Option<Fate> },
+    Asked { seq: Seq, answer: Answer, fate: Option<Box<Fate>> },
     Settled { seq: Seq, fate: LaneFate, settlement: Option<Settlement> },
     Receipts(Result<Batch, store::Error>),
     Sent { written: bool },
@@ -210,26 +208,28 @@ impl Push {
     fn dial(&mut self) {
         if !std::mem::replace(&mut self.dialing, true) {
             let dialer = self.dialer.clone();
-            self.beside(async move { Done::Dialed(dialer.open().await) });
+            self.beside(async move { Done::Dialed(Box::new(dialer.open().await)) });
         }
     }
 
     async fn finished(&mut self, done: Done) {
         match done {
-            Done::Dialed(Ok(line)) => self.connected(line).await,
-            Done::Dialed(Err(error)) => {
-                self.dialing = false;
-                tracing::warn!(partner = %self.member, %error, "no connection");
-                self.feed(Event::DialFailed);
-                self.send_home();
-            }
+            Done::Dialed(dialed) => match *dialed {
+                Ok(line) => self.connected(line).await,
+                Err(error) => {
+                    self.dialing = false;
+                    tracing::warn!(partner = %self.member, %error, "no connection");
+                    self.feed(Event::DialFailed);
+                    self.send_home();
+                }
+            },
             Done::Loaded(Ok((rows, end))) => self.feed(Event::Loaded { rows, end }),
             Done::Loaded(Err(error)) => {
                 tracing::error!(partner = %self.member, %error, "the lane cannot be read");
                 self.feed(Event::LoadFailed);
             }
             Done::Asked { seq, answer, fate } => {
-                self.fates.extend(fate.map(|fate| (seq, fate)));
+                self.fates.extend(fate.map(|fate| (seq, *fate)));
                 self.feed(Event::Asked { seq, answer });
                 if answer == Answer::Silent {
                     self.answer_cancels(seq, || Cancelled::InDoubt);
@@ -347,8 +347,7 @@ impl Push {
     /// hardly ever the same, and the receipt must fit the message anyway.
     fn find(&self, named: &Named) -> Option<InFlight> {
         let is_named = |out: &&InFlight| {
-            out.id.to_string() == named.id
-                && (named.from_city.is_empty() || out.from_city.as_str() == named.from_city)
+            out.id.to_string() == named.id && (named.from_city.is_empty() || out.from_city.as_str() == named.from_city)
         };
         self.out.values().flatten().find(is_named).cloned()
     }
@@ -410,6 +409,8 @@ impl Push {
             LaneFate::InDoubt => Some(Fate::InDoubt),
             LaneFate::Cancelled => Some(Fate::Cancelled),
             LaneFate::Diverted => Some(Fate::Diverted),
+            // Only the owner of a mailbox claims.
+            LaneFate::Claimed => None,
         };
         let Some(fate) = fate else {
             return tracing::error!(partner = %self.member, seq, "a fate came without its cause");
@@ -427,7 +428,7 @@ impl Push {
         let (ground, dialer, member) = (self.ground.clone(), self.dialer.clone(), self.member.clone());
         self.beside(async move {
             let (answer, fate) = asked(&ground, &dialer, &member, seq).await;
-            Done::Asked { seq, answer, fate }
+            Done::Asked { seq, answer, fate: fate.map(Box::new) }
         });
     }
 
@@ -536,7 +537,9 @@ fn verdict(answered: &Answered) -> Verdict {
         AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, PermissionDenied, Unimplemented,
     };
     match answered.reason.as_deref().and_then(Reason::from_code) {
-        Some(Reason::OriginReceiptInvalid | Reason::ClockAhead) => Verdict::Later,
+        Some(Reason::OriginReceiptInvalid | Reason::ClockAhead | Reason::AttachmentMissing | Reason::LaneFull) => {
+            Verdict::Later
+        }
         Some(Reason::MessageTooLarge) => Verdict::Final,
         _ => match answered.code {
             InvalidArgument | NotFound | AlreadyExists | PermissionDenied | FailedPrecondition | OutOfRange

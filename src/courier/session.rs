@@ -54,8 +54,14 @@ pub enum News {
 /// What a session is asked to carry.
 #[derive(Debug)]
 pub enum Load {
-    Message { seq: Seq, attempt: Attempt },
-    Receipts { batch_id: String, receipts: Vec<(Receipt, Option<String>)> },
+    Message {
+        seq: Seq,
+        attempt: Attempt,
+    },
+    Receipts {
+        batch_id: String,
+        receipts: Vec<(Receipt, Option<String>)>,
+    },
     /// A message whose attachments are there.
     Ready(Box<(InFlight, Request)>),
 }
@@ -163,9 +169,11 @@ impl Carrier {
         let work = async move {
             let (seq, attempt) = (in_flight.seq, in_flight.attempt);
             // A word that finds no room is made good by the next one.
-            let more_time = || drop(carrier.news.try_send((carrier.id, News::Progress { seq, attempt, ms: ATTEMPT_MS })));
+            let more_time =
+                || drop(carrier.news.try_send((carrier.id, News::Progress { seq, attempt, ms: ATTEMPT_MS })));
             more_time();
-            let uploaded = attachments::upload_all(&carrier.channel, &carrier.ground.blobs, &attachments, |_, _| more_time());
+            let uploaded =
+                attachments::upload_all(&carrier.channel, &carrier.ground.blobs, &attachments, |_, _| more_time());
             match uploaded.await {
                 Ok(()) => {
                     if let Some(loads) = carrier.loads.upgrade() {

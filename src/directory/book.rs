@@ -50,6 +50,8 @@ pub enum DirectoryError {
     KeyName { expected: String, found: String },
     #[error("field {field}: {fault}")]
     Field { field: &'static str, fault: Fault },
+    #[error("there is no member {0}")]
+    NoMember(Member),
     #[error("more than {max} members")]
     TooMany { max: usize },
     #[error("members[{place}]: the member key is refused: {why}")]
@@ -125,6 +127,16 @@ impl Directory {
     pub fn with(&self, entry: Entry, issued_at: Time) -> Result<Directory, DirectoryError> {
         let mut entries = self.entries.clone();
         entries.insert(entry.record.member.clone(), entry);
+        written(&self.alliance, self.version + 1, issued_at, entries.values())
+    }
+
+    /// The directory that follows this one, without a member. Receipts of its logs go on verifying by earlier versions.
+    ///
+    /// # Errors
+    /// No such member.
+    pub fn without(&self, member: &Member, issued_at: Time) -> Result<Directory, DirectoryError> {
+        let mut entries = self.entries.clone();
+        entries.remove(member).ok_or_else(|| DirectoryError::NoMember(member.clone()))?;
         written(&self.alliance, self.version + 1, issued_at, entries.values())
     }
 

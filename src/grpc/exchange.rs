@@ -13,21 +13,22 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::attachments::Attachments;
-use super::{peer, receive, view};
-use crate::courier::{Ground, Mailboxes};
-use crate::evidence::Evidence;
+use super::front::Deadline;
+use super::waiters::Waiters;
+use super::{cancel, list, peer, receive, request, view, watch};
 use crate::blobs::Owner;
+use crate::courier::{Ground, Mailboxes};
 use crate::intake::{Incoming, Intake};
 use crate::limits::{BATCH_ID_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
 use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
 use crate::receipt::Receipt;
-use crate::store::LaneName;
+use crate::store::{Entry, LaneName};
 use crate::wire::envelope::{address_to_wire, parse, time_to_wire};
 use crate::wire::exchange::{receipts_of, refused_receipts, via};
 use crate::wire::pb::exchange as pb;
-use crate::wire::status::{Refused, to_status, to_wire, unreadable};
 use crate::wire::receipt;
+use crate::wire::status::{Refused, to_status, to_wire, unreadable};
 use pb::exchange_service_server::ExchangeService;
 use pb::submit_stream_request::Request as Step;
 use pb::submit_stream_response::Response as StepAnswer;
@@ -40,6 +41,7 @@ pub struct Exchange {
     pub ground: Ground,
     pub mailboxes: Mailboxes,
     pub attachments: Attachments,
+    pub waiters: Waiters,
     pub stop: CancellationToken,
 }
 
@@ -90,29 +92,39 @@ impl ExchangeService for Exchange {
         Ok(Response::new(Box::pin(stream)))
     }
 
-    async fn request(&self, _: Request<pb::RequestRequest>) -> Result<Response<pb::RequestResponse>, Status> {
-        Err(Status::unimplemented(""))
+    async fn request(&self, call: Request<pb::RequestRequest>) -> Result<Response<pb::RequestResponse>, Status> {
+        let peer = peer(&call)?;
+        let deadline = call.extensions().get::<Deadline>().copied();
+        let answered = request::request(self, &peer.party, deadline, call.into_inner()).await;
+        Ok(Response::new(answered.map_err(|refused| to_status(&refused))?))
     }
 
     async fn list_messages(
         &self,
-        _: Request<pb::ListMessagesRequest>,
+        request: Request<pb::ListMessagesRequest>,
     ) -> Result<Response<pb::ListMessagesResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let peer = peer(&request)?;
+        let page = list::list(self, &peer.party, request.into_inner()).await;
+        Ok(Response::new(page.map_err(|refused| to_status(&refused))?))
     }
 
     async fn watch_message(
         &self,
-        _: Request<pb::WatchMessageRequest>,
+        request: Request<pb::WatchMessageRequest>,
     ) -> Result<Response<Self::WatchMessageStream>, Status> {
-        Err(Status::unimplemented(""))
+        let peer = peer(&request)?;
+        let entries = watch::watch(self, &peer.party, request.into_inner()).await;
+        Ok(Response::new(Box::pin(entries.map_err(|refused| to_status(&refused))?)))
     }
 
     async fn cancel_message(
         &self,
-        _: Request<pb::CancelMessageRequest>,
+        request: Request<pb::CancelMessageRequest>,
     ) -> Result<Response<pb::CancelMessageResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let peer = peer(&request)?;
+        let cancelled = cancel::cancel(&self.ground, &peer.party, &request.get_ref().message_id).await;
+        let receipt = cancelled.map_err(|refused| to_status(&refused))?;
+        Ok(Response::new(pb::CancelMessageResponse { receipt: Some(receipt::to_wire(receipt)) }))
     }
 
     async fn upload_attachment(
@@ -140,18 +152,15 @@ impl ExchangeService for Exchange {
         let peer = peer(&request)?;
         let asked = request.into_inner();
         let key = (asked.from_city, asked.message_id);
-        let looked = view::look(&self.ground.readers, &self.own, &peer.party, key, |look, stored| {
-            let (own, received) = look.evidence(stored.seq)?;
-            let with_text = |receipt: Receipt| Ok((look.detail(receipt.leaf_hash())?, receipt));
-            own.into_iter().chain(received).map(with_text).collect::<Result<Vec<_>, _>>()
-        });
-        let (view, receipts) = looked.await.map_err(|refused| to_status(&refused))?;
-        Ok(Response::new(message(view, receipts)))
+        let looked =
+            view::look(&self.ground.readers, &self.own, &peer.party, key, |look, stored| look.history(stored.seq));
+        let (view, history) = looked.await.map_err(|refused| to_status(&refused))?;
+        Ok(Response::new(message(view, &history)))
     }
 }
 
 impl Exchange {
-    async fn submit_one(&self, party: &Party, request: pb::SubmitRequest) -> Result<Receipt, Refused> {
+    pub(super) async fn submit_one(&self, party: &Party, request: pb::SubmitRequest) -> Result<Receipt, Refused> {
         let envelope = request.envelope.unwrap_or_default();
         let envelope = parse(envelope).map_err(Refused::faults)?;
         let origin = match request.origin_receipt.map(receipt::from_wire) {
@@ -251,37 +260,17 @@ pub(super) fn short(mut id: String) -> String {
     id
 }
 
-fn message(view: view::View, receipts: Vec<(Option<String>, Receipt)>) -> pb::GetMessageResponse {
+fn message(view: view::View, history: &[Entry]) -> pb::GetMessageResponse {
     let stored = &view.stored;
-    let mut history: Vec<_> = receipts.iter().filter_map(|(text, receipt)| entry(text.as_deref(), receipt)).collect();
-    history.sort_by_key(|(at, _)| *at);
     pb::GetMessageResponse {
         recipient: Some(address_to_wire(&stored.recipient)),
         state: stored.state as i32,
         in_doubt: stored.in_doubt,
         late: stored.late,
         expires_at: Some(time_to_wire(stored.expires_at)),
-        history: history.into_iter().map(|(_, entry)| entry).collect(),
+        history: history.iter().map(watch::entry_to_wire).collect(),
         replied_by: stored.replied_by.map(|id| id.to_string()).unwrap_or_default(),
         redriven_as: stored.redriven_as.map(|id| id.to_string()).unwrap_or_default(),
         envelope: Some(view.envelope),
     }
-}
-
-fn entry(
-    text: Option<&str>,
-    receipt: &Receipt,
-) -> Option<((crate::time::Time, crate::id::ReceiptId), pb::HistoryEntry)> {
-    let evidence = Evidence::from_leaf(&receipt.leaf).ok()?;
-    let reasons = evidence.reasons.iter().chain(&evidence.token).map(|code| code.as_str().to_owned()).collect();
-    let entry = pb::HistoryEntry {
-        event: evidence.event as i32,
-        time: Some(time_to_wire(evidence.at)),
-        issuer: evidence.issuer.to_string(),
-        receipt_id: evidence.id.to_string(),
-        reasons,
-        detail: text.unwrap_or_default().to_owned(),
-        next_attempt_at: evidence.next_attempt_at.map(time_to_wire),
-    };
-    Some(((evidence.at, evidence.id), entry))
 }

@@ -1,7 +1,7 @@
 //! Decides which requests have the shape of a gRPC call, and when a call has had its time. Never looks at who calls or
 //! at what a call says, and never routes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -31,6 +31,8 @@ pub struct Deadline(pub Instant);
 pub struct Calls {
     /// Paths (`/package.Service/Method`) whose calls last as long as the caller likes.
     pub streaming: HashSet<String>,
+    /// Paths of calls that may take longer than others, and how long at most.
+    pub long: HashMap<String, Duration>,
     /// How long any other call may take at most.
     pub unary_max: Duration,
 }
@@ -39,7 +41,13 @@ impl Calls {
     /// The standard ceiling for all calls but those of `streaming`.
     pub fn new<P: Into<String>>(streaming: impl IntoIterator<Item = P>) -> Calls {
         let streaming = streaming.into_iter().map(Into::into).collect();
-        Calls { streaming, unary_max: Duration::from_millis(CALL_MS_MAX) }
+        Calls { streaming, long: HashMap::new(), unary_max: Duration::from_millis(CALL_MS_MAX) }
+    }
+
+    /// The same, where one call may take longer.
+    pub fn with_long(mut self, path: impl Into<String>, max: Duration) -> Calls {
+        self.long.insert(path.into(), max);
+        self
     }
 
     /// How long this call may take: the caller's own deadline, but no unary call longer than the ceiling.
@@ -47,7 +55,8 @@ impl Calls {
         if self.streaming.contains(path) {
             return asked;
         }
-        Some(asked.map_or(self.unary_max, |asked| asked.min(self.unary_max)))
+        let max = self.long.get(path).copied().unwrap_or(self.unary_max);
+        Some(asked.map_or(max, |asked| asked.min(max)))
     }
 }
 
@@ -284,6 +293,10 @@ mod tests {
         let (s1, s99) = (Duration::from_secs(1), Duration::from_secs(99));
         assert_eq!(calls.time_for("/a.B/Unary", None), Some(Duration::from_millis(CALL_MS_MAX)));
         assert_eq!(calls.time_for("/a.B/Unary", Some(s1)), Some(s1));
+        assert_eq!(calls.time_for("/a.B/Unary", Some(s99)), Some(Duration::from_millis(CALL_MS_MAX)));
+        let calls = calls.with_long("/a.B/Long", s99);
+        assert_eq!(calls.time_for("/a.B/Long", None), Some(s99));
+        assert_eq!(calls.time_for("/a.B/Long", Some(s99 + s1)), Some(s99));
         assert_eq!(calls.time_for("/a.B/Unary", Some(s99)), Some(Duration::from_millis(CALL_MS_MAX)));
         assert_eq!(calls.time_for("/a.B/Stream", None), None);
         assert_eq!(calls.time_for("/a.B/Stream", Some(s99)), Some(s99));

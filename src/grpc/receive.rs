@@ -259,7 +259,8 @@ impl Talk<'_> {
         let receipt = wire.ok_or("is obligatory from a gateway")?;
         let receipt = receipt::from_wire(receipt).ok_or("a hash of its path has not 32 bytes")?;
         let checked = self.ground.check(receipt).map_err(|error| error.to_string())?;
-        let meant = checked.evidence.event == event && in_flight.is_meant_by(&checked.evidence, &self.peer.party.member);
+        let meant =
+            checked.evidence.event == event && in_flight.is_meant_by(&checked.evidence, &self.peer.party.member);
         if meant { Ok(checked) } else { Err("speaks of something else".to_owned()) }
     }
 

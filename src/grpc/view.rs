@@ -1,9 +1,10 @@
 //! Decides who sees a message: a system its own, a partner gateway those between the two cities, a hub those that it
-//! carried. To everybody else it looks like one that does not exist.
+//! carried, the city's own ops all. To everybody else it looks like one that does not exist.
 
 use std::sync::Arc;
 
-use crate::party::{Member, Party, Role};
+use crate::message::Address;
+use crate::party::{Division, Member, Party, Role};
 use crate::reason::Reason;
 use crate::store::{Error, Key, Readers, Snapshot, Stored};
 use crate::wire::envelope::{Faults, join};
@@ -41,7 +42,8 @@ pub async fn look<T: Send + 'static>(
         let Some(head) = look.head(&key)? else { return Ok(None) };
         let Some(stored) = look.message(head.seq)? else { return Ok(None) };
         let envelope = join(&stored.header, None).map_err(|error| Error::Damaged(error.to_string()))?;
-        if !sees(&party, &own, &stored, &envelope) {
+        let from_system = envelope.from.as_ref().map_or("", |from| from.system.as_str());
+        if !sees(&party, &own, (&stored.key.from_city, from_system), &stored.recipient, &stored.via) {
             return Ok(None);
         }
         let more = more(look, &stored)?;
@@ -54,17 +56,18 @@ pub async fn look<T: Send + 'static>(
     found.ok_or_else(|| Refused::new(Reason::MessageNotFound))
 }
 
-fn sees(party: &Party, own: &Member, stored: &Stored, envelope: &pb::Envelope) -> bool {
+/// Whether `party` may see a message from a city's system to a recipient, which came by these hubs.
+pub fn sees(party: &Party, own: &Member, from: (&Division, &str), recipient: &Address, via: &[Member]) -> bool {
     match (&party.role, &party.member) {
         (Role::System(name), Member::City(city)) if party.member == *own => {
-            let from_system = envelope.from.as_ref().map_or("", |from| from.system.as_str());
-            let sent = stored.key.from_city == *city && from_system == name.as_str();
-            let received = stored.recipient.city == *city && stored.recipient.system.as_ref() == Some(name);
+            let sent = from == (city, name.as_str());
+            let received = recipient.city == *city && recipient.system.as_ref() == Some(name);
             sent || received
         }
-        (Role::Gateway, Member::City(city)) => stored.key.from_city == *city || stored.recipient.city == *city,
+        (Role::Gateway, Member::City(city)) => from.0 == city || recipient.city == *city,
         // It must learn whether what it carried arrived: told that nobody knows it, it would say that it did not.
-        (Role::Gateway, hub @ Member::Hub(_)) => stored.via.contains(hub),
+        (Role::Gateway, hub @ Member::Hub(_)) => via.contains(hub),
+        (Role::Ops(_), member) => member == own,
         _ => false,
     }
 }

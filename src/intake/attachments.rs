@@ -33,7 +33,21 @@ fn needs(envelope: &Envelope) -> Vec<(String, Need)> {
 pub async fn claim(blobs: &Blobs, owner: &Owner, envelope: &Envelope) -> Result<Claim, Refused> {
     let (fields, needs): (Vec<String>, Vec<Need>) = needs(envelope).into_iter().unzip();
     let (blobs, owner) = (blobs.clone(), owner.clone());
-    aside(move || blobs.claim(&owner, &needs)).await.map_err(|error| match error {
+    aside(move || blobs.claim(&owner, &needs)).await.map_err(|error| told(error, &fields))
+}
+
+/// Holds the blobs that the message names, which another message of the same sender refers to.
+///
+/// # Errors
+/// As [`claim`].
+pub async fn keep(blobs: &Blobs, envelope: &Envelope) -> Result<Claim, Refused> {
+    let (fields, needs): (Vec<String>, Vec<Need>) = needs(envelope).into_iter().unzip();
+    let blobs = blobs.clone();
+    aside(move || blobs.keep(&needs)).await.map_err(|error| told(error, &fields))
+}
+
+fn told(error: Unclaimed, fields: &[String]) -> Refused {
+    match error {
         Unclaimed::Missing(place) => {
             Refused::new(Reason::AttachmentMissing).with_detail(fields.get(place).cloned().unwrap_or_default())
         }
@@ -42,7 +56,7 @@ pub async fn claim(blobs: &Blobs, owner: &Owner, envelope: &Envelope) -> Result<
             tracing::error!(%error, "the attachment store cannot be used");
             Refused::new(Reason::StoreUnavailable)
         }
-    })
+    }
 }
 
 #[cfg(test)]

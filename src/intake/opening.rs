@@ -2,10 +2,10 @@
 //! digest. Blocks on the disk where attachments are sealed.
 
 use crate::blobs::{Blobs, Claim, Need, Owner, Want};
+use crate::directory::SealingKeyId;
 use crate::message::{Content, Digest, Envelope, Sealed};
 use crate::party::{Alliance, Member};
 use crate::reason::Reason;
-use crate::directory::SealingKeyId;
 use crate::seal::{self, Context, OpeningKey, StreamOpener};
 use crate::wire::envelope::opened_content;
 use crate::wire::status::Refused;
@@ -69,8 +69,10 @@ fn open_attachments(
         let Some(form) = forms.next() else { continue };
         let want = Want { digest, size: part.size, salt: Some(part.salt) };
         if blobs.staged(&owner, &want).map_err(|error| disk(&error))?.is_none() {
-            let mut chunks =
-                blobs.read(&form.digest, 0).map_err(|error| disk(&error))?.ok_or_else(|| fault("a sealed attachment"))?;
+            let mut chunks = blobs
+                .read(&form.digest, 0)
+                .map_err(|error| disk(&error))?
+                .ok_or_else(|| fault("a sealed attachment"))?;
             // What an earlier try left cannot be gone on with: the opener must see the sealed form from its beginning.
             blobs.forget(&owner, &want).map_err(|error| disk(&error))?;
             let mut upload = blobs.begin(&owner, want).map_err(|error| disk(&error))?;

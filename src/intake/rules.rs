@@ -17,7 +17,7 @@ use crate::wire::envelope::Outline;
 use crate::wire::status::Refused;
 
 /// The rules in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     pub own: Member,
     pub alliance: Alliance,

@@ -102,6 +102,7 @@ impl Lane {
             Event::Extended { seq, attempt, session, ms } => self.extended(now, seq, attempt, session, ms),
             Event::Due { seq, expires_at, doubt } => self.due(now, seq, expires_at, doubt),
             Event::Cancel { seq, doubt } => self.cancel(seq, doubt),
+            Event::Claim { seq, expires_at } => self.claim(now, seq, expires_at),
             Event::Asked { seq, answer } => self.asked(now, seq, answer),
             Event::Receipts => self.homeward = Homeward::Waiting,
             Event::Settled { seq } => self.settled(now, seq),
@@ -237,6 +238,7 @@ impl Lane {
             }
             Outcome::NotNow { at } => {
                 self.queue.park(seq, self.moment(now, at, crate::limits::RETRY_LATER_MS_MAX));
+                self.came_back(now, seq);
             }
             Outcome::Throttled { at } => {
                 let until = self.moment(now, at, *self.policy.backoff_ms.end());
@@ -365,6 +367,24 @@ impl Lane {
                 self.end_cancelled(seq);
             }
         }
+    }
+
+    fn claim(&mut self, now: Time, seq: Seq, expires_at: Time) {
+        let stage = self.queue.stage(seq);
+        let there = match stage {
+            Some(Stage::Settling(_)) => return,
+            Some(stage) => stage.waits(),
+            None => self.free() > 0,
+        };
+        let goes = self.policy.reach == Reach::Wait && self.gate == Gate::Open && now < expires_at;
+        if !there || !goes {
+            return self.effects.push(Effect::Kept { seq });
+        }
+        if stage.is_none() {
+            self.queue.name(seq, expires_at, false);
+        }
+        self.queue.count(seq);
+        self.settle(seq, Fate::Claimed);
     }
 
     fn end_cancelled(&mut self, seq: Seq) {

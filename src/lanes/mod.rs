@@ -21,6 +21,9 @@
 //! **Cancelling** is the same question at another moment: what is not in doubt is cancelled, what is out is waited for, and
 //! what is in doubt is asked about, or kept where nobody can be asked. Taken goes before cancelled.
 //!
+//! **Claiming.** The owner of a mailbox can take a row that waits for it outside its turn, past those of its case that were
+//! sent before: whoever waits for a reply has named it. That is a fate like others, and holds the case like one.
+//!
 //! **Failover.** A partner that failed so often in a row that the breaker opens is left alone for longer. Until then all
 //! that has another way ([`Queued::alternative`]) and is in no doubt is given away, each case from its first message on.
 //! Then one message, or one dial, is let through; its answer closes the breaker or opens it again. What the next life
@@ -201,6 +204,10 @@ pub enum Event {
     /// A row shall not be delivered any more; `doubt` as the row has it in the store. What follows is `Settle`, `Ask` or
     /// `Kept`, at once or when the delivery that is under way has ended.
     Cancel { seq: Seq, doubt: bool },
+    /// The owner of the mailbox takes this very row now, outside its turn and without a session, before it leaves: a reply
+    /// for which somebody waits. What follows is `Settle` with [`Fate::Claimed`] when the row waits, `Kept` when it is out,
+    /// past its deadline or held by an operator, and nothing new when its fate is being written.
+    Claim { seq: Seq, expires_at: Time },
     /// The answer to [`Effect::Ask`]; it always comes.
     Asked { seq: Seq, answer: Answer },
     /// A batch of receipts waits for the owner of this mailbox.
@@ -269,7 +276,8 @@ pub enum Effect {
     /// Ask the other side whether it has this message; the answer is `Asked`. As many may be asked for at once as there are
     /// rows in memory.
     Ask { seq: Seq },
-    /// The row was to be cancelled and is not: it is in doubt and nobody can be asked, or there is no room to see to it.
+    /// The row was to be cancelled and is not: it is in doubt and nobody can be asked, or there is no room to see to it. Or
+    /// it was to be claimed, and is not there for it.
     Kept { seq: Seq },
     /// Give the waiting batch of receipts to this session, which has paid a credit for it. The next one is given after the
     /// next [`Event::Receipts`].
@@ -297,6 +305,8 @@ pub enum Fate {
     InDoubt,
     /// It was called back before the other side had it.
     Cancelled,
+    /// The owner of the mailbox took it outside its turn.
+    Claimed,
     /// It goes to the next candidate of its route, and with it, in one commit, all later rows of its case in this lane that
     /// are in no doubt. `Settled` is sent for each of them.
     Diverted,

@@ -158,6 +158,10 @@ impl<'a> Batch<'a> {
                 Ok(Pending::Other(Answer::Done))
             }
             Entry::Discard { messages, why, actor } => self.discard(messages, why, actor),
+            Entry::Act { act, actor, object } => {
+                self.audit(act, &actor, &object, None)?;
+                Ok(Pending::Other(Answer::Done))
+            }
             Entry::Forget(forgotten) => {
                 self.commit.forgotten = *forgotten;
                 Ok(Pending::Other(Answer::Done))
@@ -278,7 +282,9 @@ impl<'a> Batch<'a> {
         }
         if state.is_dead() {
             let reason = reason.map_or(event.as_str(), Code::as_str).to_owned();
-            self.commit.dead.push((head.seq, Dead { at: self.scribe.at, reason, lane: head.lane.clone() }));
+            let item = Evidence::from_leaf(&head.base.1).ok().and_then(|base| base.item_code);
+            let item = item.map_or(String::new(), |item| item.as_str().to_owned());
+            self.commit.dead.push((head.seq, Dead { at: self.scribe.at, reason, lane: head.lane.clone(), item }));
         }
     }
 
@@ -308,7 +314,8 @@ impl<'a> Batch<'a> {
     fn leaf(&mut self, message: Option<Seq>, evidence: &Evidence) -> Result<(u64, Digest), Error> {
         let whole = evidence.to_leaf();
         // What does not fit stands in the leaf before: a leaf that is written says less rather than stopping the log.
-        let bytes = whole.or_else(|_| Evidence { token: None, step: None, case_no: None, ..evidence.clone() }.to_leaf());
+        let bytes =
+            whole.or_else(|_| Evidence { token: None, step: None, case_no: None, ..evidence.clone() }.to_leaf());
         let bytes = bytes.map_err(|error| Error::Failed(error.to_string()))?;
         Ok(self.append(message, bytes))
     }

@@ -7,9 +7,7 @@ use super::Answer;
 use super::Entry;
 use super::batch::{Batch, Ground, Scribe};
 use super::bells::Rung;
-use crate::limits::{
-    CLOCK_UNCERTAINTY_MS, DISK_LOOK_EVERY_MS, DISK_RESERVE_BYTES, MARK_EVERY_MS, REHASHED_AT_START,
-};
+use crate::limits::{CLOCK_UNCERTAINTY_MS, DISK_LOOK_EVERY_MS, DISK_RESERVE_BYTES, MARK_EVERY_MS, REHASHED_AT_START};
 use crate::party::{Member, Name};
 use crate::receipt::Receipt;
 use crate::store::{self, LaneName, Mark, MarkError, Seq, Writer};

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::message::Attached;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
+use crate::message::Attached;
 use crate::receipt::Receipt;
 use crate::store::{Forgotten, LaneName, LaneState, Seq};
 use crate::time::Time;
@@ -60,6 +60,8 @@ pub enum Entry {
     Seal { message: Seq, forms: Vec<(usize, Attached)> },
     /// Dead letters are set aside.
     Discard { messages: Vec<Seq>, why: String, actor: String },
+    /// A person did something that changes nothing here by itself: it goes on record.
+    Act { act: &'static str, actor: String, object: String },
     /// Retention takes what is old.
     Forget(Box<Forgotten>),
 }

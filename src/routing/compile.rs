@@ -104,9 +104,14 @@ struct Build {
 impl Build {
     fn new(tables: &Tables, rows: usize) -> Build {
         let index = Index {
-            own: tables.own.clone(),
-            systems: tables.systems.clone(),
-            version: tables.version,
+            ground: Tables {
+                own: tables.own.clone(),
+                systems: tables.systems.clone(),
+                ways: tables.ways.clone(),
+                allow: tables.allow.clone(),
+                version: tables.version,
+                tables: vec![],
+            },
             key: Key::fresh(),
             owners: Vec::with_capacity(tables.tables.len()),
             owner_of: HashMap::with_capacity(tables.tables.len()),

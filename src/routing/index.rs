@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::hash::{Key, Places};
 use super::notes::{Note, Notes};
 use super::pattern::{Day, reach};
-use super::{Destination, Entered, OwnSystem, Query, Refusal, Resolved, RowRef};
+use super::{Destination, Entered, Objection, Query, Refusal, Resolved, RowRef, Table, Tables};
 use crate::evidence::Code;
 use crate::message::{Address, Step};
 use crate::party::{Division, Member, Name};
@@ -17,9 +17,8 @@ use crate::reason::Reason;
 /// modes, and a slot holds the rows of one key, ordered by their days.
 #[derive(Clone, Debug)]
 pub struct Index {
-    pub(super) own: Member,
-    pub(super) systems: Vec<OwnSystem>,
-    pub(super) version: u64,
+    /// What it was compiled from, without the tables.
+    pub(super) ground: Tables,
     pub(super) key: Key,
     pub(super) owners: Vec<Owner>,
     pub(super) owner_of: HashMap<Division, u32>,
@@ -110,7 +109,15 @@ pub(super) struct Sought<'a> {
 impl Index {
     /// Version of the set of tables; 0 for member records and own systems alone.
     pub fn version(&self) -> u64 {
-        self.version
+        self.ground.version
+    }
+
+    /// The index of other tables on the same ground: the same systems, ways and allowances.
+    ///
+    /// # Errors
+    /// See [`Objection`].
+    pub fn with(&self, version: u64, tables: Vec<Arc<Table>>) -> Result<Index, Vec<Objection>> {
+        Index::compile(&Tables { version, tables, ..self.ground.clone() })
     }
 
     /// Rows in all tables.
@@ -141,7 +148,7 @@ impl Index {
 
     fn decide(&self, query: &Query<'_>, notes: &mut impl Notes) -> Result<Resolved, Refusal> {
         notes.note(|| Note::Day(Day::of(query.now)));
-        let own = match (&self.own, query.to) {
+        let own = match (&self.ground.own, query.to) {
             (Member::Hub(_), Some(to)) => return self.carry(query, to, notes),
             (Member::Hub(_), None) => return Err(Refusal::plain(Reason::NoMatchingItem)),
             (Member::City(own), _) => own,
@@ -180,7 +187,7 @@ impl Index {
         to: &Address,
         notes: &mut impl Notes,
     ) -> Result<Resolved, Refusal> {
-        let unknown = |name: &Name| !self.systems.iter().any(|system| system.name == *name);
+        let unknown = |name: &Name| !self.ground.systems.iter().any(|system| system.name == *name);
         if to.system.as_ref().is_some_and(unknown) {
             return Err(Refusal::plain(Reason::NoSuchSystem));
         }
@@ -227,7 +234,7 @@ impl Index {
             false => lanes.iter().filter(|lane| allowed(lane)).cloned().collect(),
         });
         match lanes.filter(|lanes| !lanes.is_empty()) {
-            Some(lanes) => Ok(Resolved { recipient: to.clone(), lanes, row, version: self.version }),
+            Some(lanes) => Ok(Resolved { recipient: to.clone(), lanes, row, version: self.ground.version }),
             None => Err(Refusal::plain(Reason::NoRoute)),
         }
     }
@@ -247,7 +254,7 @@ impl Index {
             }
             Outcome::System(name, lanes) => {
                 let recipient = Address { city: city.clone(), system: Some(name.clone()) };
-                Ok(Resolved { recipient, lanes: lanes.clone(), row: named, version: self.version })
+                Ok(Resolved { recipient, lanes: lanes.clone(), row: named, version: self.ground.version })
             }
             Outcome::Via { lanes, closed } => {
                 closed.iter().for_each(|way| notes.note(|| Note::Closed(way.clone())));
@@ -255,7 +262,7 @@ impl Index {
                     return Err(Refusal { reason: Reason::NoRoute, token: None, row: Some(named) });
                 }
                 let recipient = Address { city: city.clone(), system: system.cloned() };
-                Ok(Resolved { recipient, lanes: lanes.clone(), row: named, version: self.version })
+                Ok(Resolved { recipient, lanes: lanes.clone(), row: named, version: self.ground.version })
             }
         }
     }
@@ -263,7 +270,7 @@ impl Index {
     /// The own system whose list of items in the configuration is the most precise.
     fn configured(&self, own: &Division, query: &Query<'_>, notes: &mut impl Notes) -> Result<Resolved, Refusal> {
         notes.note(|| Note::Configuration);
-        let takers = self.systems.iter().flat_map(|system| {
+        let takers = self.ground.systems.iter().flat_map(|system| {
             let covering = system.items.iter().filter(|pattern| pattern.covers(query.item));
             covering.map(move |pattern| (pattern.precision(), system))
         });
@@ -275,7 +282,7 @@ impl Index {
 
     fn own_system(&self, own: &Division, name: &Name, row: RowRef) -> Resolved {
         let recipient = Address { city: own.clone(), system: Some(name.clone()) };
-        Resolved { recipient, lanes: [Destination::System(name.clone())].into(), row, version: self.version }
+        Resolved { recipient, lanes: [Destination::System(name.clone())].into(), row, version: self.ground.version }
     }
 
     fn must_end_here(&self, notes: &mut impl Notes) -> Refusal {

@@ -3,6 +3,8 @@
 //!
 //! There is one [`Writer`], which the ledger owns, and a few [`Readers`] that see what is committed.
 
+mod dead;
+mod list;
 mod open;
 mod mark;
 mod notes;
@@ -18,6 +20,8 @@ use crate::time::Time;
 use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
+pub use dead::{DeadFate, DeadFilter, DeadGroup, DeadLetter};
+pub use list::{Entry, Listed, Reach, Sift};
 pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
@@ -225,6 +229,8 @@ pub struct Dead {
     pub at: Time,
     pub reason: String,
     pub lane: LaneName,
+    /// The service item.
+    pub item: String,
 }
 
 /// What ties one message to another.

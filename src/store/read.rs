@@ -51,7 +51,7 @@ impl Readers {
 /// One consistent view of the store.
 #[derive(Debug)]
 pub struct Snapshot<'a> {
-    sql: &'a Connection,
+    pub(super) sql: &'a Connection,
 }
 
 impl Snapshot<'_> {
@@ -219,7 +219,9 @@ impl Snapshot<'_> {
                 now.minus_ms(ages.envelopes_ms),
             )?,
             evidence: seqs(
-                "SELECT seq FROM message WHERE stored_at <= ? AND closed_at IS NOT NULL LIMIT ?",
+                // The newest message stays: the places of messages count on from it.
+                "SELECT seq FROM message WHERE stored_at <= ? AND closed_at IS NOT NULL \
+                 AND seq < (SELECT max(seq) FROM message) LIMIT ?",
                 now.minus_ms(ages.evidence_ms),
             )?,
             leaves: seqs(
@@ -242,9 +244,9 @@ impl Snapshot<'_> {
 
     /// How the message of the same case before this one ended; none when there was none, or it has not.
     pub fn previous_outcome(&self, order_key: &str, seq: Seq) -> Result<Option<State>, Error> {
-        let mut statement = self.sql.prepare_cached(
-            "SELECT state FROM message WHERE order_key = ? AND seq < ? ORDER BY seq DESC LIMIT 1",
-        )?;
+        let mut statement = self
+            .sql
+            .prepare_cached("SELECT state FROM message WHERE order_key = ? AND seq < ? ORDER BY seq DESC LIMIT 1")?;
         let number: Option<u8> = statement.query_row(params![order_key, seq], |row| row.get(0)).optional()?;
         Ok(number.map(state).transpose()?.filter(|state| state.is_final()))
     }
@@ -256,7 +258,8 @@ impl Snapshot<'_> {
 
     /// The size of an attachment that this message refers to, in whichever form.
     pub fn attached(&self, seq: Seq, digest: &Digest) -> Result<Option<u64>, Error> {
-        let mut statement = self.sql.prepare_cached("SELECT size FROM attachment WHERE digest = ? AND seq = ? LIMIT 1")?;
+        let mut statement =
+            self.sql.prepare_cached("SELECT size FROM attachment WHERE digest = ? AND seq = ? LIMIT 1")?;
         Ok(statement.query_row(params![digest.0, seq], |row| row.get(0)).optional()?)
     }
 
@@ -287,8 +290,9 @@ impl Snapshot<'_> {
 
     /// The versions of the routing tables, newest first, at most `count` of them.
     pub fn route_versions(&self, count: usize) -> Result<Vec<RouteVersion>, Error> {
-        let mut statement =
-            self.sql.prepare_cached("SELECT version, at, actor, action FROM route_set ORDER BY version DESC LIMIT ?")?;
+        let mut statement = self
+            .sql
+            .prepare_cached("SELECT version, at, actor, action FROM route_set ORDER BY version DESC LIMIT ?")?;
         let row = |row: &Row<'_>| {
             let at = Time::from_ms(row.get(1)?);
             Ok(RouteVersion { version: row.get(0)?, at, actor: row.get(2)?, action: row.get(3)? })
@@ -419,15 +423,15 @@ fn head_row(row: &Row<'_>) -> Result<Head, Error> {
     })
 }
 
-fn parsed<T: std::str::FromStr>(text: String) -> Result<T, Error> {
+pub(super) fn parsed<T: std::str::FromStr>(text: String) -> Result<T, Error> {
     text.parse().map_err(|_| Error::Damaged(format!("{text:?} does not parse")))
 }
 
-fn state(number: u8) -> Result<State, Error> {
+pub(super) fn state(number: u8) -> Result<State, Error> {
     State::from_number(number).ok_or_else(|| Error::Damaged(format!("no state {number}")))
 }
 
-fn address(city: String, system: Option<String>) -> Result<Address, Error> {
+pub(super) fn address(city: String, system: Option<String>) -> Result<Address, Error> {
     Ok(Address { city: parsed(city)?, system: system.map(parsed).transpose()? })
 }
 

@@ -105,6 +105,11 @@ impl Writer {
         read::notices(&self.connection, lane, seq)
     }
 
+    /// Whether this message is a dead letter that was neither redriven nor set aside.
+    pub fn waits_for_ops(&self, seq: Seq) -> Result<bool, Error> {
+        Ok(self.connection.prepare_cached("SELECT 1 FROM dead WHERE seq = ? AND fate = 0")?.exists([seq])?)
+    }
+
     /// The newest version of the routing tables; 0 when none was published.
     pub fn routes_version(&self) -> Result<u64, Error> {
         Ok(self.connection.query_row("SELECT coalesce(max(version), 0) FROM route_set", [], |r| r.get(0))?)
@@ -113,7 +118,8 @@ impl Writer {
     /// Bytes that the store's disk has left for us.
     pub fn free_bytes(&self) -> Result<u64, Error> {
         let path = self.connection.path().map(std::path::Path::new).and_then(std::path::Path::parent);
-        let left = rustix::fs::statvfs(path.unwrap_or(std::path::Path::new("."))).map_err(|e| Error::Failed(e.to_string()))?;
+        let left =
+            rustix::fs::statvfs(path.unwrap_or(std::path::Path::new("."))).map_err(|e| Error::Failed(e.to_string()))?;
         Ok(left.f_bavail.saturating_mul(left.f_frsize))
     }
 
@@ -227,16 +233,18 @@ fn write_message(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, message: &NewMess
         message.body,
     ])?;
     if head.queued {
-        let mut insert =
-            sql.prepare_cached("INSERT INTO queue (lane, seq, deliveries, parked_until, due_at, others) VALUES (?, ?, 0, 0, ?, ?)")?;
+        let mut insert = sql.prepare_cached(
+            "INSERT INTO queue (lane, seq, deliveries, parked_until, due_at, others) VALUES (?, ?, 0, 0, ?, ?)",
+        )?;
         insert.execute(params![lane, head.seq, message.due_at.ms(), listed(&message.others)])?;
     }
     write_attachments(sql, head.seq, (0..).zip(message.attachments.iter().copied()), Form::AsSent)
 }
 
 fn write_heads(sql: &Transaction<'_>, heads: &[Head]) -> Result<(), Error> {
-    let mut update =
-        sql.prepare_cached("UPDATE message SET state = ?, flags = ?, base_leaf = ?, last_leaf = ?, closed_at = ? WHERE seq = ?")?;
+    let mut update = sql.prepare_cached(
+        "UPDATE message SET state = ?, flags = ?, base_leaf = ?, last_leaf = ?, closed_at = ? WHERE seq = ?",
+    )?;
     for head in heads {
         let closed_at = head.closed_at.map(Time::ms);
         update.execute(params![head.state as u8, flags(head), head.base.0, head.last.0, closed_at, head.seq])?;
@@ -269,10 +277,6 @@ fn write_received(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
 }
 
 fn write_queue(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    let mut delete = sql.prepare_cached("DELETE FROM queue WHERE lane = ? AND seq = ?")?;
-    for (lane, seq) in &commit.settled {
-        delete.execute(params![lanes.id(sql, lane)?, seq])?;
-    }
     let mut update =
         sql.prepare_cached("UPDATE queue SET deliveries = ?, parked_until = ? WHERE lane = ? AND seq = ?")?;
     for (lane, seq, deliveries, until) in &commit.parked {
@@ -290,6 +294,11 @@ fn write_queue(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) ->
         let (from, to) = (lanes.id(sql, &moved.from)?, lanes.id(sql, &moved.to)?);
         update.execute(params![to, listed(&moved.others), from, moved.seq])?;
         follow.execute(params![to, moved.seq])?;
+    }
+    // Last: a row that changed its lane in this commit may have ended in the new one.
+    let mut delete = sql.prepare_cached("DELETE FROM queue WHERE lane = ? AND seq = ?")?;
+    for (lane, seq) in &commit.settled {
+        delete.execute(params![lanes.id(sql, lane)?, seq])?;
     }
     Ok(())
 }
@@ -340,31 +349,25 @@ fn write_lanes(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) ->
     )?;
     for (lane, state) in &commit.lanes {
         let id = lanes.id(sql, lane)?;
-        update.execute(params![
-            state.failures,
-            state.rest_until.ms(),
-            state.held,
-            state.open,
-            state.sent_below,
-            id
-        ])?;
+        update.execute(params![state.failures, state.rest_until.ms(), state.held, state.open, state.sent_below, id])?;
     }
     Ok(())
 }
 
 fn write_links(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
     let mut insert = sql.prepare_cached(
-        "INSERT OR IGNORE INTO dead (seq, at, reason, lane, fate, why) VALUES (?, ?, ?, ?, 0, '')",
+        "INSERT OR IGNORE INTO dead (seq, at, reason, lane, item, fate, why) VALUES (?, ?, ?, ?, ?, 0, '')",
     )?;
     for (seq, dead) in &commit.dead {
-        insert.execute(params![seq, dead.at.ms(), dead.reason, lanes.id(sql, &dead.lane)?])?;
+        insert.execute(params![seq, dead.at.ms(), dead.reason, lanes.id(sql, &dead.lane)?, dead.item])?;
     }
     let mut delete = sql.prepare_cached("DELETE FROM dead WHERE seq = ?")?;
     for seq in &commit.revived {
         delete.execute([seq])?;
     }
     for (seq, why) in &commit.discarded {
-        sql.prepare_cached("UPDATE dead SET fate = 2, why = ? WHERE seq = ? AND fate = 0")?.execute(params![why, seq])?;
+        sql.prepare_cached("UPDATE dead SET fate = 2, why = ? WHERE seq = ? AND fate = 0")?
+            .execute(params![why, seq])?;
     }
     for (seq, link, id) in &commit.links {
         let update = match link {
@@ -416,7 +419,14 @@ fn forget(sql: &Transaction<'_>, forgotten: &Forgotten) -> Result<(), Error> {
         for table in ["received", "detail", "signature"] {
             sql.prepare_cached(&format!("DELETE FROM {table} WHERE message = ?"))?.execute([seq])?;
         }
-        sql.prepare_cached("DELETE FROM message WHERE seq = ?")?.execute([seq])?;
+        for table in ["attachment", "dead", "message"] {
+            sql.prepare_cached(&format!("DELETE FROM {table} WHERE seq = ?"))?.execute([seq])?;
+        }
+    }
+    if !forgotten.evidence.is_empty() {
+        // A receipt that is no more cannot travel.
+        let gone = "DELETE FROM outbox WHERE EXISTS (SELECT 1 FROM leaf WHERE idx = outbox.leaf AND bytes IS NULL)";
+        sql.execute(gone, [])?;
     }
     for leaf in &forgotten.leaves {
         sql.prepare_cached("UPDATE leaf SET bytes = NULL WHERE idx = ?")?.execute([leaf])?;

@@ -122,7 +122,8 @@ pub fn parse(wire: pb::Envelope) -> Result<Envelope, Vec<Fault>> {
     }))
 }
 
-fn address(faults: &mut Faults, field: &str, wire: pb::Address) -> Option<Address> {
+/// Parses a recipient or a sender; its fields are named after `field`.
+pub fn address(faults: &mut Faults, field: &str, wire: pb::Address) -> Option<Address> {
     let city = faults.need(&format!("{field}.city"), &wire.city);
     let system = faults.parse(&format!("{field}.system"), &wire.system);
     Some(Address { city: city?, system })

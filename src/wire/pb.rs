@@ -3,6 +3,11 @@
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
 
 pub mod tongban {
+    pub mod admin {
+        pub mod v1 {
+            tonic::include_proto!("tongban.admin.v1");
+        }
+    }
     pub mod exchange {
         pub mod v1 {
             tonic::include_proto!("tongban.exchange.v1");
@@ -18,11 +23,18 @@ pub mod tongban {
             tonic::include_proto!("tongban.directory.v1");
         }
     }
+    pub mod routing {
+        pub mod v1 {
+            tonic::include_proto!("tongban.routing.v1");
+        }
+    }
 }
 
+pub use tongban::admin::v1 as admin;
 pub use tongban::directory::v1 as directory;
 pub use tongban::evidence::v1 as evidence;
 pub use tongban::exchange::v1 as exchange;
+pub use tongban::routing::v1 as routing;
 
 /// The descriptor set of all services, as the build compiled it.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.binpb"));

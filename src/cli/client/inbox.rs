@@ -78,6 +78,11 @@ impl<'a> Inbox<'a> {
         Inbox { client, up, down }
     }
 
+    /// Who receives.
+    pub fn client(&self) -> &'a Client {
+        self.client
+    }
+
     /// What comes next; `None` when the gateway has closed the stream.
     pub async fn next(&mut self) -> Result<Option<News>, Trouble> {
         let response = self.down.message().await.map_err(|status| self.client.broken(&status))?;
@@ -102,6 +107,12 @@ impl<'a> Inbox<'a> {
             }
         };
         self.say(Up::Outcome(pb::Outcome { delivery_id: delivery.to_owned(), outcome: Some(said) })).await;
+    }
+
+    /// Asks for more time for a delivery.
+    pub async fn extend(&self, delivery: &str, until: Time) {
+        let until = Some(time_to_wire(until));
+        self.say(Up::Extend(pb::ExtendLease { delivery_id: delivery.to_owned(), until })).await;
     }
 
     async fn say(&self, step: Up) {
@@ -131,19 +142,25 @@ impl<'a> Inbox<'a> {
         let Some(pb::delivery::Content::Message(message)) = delivery.content else {
             return Err(Trouble::unsound("a delivery without a message", "投递中没有消息"));
         };
-        let envelope = parse(message.envelope.unwrap_or_default()).map_err(|faults| {
-            let first = faults.first().map(|fault| format!("{} {}", fault.field, fault.must)).unwrap_or_default();
-            Trouble::unsound(format!("the delivered message: {first}"), format!("投递的消息：{first}"))
-        })?;
-        let missing = || Trouble::unsound("the delivery carries no receipt of its origin", "投递未附始发回执");
-        let origin = message.origin_receipt.and_then(receipt::from_wire).ok_or_else(missing)?;
-        let origin = self.client.check(origin)?;
-        if !vouches(&origin, &envelope) {
-            let (en, zh) = (format!("{} is not what its origin accepted", envelope.id), envelope.id.to_string());
-            return Err(Trouble::unsound(en, format!("{zh} 与始发网关所受理的内容不符")));
-        }
+        let (envelope, origin) = opened(self.client, message)?;
         Ok(Delivered { delivery: delivery.delivery_id, count: delivery.delivery_count, envelope, origin })
     }
+}
+
+/// A message that was handed to us, and its origin's word that this is what it accepted.
+pub(super) fn opened(client: &Client, message: pb::Message) -> Result<(Envelope, Checked), Trouble> {
+    let envelope = parse(message.envelope.unwrap_or_default()).map_err(|faults| {
+        let first = faults.first().map(|fault| format!("{} {}", fault.field, fault.must)).unwrap_or_default();
+        Trouble::unsound(format!("the delivered message: {first}"), format!("投递的消息：{first}"))
+    })?;
+    let missing = || Trouble::unsound("the delivery carries no receipt of its origin", "投递未附始发回执");
+    let origin = message.origin_receipt.and_then(receipt::from_wire).ok_or_else(missing)?;
+    let origin = client.check(origin)?;
+    if !vouches(&origin, &envelope) {
+        let (en, zh) = (format!("{} is not what its origin accepted", envelope.id), envelope.id.to_string());
+        return Err(Trouble::unsound(en, format!("{zh} 与始发网关所受理的内容不符")));
+    }
+    Ok((envelope, origin))
 }
 
 /// Whether the origin's receipt speaks of this very message.

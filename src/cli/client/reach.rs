@@ -23,8 +23,8 @@ use crate::tls::trust::{self, MemberTrust, Trust};
 /// Who speaks, and where.
 #[derive(Args)]
 pub struct As {
-    /// Who you are: a city and one of its systems
-    #[arg(long = "as", value_name = "CITY/SYSTEM", value_parser = system)]
+    /// Who you are: a city and one of its systems; for `route` CITY/ops/NAME or CITY/auditor/NAME
+    #[arg(long = "as", value_name = "CITY/SYSTEM", value_parser = speaker)]
     me: Me,
     /// The development alliance, which holds all of the files below
     #[arg(long, default_value = "certs/dev", help_heading = "Connection")]
@@ -32,10 +32,10 @@ pub struct As {
     /// Where the city's gateway is dialled [default: the first address of its member record]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Connection")]
     gateway: Option<Endpoint>,
-    /// The system's certificate chain [default: DIR/CITY/systems/SYSTEM.pem]
+    /// Your certificate chain [default: DIR/CITY/systems/SYSTEM.pem, …/ops/NAME.pem, …/auditors/NAME.pem]
     #[arg(long, help_heading = "Connection")]
     cert: Option<PathBuf>,
-    /// The system's private key [default: beside the certificate, .key]
+    /// Your private key [default: beside the certificate, .key]
     #[arg(long, help_heading = "Connection")]
     key: Option<PathBuf>,
     /// The alliance's signed directory [default: DIR/directory.note]
@@ -55,11 +55,13 @@ pub struct As {
 /// How long a gateway that was just started may take until it listens.
 const PATIENCE: Span = Span::from_ms(3_000);
 
-/// A system of a city.
+/// A system of a city, or a person who works with its gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Me {
+    /// Of a person, the city alone.
     address: Address,
     name: Name,
+    role: Role,
 }
 
 /// All that a client needs, read and checked.
@@ -75,7 +77,8 @@ pub struct Reach {
 impl As {
     /// The same as `--as ME --dir DIR`.
     pub fn of(me: &Address, dir: &Path) -> Option<As> {
-        let me = Me { address: me.clone(), name: me.system.clone()? };
+        let name = me.system.clone()?;
+        let me = Me { address: me.clone(), role: Role::System(name.clone()), name };
         let (dir, patience) = (dir.to_owned(), PATIENCE);
         Some(As {
             me,
@@ -165,14 +168,15 @@ impl As {
     /// says so in its own log only.
     fn own(&self, directory: &Directory, trust: &Trust) -> Result<Own, Failure> {
         let name = self.me.name.as_str();
-        let path = self.cert.clone().unwrap_or_else(|| self.city_folder().join("systems").join(format!("{name}.pem")));
+        let path =
+            self.cert.clone().unwrap_or_else(|| self.city_folder().join(self.me.folder()).join(format!("{name}.pem")));
         let key = self.key.clone().unwrap_or_else(|| path.with_extension("key"));
         let chain = keys::read_certificates(&path).map_err(|fault| self.missing_system(fault))?;
         let own = Own { chain, key: keys::read_private_key(&key)? };
         let party = Party {
             alliance: directory.alliance().clone(),
             member: Member::City(self.me.address.city.clone()),
-            role: Role::System(self.me.name.clone()),
+            role: self.me.role.clone(),
         };
         let leaf = own.chain.first().and_then(|leaf| trust.whose(leaf).ok());
         match leaf {
@@ -197,7 +201,7 @@ impl As {
             return failure;
         }
         let (city, name) = (self.me.address.city.as_str(), self.me.name.as_str());
-        let add = format!("tongban pki add-system {city} {name} --dir {}", self.dir.display());
+        let add = format!("tongban pki {} {city} {name} --dir {}", self.me.command(), self.dir.display());
         failure.hint(format!("make it with: {add}"), format!("可用此命令制作：{add}"))
     }
 
@@ -224,11 +228,41 @@ fn nowhere(member: &Member) -> Failure {
     Failure::new(Exit::Usage, en, zh).hint("name it with --gateway HOST:PORT", "请用 --gateway HOST:PORT 指明地址")
 }
 
-/// Reads `CITY/SYSTEM`.
-fn system(given: &str) -> Result<Me, String> {
-    let address = address(given)?;
-    let name = address.system.clone().ok_or("CITY/SYSTEM, e.g. 450200/window")?;
-    Ok(Me { address, name })
+impl Me {
+    /// Where the development alliance keeps such certificates.
+    fn folder(&self) -> &'static str {
+        match self.role {
+            Role::Ops(_) => "ops",
+            Role::Auditor(_) => "auditors",
+            Role::System(_) | Role::Gateway => "systems",
+        }
+    }
+
+    /// What makes such a certificate.
+    fn command(&self) -> &'static str {
+        match self.role {
+            Role::Ops(_) => "add-ops",
+            Role::Auditor(_) => "add-auditor",
+            Role::System(_) | Role::Gateway => "add-system",
+        }
+    }
+}
+
+/// Reads `CITY/SYSTEM`, `CITY/ops/NAME` or `CITY/auditor/NAME`.
+fn speaker(given: &str) -> Result<Me, String> {
+    let person = |city: &str, name: &str, role: fn(Name) -> Role| {
+        let name: Name = name.parse().map_err(|fault: crate::party::NameError| fault.to_string())?;
+        Ok(Me { address: address(city)?, role: role(name.clone()), name })
+    };
+    match given.split('/').collect::<Vec<_>>()[..] {
+        [city, "ops", name] => person(city, name, Role::Ops),
+        [city, "auditor", name] => person(city, name, Role::Auditor),
+        _ => {
+            let address = address(given)?;
+            let name = address.system.clone().ok_or("CITY/SYSTEM, e.g. 450200/window")?;
+            Ok(Me { address, role: Role::System(name.clone()), name })
+        }
+    }
 }
 
 /// Reads `CITY` or `CITY/SYSTEM`.
@@ -248,10 +282,12 @@ mod tests {
 
     #[test]
     fn a_system_is_a_city_and_a_name() {
-        let me = system("450200/window").unwrap();
+        let me = speaker("450200/window").unwrap();
+        let person = speaker("450200/ops/li.wei").unwrap();
+        assert_eq!((person.folder(), person.address.to_string().as_str()), ("ops", "450200"));
         assert_eq!((me.address.to_string(), me.name.as_str()), ("450200/window".to_owned(), "window"));
         for bad in ["450200", "450200/", "/window", "4502/window", "450200/a/b", "450200/.."] {
-            assert!(system(bad).is_err(), "{bad}");
+            assert!(speaker(bad).is_err(), "{bad}");
         }
         assert_eq!(address("440600").unwrap().to_string(), "440600");
     }

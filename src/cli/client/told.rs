@@ -53,11 +53,7 @@ pub struct ToldEvent {
 impl Told {
     /// Reads a gateway's answer.
     pub fn read(answer: pb::GetMessageResponse) -> Result<Told, Trouble> {
-        let unknown = || {
-            let (en, zh) = (format!("state {}", answer.state), format!("状态 {}", answer.state));
-            Trouble::unsound(format!("{en} is not known to this program"), format!("本程序不认识{zh}"))
-        };
-        let state = u8::try_from(answer.state).ok().and_then(State::from_number).ok_or_else(unknown)?;
+        let state = standing(answer.state)?;
         let envelope = answer.envelope.unwrap_or_default();
         let part =
             |part: pb::Part| ToldPart { name: plain(&part.name), media_type: plain(&part.media_type), size: part.size };
@@ -104,8 +100,17 @@ impl Told {
     }
 }
 
+/// A state by its number.
+pub(super) fn standing(number: i32) -> Result<State, Trouble> {
+    let unknown = || {
+        let (en, zh) = (format!("state {number}"), format!("状态 {number}"));
+        Trouble::unsound(format!("{en} is not known to this program"), format!("本程序不认识{zh}"))
+    };
+    u8::try_from(number).ok().and_then(State::from_number).ok_or_else(unknown)
+}
+
 impl ToldEvent {
-    fn read(entry: pb::HistoryEntry) -> ToldEvent {
+    pub(super) fn read(entry: pb::HistoryEntry) -> ToldEvent {
         let event = u8::try_from(entry.event).ok().and_then(Event::from_number);
         ToldEvent {
             event: event.map_or_else(|| format!("EVENT {}", entry.event), |event| event.to_string()),
@@ -117,7 +122,8 @@ impl ToldEvent {
         }
     }
 
-    fn json(&self) -> Value {
+    /// The event as data.
+    pub fn json(&self) -> Value {
         json!({ "event": self.event, "time": self.at.map(|at| at.to_string()), "issuer": self.issuer,
             "receipt_id": self.receipt_id, "reasons": self.reasons, "detail": self.detail })
     }
@@ -137,7 +143,7 @@ fn history(mut entries: Vec<pb::HistoryEntry>) -> Vec<ToldEvent> {
     entries.into_iter().map(ToldEvent::read).collect()
 }
 
-fn address(address: Option<pb::Address>) -> String {
+pub(super) fn address(address: Option<pb::Address>) -> String {
     let address = address.unwrap_or_default();
     match address.system.as_str() {
         "" => plain(&address.city),
@@ -145,7 +151,7 @@ fn address(address: Option<pb::Address>) -> String {
     }
 }
 
-fn moment(time: Option<prost_types::Timestamp>) -> Option<Time> {
+pub(super) fn moment(time: Option<prost_types::Timestamp>) -> Option<Time> {
     time.and_then(|time| SentTime::new(time.seconds, time.nanos)).map(SentTime::time)
 }
 

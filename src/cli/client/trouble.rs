@@ -119,9 +119,15 @@ impl Refused {
     pub fn exit(&self) -> Exit {
         match self.reason() {
             Some(Reason::NotPermitted) => Exit::NoPermission,
-            Some(Reason::InvalidEnvelope | Reason::MessageTooLarge | Reason::ClockAhead | Reason::StreamProtocol) => {
-                Exit::Data
-            }
+            Some(
+                Reason::InvalidEnvelope
+                | Reason::InvalidTables
+                | Reason::MessageTooLarge
+                | Reason::ClockAhead
+                | Reason::StreamProtocol
+                | Reason::AttachmentTooLarge
+                | Reason::DigestMismatch,
+            ) => Exit::Data,
             Some(reason) if reason.retry() == Retry::Later => Exit::TempFail,
             Some(_) => Exit::No,
             None => exit_of(self.answered.code, self.answered.retry_after_ms),

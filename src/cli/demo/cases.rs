@@ -98,6 +98,7 @@ fn draft(
         mode: item.mode,
         in_reply_to,
         contents: vec![content],
+        attachments: vec![],
         attributes: [("item-evidence".to_owned(), item.evidence.clone())].into(),
         expires_in_ms: None,
     })

@@ -31,16 +31,22 @@ impl Shown {
         Shown { id: envelope.id, outcome: None, value, lines: lines(envelope), kept }
     }
 
+    /// The message with what became of it, as data.
+    pub fn json(&self, receipt: Option<&Checked>) -> Value {
+        let said = |receipt: &Checked| json!({ "event": receipt.evidence.event.as_str(), "receipt_id": receipt.evidence.id.to_string() });
+        let mut value = self.value.clone();
+        value["outcome"] = json!(self.outcome);
+        value["receipt"] = json!(receipt.map(said));
+        value
+    }
+
     /// Prints the message with what became of it.
     pub fn print(self, receipt: Option<&Checked>, out: &Out) -> Result<(), Failure> {
-        let Shown { outcome, mut value, mut lines, kept, .. } = self;
-        let receipt = receipt.map(|receipt| (receipt.evidence.event, receipt.evidence.id.to_string()));
         if out.json() {
-            value["outcome"] = json!(outcome);
-            value["receipt"] =
-                json!(receipt.as_ref().map(|(event, id)| json!({ "event": event.as_str(), "receipt_id": id })));
-            return Ok(out.print(&format!("{value}\n"))?);
+            return Ok(out.print(&format!("{}\n", self.json(receipt)))?);
         }
+        let Shown { outcome, mut lines, kept, .. } = self;
+        let receipt = receipt.map(|receipt| (receipt.evidence.event, receipt.evidence.id.to_string()));
         if let Some(kept) = kept {
             lines.push(format!("  {}: {}", out.lang.tr("kept in", "保存于"), kept.display()));
         }

@@ -11,6 +11,7 @@ use super::super::client::{address, form};
 use super::super::out::table;
 use super::super::span::Span;
 use super::super::{Exit, Failure, now};
+use super::attach::Attachment;
 use crate::id::MessageId;
 use crate::limits::INLINE_BYTES_MAX;
 use crate::message::{
@@ -43,6 +44,9 @@ pub struct Written {
     /// A document to send; may be given more than once
     #[arg(long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
+    /// A large document to send beside the message, up to 4 GiB; may be given more than once
+    #[arg(long = "attach", id = "attach", value_name = "PATH")]
+    attachments: Vec<PathBuf>,
     /// Text to send, as a part text.txt
     #[arg(long)]
     text: Option<String>,
@@ -78,6 +82,8 @@ pub struct Draft {
     pub mode: Option<Mode>,
     pub in_reply_to: Option<MessageId>,
     pub contents: Vec<Content>,
+    /// Files that go beside the message.
+    pub attachments: Vec<Attachment>,
     pub attributes: BTreeMap<String, String>,
     pub expires_in_ms: Option<u64>,
 }
@@ -116,6 +122,7 @@ impl Draft {
             mode: written.mode.map(Mode::from),
             in_reply_to: written.in_reply_to,
             contents,
+            attachments: written.attachments.iter().map(|path| Attachment::find(path)).collect::<Result<_, _>>()?,
             attributes: written.attributes.iter().cloned().collect(),
             expires_in_ms: written.expires_in.map(Span::ms),
         })
@@ -124,6 +131,7 @@ impl Draft {
     /// The message, from `me`, written now, with fresh salts.
     pub fn envelope(&self, me: &Address, id: MessageId) -> Result<Envelope, Failure> {
         let at = now();
+        let attached = self.attachments.iter().map(|file| file.part(chance::bytes().map_err(no_chance)?));
         Ok(Envelope {
             id,
             from: me.clone(),
@@ -135,7 +143,7 @@ impl Draft {
             step: self.step.clone(),
             mode: self.mode,
             in_reply_to: self.in_reply_to,
-            parts: self.contents.iter().map(Content::part).collect::<Result<_, _>>()?,
+            parts: self.contents.iter().map(Content::part).chain(attached).collect::<Result<_, _>>()?,
             sealed: None,
             attributes: self.attributes.clone(),
             created_at: at.into(),
@@ -180,8 +188,15 @@ pub fn check(envelope: &Envelope) -> Result<(), Failure> {
 
 fn file(path: &Path) -> Result<Content, Failure> {
     let bytes = Bytes::from(keys::read_public(path)?);
+    let (name, media_type) = name_and_type(path)?;
+    Ok(Content { name, media_type, bytes })
+}
+
+/// The part name and the media type that a file's name gives.
+pub fn name_and_type(path: &Path) -> Result<(PartName, MediaType), Failure> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    Content::new(name, media_type(name), bytes).map_err(|why| unfit(&why).at(path.display()))
+    let parsed = name.parse().and_then(|part| Ok((part, media_type(name).parse()?)));
+    parsed.map_err(|why| unfit(&why).at(path.display()))
 }
 
 fn unfit(why: &TextError) -> Failure {
@@ -248,6 +263,7 @@ mod tests {
             mode: None,
             in_reply_to: None,
             contents,
+            attachments: vec![],
             attributes: BTreeMap::new(),
             expires_in_ms: Some(1_000),
         }

@@ -40,6 +40,17 @@ pub enum Fate {
     Diverted,
 }
 
+impl Fate {
+    /// Whether this gateway alone says so.
+    fn is_our_own_word(&self) -> bool {
+        match self {
+            Fate::Exhausted | Fate::RelayFailed { .. } | Fate::Expired | Fate::InDoubt | Fate::Cancelled => true,
+            Fate::HandedOver { .. } | Fate::Refused { .. } | Fate::Relayed(_) | Fate::RelayRefused { .. } => false,
+            Fate::Diverted => false,
+        }
+    }
+}
+
 /// The fate of one message of a lane.
 #[derive(Debug)]
 pub struct Settle {
@@ -76,56 +87,72 @@ impl Batch<'_> {
             Fate::RelayFailed { .. } => None,
             _ => return Ok(None),
         };
-        // What was added or moved in this very batch is not in the store yet; it is moved when it is asked for again.
-        let rows = self.ground.writer.case_rows(&settle.lane, settle.seq)?;
-        let known = |seq: &Seq| !self.commit.moved.iter().any(|moved| moved.seq == *seq);
-        let rows: Vec<_> = rows.into_iter().filter(|(seq, others)| known(seq) && !others.is_empty()).collect();
-        if rows.first().is_none_or(|(seq, _)| *seq != settle.seq) {
-            return Ok(matches!(settle.fate, Fate::Diverted).then(Vec::new));
-        }
+        // What has ended by another's word needs no other way.
+        let rows = if head.state.is_final() { vec![] } else { self.rows_of_case(settle)? };
+        let next = rows.first().filter(|(seq, _)| *seq == settle.seq).and_then(|(_, others)| others.first());
+        let Some(to) = next.cloned() else {
+            return Ok((matches!(settle.fate, Fate::Diverted) && !head.state.is_final()).then(Vec::new));
+        };
         if let Some((receipt, text)) = refusal {
             self.witness_leaf(head, receipt.clone(), Some(text.clone()), super::witness::Weight::Noted)?;
         }
         self.heads.insert(head.seq, head.clone());
+        self.redirect_fresh(head, &settle.lane, &to)?;
         let mut moved = Vec::with_capacity(rows.len());
-        self.redirect_fresh(head, &settle.lane, &rows[0].1)?;
-        for (seq, mut others) in rows {
-            let to = others.remove(0);
+        for (seq, others) in rows {
+            let Some(others) = behind(&others, &to) else { continue };
             let Some(mut follower) = self.head_at(seq)? else { continue };
             follower.lane = to.clone();
             self.heads.insert(seq, follower);
-            self.count(&settle.lane, -1);
-            self.count(&to, 1);
-            self.rung.lanes.push((to.clone(), seq));
+            self.change_lane(&settle.lane, &to, seq);
             self.rung.moved.push((to.clone(), seq));
-            self.commit.moved.push(Moved { seq, from: settle.lane.clone(), to, others });
+            self.commit.moved.push(Moved { seq, from: settle.lane.clone(), to: to.clone(), others });
             moved.push(seq);
         }
         Ok(Some(moved))
     }
 
-    /// Messages of the case that came in this very batch follow the one before them.
-    fn redirect_fresh(&mut self, head: &Head, from: &LaneName, others: &[LaneName]) -> Result<(), Error> {
-        let Some((to, rest)) = others.split_first() else { return Ok(()) };
+    /// The stored rows of a message's case, from the message on, that still wait in its lane. What was added in this very
+    /// batch is not in the store yet; what ended or moved in it still is.
+    fn rows_of_case(&self, settle: &Settle) -> Result<Vec<(Seq, Vec<LaneName>)>, Error> {
+        let mut rows = self.ground.writer.case_rows(&settle.lane, settle.seq)?;
+        rows.retain(|(seq, _)| self.heads.get(seq).is_none_or(|head| head.queued && head.lane == settle.lane));
+        Ok(rows)
+    }
+
+    /// Messages of the case that came in this very batch follow the one before them, where the new lane is one of theirs.
+    fn redirect_fresh(&mut self, head: &Head, from: &LaneName, to: &LaneName) -> Result<(), Error> {
         let Some(case) = order_key_of(&self.base(head)?) else { return Ok(()) };
+        let mut followers = vec![];
         for message in self.commit.messages.iter_mut().filter(|message| message.order_key.as_ref() == Some(&case)) {
-            let Some(follower) = self.heads.get_mut(&message.head.seq).filter(|follower| follower.lane == *from) else {
-                continue;
-            };
-            follower.lane = to.clone();
-            message.others = rest.to_vec();
-            *self.joined.entry(from.clone()).or_default() -= 1;
-            *self.joined.entry(to.clone()).or_default() += 1;
-            self.rung.lanes.push((to.clone(), message.head.seq));
+            let follower = self.heads.get_mut(&message.head.seq).filter(|follower| follower.lane == *from);
+            if let (Some(follower), Some(others)) = (follower, behind(&message.others, to)) {
+                follower.lane = to.clone();
+                message.others = others;
+                followers.push(message.head.seq);
+            }
+        }
+        for seq in followers {
+            self.change_lane(from, to, seq);
         }
         self.cases.insert(case, to.clone());
         Ok(())
+    }
+
+    fn change_lane(&mut self, from: &LaneName, to: &LaneName, seq: Seq) {
+        self.count(from, -1);
+        self.count(to, 1);
+        self.rung.lanes.push((to.clone(), seq));
     }
 
     fn end(&mut self, head: &mut Head, settle: Settle) -> Result<Option<u64>, Error> {
         let own_mailbox = matches!(settle.lane, LaneName::System(_));
         let mut evidence = Evidence { attempts: settle.attempts.into(), ..self.base(head)? };
         let silent = String::new;
+        // The first end stands: nobody is told another one of a message that ended by a partner's word.
+        if head.state.is_final() && settle.fate.is_our_own_word() {
+            return Ok(None);
+        }
         Ok(match settle.fate {
             Fate::HandedOver { signed } => {
                 evidence.instants.acknowledged = Some(self.scribe.at);
@@ -175,4 +202,10 @@ impl Batch<'_> {
             Fate::Diverted => None,
         })
     }
+}
+
+/// The lanes to try after `to`; none when it is not among them.
+fn behind(others: &[LaneName], to: &LaneName) -> Option<Vec<LaneName>> {
+    let place = others.iter().position(|other| other == to)?;
+    Some(others[place + 1..].to_vec())
 }

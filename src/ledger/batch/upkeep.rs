@@ -8,7 +8,7 @@ use crate::evidence::{Event, Evidence};
 use crate::ledger::Answer;
 use crate::message::Digest;
 use crate::party::Division;
-use crate::store::{Error, LaneName, NewRoutes, Seq};
+use crate::store::{Error, LaneName, Link, NewRoutes, Seq};
 use crate::time::Time;
 
 /// A message still waits: its sender is told.
@@ -40,6 +40,9 @@ impl Batch<'_> {
         let (Some(mut head), Some(notices)) = (head, self.ground.writer.notices(&lane, seq)?) else {
             return Ok(Pending::Settled(None));
         };
+        if self.commit.looked_at.iter().any(|(_, looked_at, ..)| *looked_at == seq) {
+            return Ok(Pending::Settled(None));
+        }
         // Of several moments that passed unseen one notice is enough.
         let passed = |notices: u32| due_at(head.stored_at, Time::from_ms(u64::MAX >> 16), notices) <= self.scribe.at;
         let told = (notices..).find(|count| !passed(*count)).unwrap_or(notices);
@@ -72,7 +75,8 @@ impl Batch<'_> {
             content.update([0]);
         }
         let content = Digest(content.finalize().into());
-        let leaf = self.audit(&format!("route.{}", change.action), &change.actor, &version.to_string(), Some(content))?;
+        let leaf =
+            self.audit(&format!("route.{}", change.action), &change.actor, &version.to_string(), Some(content))?;
         self.commit.routes = Some(NewRoutes {
             version,
             at: self.scribe.at,
@@ -89,11 +93,22 @@ impl Batch<'_> {
         let mut discarded = 0;
         for seq in messages {
             let Some(head) = self.head_at(seq)?.filter(|head| head.state.is_dead()) else { continue };
+            if !self.waits_for_ops(seq)? {
+                continue;
+            }
             let object = format!("{}/{}", head.key.from_city.as_str(), head.key.id);
             self.audit("dead.discard", &actor, &object, None)?;
             self.commit.discarded.push((seq, why.clone()));
             discarded += 1;
         }
         Ok(Pending::Other(Answer::Discarded(discarded)))
+    }
+
+    /// Whether a dead letter is neither redriven nor set aside.
+    fn waits_for_ops(&self, seq: Seq) -> Result<bool, Error> {
+        let discarded = self.commit.discarded.iter().any(|(other, _)| *other == seq);
+        let redriven = self.commit.links.iter().any(|(other, link, _)| (*other, *link) == (seq, Link::RedrivenAs));
+        let died = self.commit.dead.iter().any(|(other, _)| *other == seq);
+        Ok(!discarded && !redriven && (died || self.ground.writer.waits_for_ops(seq)?))
     }
 }

@@ -79,7 +79,9 @@ impl Batch<'_> {
         use Event::{SubmissionAccepted, SubmissionRejected};
         let recipient = self.base(head)?.to.map(|to| Member::City(to.city));
         let is_recipient = recipient.as_ref() == Some(&evidence.issuer);
-        if evidence.issuer == self.scribe.issuer || !(is_recipient || issuer == Issuer::MayRelay) {
+        // Nor does anybody know more than we of what is in our own mailboxes.
+        let ours = [Some(&evidence.issuer), recipient.as_ref()].contains(&Some(&self.scribe.issuer));
+        if ours || !(is_recipient || issuer == Issuer::MayRelay) {
             return Ok(Err(WitnessRefusal::Issuer));
         }
         let told = match evidence.event {
@@ -116,8 +118,9 @@ impl Batch<'_> {
         if weight == Weight::Full {
             head.in_doubt |= told.reasons.contains(&Reason::InDoubt.into()) && !head.state.is_final();
             self.advance(head, told.event, told.reasons.first());
+            // A refusal that is not the end would end the message at its origin.
+            self.send_home(head, told, leaf, Some(known));
         }
-        self.send_home(head, told, leaf, Some(known));
         self.keep(head.seq, receipt);
         self.detail(known, head.seq, text.unwrap_or_default());
         Ok(Some(leaf))

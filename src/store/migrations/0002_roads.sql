@@ -24,6 +24,7 @@ CREATE TABLE dead (
     at     INTEGER NOT NULL,       -- ms
     reason TEXT NOT NULL,          -- code of the catalogue, or the partner's
     lane   INTEGER NOT NULL,       -- where it was to go
+    item   TEXT NOT NULL,          -- service item
     fate   INTEGER NOT NULL,       -- 0 waits for ops, 1 redriven, 2 discarded
     why    TEXT NOT NULL           -- of a discarded one
 );

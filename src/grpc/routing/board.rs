@@ -1,0 +1,228 @@
+//! Decides in which order a change of routing tables comes true: compiled first, then committed by the ledger, then put in
+//! force. A crash in between is healed by the next start, which compiles what was committed. Never holds a lock over a
+//! wait: of two changes at once the ledger takes one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures_util::{Stream, stream};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::intake::Rules;
+use crate::ledger::{Answer, Entry, Ledger, RouteChange};
+use crate::party::{Alliance, Division};
+use crate::reason::Reason;
+use crate::routing::{Change, Effect, Index, Issued, Objection, Set, Table, plan};
+use crate::store::Readers;
+use crate::wire::envelope::Fault;
+use crate::wire::status::Refused;
+
+/// Tables that somebody wants in force.
+#[derive(Debug)]
+pub struct Wanted {
+    pub tables: Vec<Table>,
+    /// Owners that are not among them lose theirs.
+    pub complete: bool,
+}
+
+/// A set of tables as it is kept.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub version: u64,
+    /// Names version and content.
+    pub etag: String,
+    pub set: Set,
+    /// The canonical text of each table.
+    pub texts: BTreeMap<Division, String>,
+}
+
+/// The tables in force, and the one way to change them.
+#[derive(Debug)]
+pub struct Board {
+    alliance: Alliance,
+    rules: Arc<ArcSwap<Rules>>,
+    shelf: Shelf,
+    clock: Clock,
+    told: watch::Sender<(u64, String)>,
+}
+
+/// A change that was prepared: what to commit, and the index that follows.
+struct Prepared {
+    changed: Vec<(Division, Option<String>)>,
+    set: Set,
+    index: Arc<Index>,
+}
+
+impl Board {
+    pub fn new(alliance: Alliance, rules: Arc<ArcSwap<Rules>>, shelf: Shelf, clock: Clock) -> Board {
+        Board { alliance, rules, shelf, clock, told: watch::channel((0, String::new())).0 }
+    }
+
+    /// The index in force.
+    pub fn index(&self) -> Arc<Index> {
+        self.rules.load().index.clone()
+    }
+
+    /// The set of this version, or the newest.
+    ///
+    /// # Errors
+    /// `NO_SUCH_VERSION`, or a store that cannot be read.
+    pub async fn standing(&self, version: Option<u64>) -> Result<Standing, Refused> {
+        let (version, texts) = self.shelf.read(version).await?.ok_or_else(|| Refused::new(Reason::NoSuchVersion))?;
+        let tables = texts.iter().map(|(owner, text)| Ok((owner.clone(), Arc::new(Issued::from_json(text)?.table))));
+        let tables = tables.collect::<Result<_, crate::routing::TableError>>();
+        let unreadable = |fault: crate::routing::TableError| {
+            tracing::error!(%fault, version, "a stored routing table does not read");
+            Refused::new(Reason::StoreUnavailable)
+        };
+        let set = Set { version, tables: tables.map_err(unreadable)? };
+        Ok(Standing { version, etag: etag(version, &texts), set, texts: texts.into_iter().collect() })
+    }
+
+    /// What would change.
+    ///
+    /// # Errors
+    /// `INVALID_TABLES` with every objection.
+    pub async fn plan(&self, wanted: Wanted) -> Result<(Standing, Vec<(Change, Option<Effect>)>), Refused> {
+        let standing = self.standing(None).await?;
+        let (old, now) = (self.index(), self.clock.now());
+        let prepared = self.prepare(&standing, wanted)?;
+        let changes = plan(&standing.set, &prepared.set).changes.into_iter().map(|change| {
+            let effect = change.effect(&old, &prepared.index, now);
+            (change, effect)
+        });
+        Ok((standing, changes.collect()))
+    }
+
+    /// Puts tables in force, provided that the set is still the one of the etag.
+    ///
+    /// # Errors
+    /// `ROUTES_CHANGED`, `INVALID_TABLES`, or a ledger without room.
+    pub async fn put(&self, seen: &str, wanted: Wanted, actor: String, action: &str) -> Result<Standing, Refused> {
+        let standing = self.standing(None).await?;
+        if standing.etag != seen {
+            return Err(changed(standing.version));
+        }
+        let prepared = self.prepare(&standing, wanted)?;
+        if prepared.changed.is_empty() {
+            return Ok(standing);
+        }
+        match self.shelf.put(standing.version, prepared.changed, &actor, action).await? {
+            Ok(version) => tracing::info!(version, actor, action, "routing tables are in force"),
+            Err(newer) => return Err(changed(newer)),
+        }
+        self.swap(prepared.index);
+        // What was committed is read back, so that nothing is answered that is not kept.
+        let standing = self.standing(Some(standing.version + 1)).await?;
+        self.told.send_modify(|told| *told = (*told).clone().max((standing.version, standing.etag.clone())));
+        Ok(standing)
+    }
+
+    /// The version in force, then every later one.
+    pub async fn versions(&self) -> Result<impl Stream<Item = (u64, String)> + use<>, Refused> {
+        let news = self.told.subscribe();
+        let standing = self.standing(None).await?;
+        let first = (standing.version, standing.etag);
+        Ok(stream::unfold((Some(first), 0, news), |(first, last, mut news)| async move {
+            if let Some(first) = first {
+                let version = first.0;
+                return Some((first, (None, version, news)));
+            }
+            let next = news.wait_for(|(version, _)| *version > last).await.ok()?.clone();
+            let version = next.0;
+            Some((next, (None, version, news)))
+        }))
+    }
+
+    fn prepare(&self, standing: &Standing, wanted: Wanted) -> Result<Prepared, Refused> {
+        let mut set = Set { version: standing.version + 1, tables: standing.set.tables.clone() };
+        let mut changed = Vec::new();
+        if wanted.complete {
+            let stays = |owner: &Division| wanted.tables.iter().any(|table| table.owner == *owner);
+            changed.extend(set.tables.keys().filter(|owner| !stays(owner)).map(|owner| (owner.clone(), None)));
+            set.tables.retain(|owner, _| stays(owner));
+        }
+        for mut table in wanted.tables {
+            let held = standing.set.tables.get(&table.owner);
+            if held.is_some_and(|held| held.rows == table.rows) {
+                continue;
+            }
+            table.version = held.map_or(table.version, |held| table.version.max(held.version + 1));
+            let issued = Issued { alliance: self.alliance.clone(), issued_at: self.clock.now(), table };
+            let text =
+                issued.to_json().map_err(|fault| Refused::new(Reason::InvalidTables).with_detail(fault.to_string()))?;
+            changed.push((issued.table.owner.clone(), Some(text)));
+            set.tables.insert(issued.table.owner.clone(), Arc::new(issued.table));
+        }
+        let index = self.index().with(set.version, set.tables.values().cloned().collect()).map_err(objected)?;
+        Ok(Prepared { changed, set, index: Arc::new(index) })
+    }
+
+    /// Puts an index in force, unless a later one is.
+    fn swap(&self, index: Arc<Index>) {
+        self.rules.rcu(|held| match held.index.version() < index.version() {
+            true => Arc::new(Rules { index: index.clone(), ..Rules::clone(held) }),
+            false => held.clone(),
+        });
+    }
+}
+
+fn changed(version: u64) -> Refused {
+    Refused::new(Reason::RoutesChanged).with_detail(format!("version {version} is in force"))
+}
+
+fn objected(objections: Vec<Objection>) -> Refused {
+    let fault = |objection: &Objection| Fault { field: "tables".to_owned(), must: objection.to_string() };
+    Refused { faults: objections.iter().map(fault).collect(), ..Refused::new(Reason::InvalidTables) }
+}
+
+/// The version and the first 64 bits of the digest of all texts.
+fn etag(version: u64, texts: &[(Division, String)]) -> String {
+    let mut digest = Sha256::new();
+    texts.iter().for_each(|(_, text)| digest.update(text));
+    format!("{version}-{}", hex::encode(&digest.finalize()[..8]))
+}
+
+/// Where the sets are kept.
+#[derive(Debug)]
+pub struct Shelf {
+    pub readers: Arc<Readers>,
+    pub ledger: Ledger,
+}
+
+impl Shelf {
+    /// The texts of this version, or the newest; `None` where there is no such version.
+    async fn read(&self, version: Option<u64>) -> Result<Option<(u64, Vec<(Division, String)>)>, Refused> {
+        let found = self.readers.seek(move |look| {
+            let (newest, texts) = look.routes(None)?;
+            match version {
+                Some(version) if version > newest => Ok(None),
+                Some(version) if version < newest => look.routes(Some(version)).map(Some),
+                _ => Ok(Some((newest, texts))),
+            }
+        });
+        found.await.map_err(|fault| {
+            tracing::error!(%fault, "routing tables cannot be read");
+            Refused::new(Reason::StoreUnavailable)
+        })
+    }
+
+    /// Commits a change: the new version, or the one that was there first.
+    async fn put(
+        &self,
+        expected_version: u64,
+        tables: Vec<(Division, Option<String>)>,
+        actor: &str,
+        action: &str,
+    ) -> Result<Result<u64, u64>, Refused> {
+        let change = RouteChange { expected_version, tables, actor: actor.to_owned(), action: action.to_owned() };
+        match self.ledger.try_enter(Entry::Routes(Box::new(change))).await {
+            Ok(Answer::Routes(put)) => Ok(put),
+            Ok(_) => Err(Refused::new(Reason::Internal)),
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Decides what holds when the directory changes while the gateway serves: trust, rules, log keys and partners are made
+//! anew as a whole and put in place; when one of them cannot be made, all that held before goes on holding.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use super::{ServerError, Standing, partners, rules, trust_of};
+use crate::config::Config;
+use crate::courier::Post;
+use crate::directory::notes::News;
+use crate::grpc::routing::{Board, Wanted};
+use crate::intake::{Rules, log_keys};
+use crate::party::Member;
+use crate::receipt::Checker;
+use crate::routing::{Issued, Table};
+use crate::store::Readers;
+use crate::wire::status::Refused;
+
+/// What is put in place at each change.
+pub struct Law {
+    pub config: Arc<Config>,
+    pub standing: Standing,
+    pub rules: Arc<ArcSwap<Rules>>,
+    pub checker: Arc<Mutex<Checker>>,
+    pub readers: Arc<Readers>,
+    pub post: Post,
+    pub routes: Arc<Board>,
+}
+
+impl Law {
+    /// Follows the noticeboard until `stop`.
+    pub async fn follow(mut self, stop: CancellationToken) {
+        let mut changes = self.standing.board.changes();
+        self.adopt_tables().await;
+        while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
+            changes.borrow_and_update();
+            match self.enforce() {
+                Ok(()) => tracing::info!(version = self.standing.directory.version(), "the noticeboard has changed"),
+                Err(error) => tracing::error!(%error, "the new directory cannot be used; the old one goes on holding"),
+            }
+            self.adopt_tables().await;
+        }
+    }
+
+    /// Puts the tables in force that their owners have signed and a hub has brought, where they are newer. A hub itself
+    /// goes by the records alone.
+    async fn adopt_tables(&self) {
+        if matches!(self.standing.own, Member::Hub(_)) {
+            return;
+        }
+        for carried in self.standing.board.tables() {
+            let adopted = match table_in(&carried.note) {
+                Ok(table) => self.adopt(table).await,
+                Err(why) => Err(why),
+            };
+            if let Err(why) = adopted {
+                let owner = carried.owner.map(|owner| owner.to_string()).unwrap_or_default();
+                tracing::error!(owner, why, "a carried routing table is held back; the last good one stays");
+            }
+        }
+    }
+
+    async fn adopt(&self, table: Table) -> Result<(), String> {
+        let standing = self.routes.standing(None).await.map_err(|refused| words(&refused))?;
+        if standing.set.tables.get(&table.owner).is_some_and(|held| held.version >= table.version) {
+            return Ok(());
+        }
+        let actor = format!("note/{}", table.owner.as_str());
+        let wanted = Wanted { tables: vec![table], complete: false };
+        self.routes.put(&standing.etag, wanted, actor, "adopt").await.map(drop).map_err(|refused| words(&refused))
+    }
+
+    fn enforce(&mut self) -> Result<(), ServerError> {
+        let directory = Arc::new(self.standing.board.directory());
+        if directory.member(&self.standing.own).is_none() {
+            return Err(ServerError::NotAMember(self.standing.own.clone()));
+        }
+        let trust = trust_of(&self.config, &directory)?;
+        let standing = Standing { directory: directory.clone(), ..self.standing.clone() };
+        let made = rules(&self.config, &standing, &self.readers)?;
+        self.standing = standing;
+        self.put_in_place(made)?;
+        self.standing.trust.store(Arc::new(trust));
+        *self.checker.lock().unwrap_or_else(PoisonError::into_inner) = Checker::new(log_keys(&directory));
+        self.post.serve_partners(partners(&self.standing));
+        Ok(())
+    }
+
+    /// Tables that were published while the rules were made have a newer index than they: it must not be lost.
+    fn put_in_place(&self, mut made: Rules) -> Result<(), ServerError> {
+        loop {
+            let held = self.rules.load_full();
+            if made.index.version() < held.index.version() {
+                made = rules(&self.config, &self.standing, &self.readers)?;
+                continue;
+            }
+            let made_now = Arc::new(made);
+            let before = self.rules.compare_and_swap(&held, made_now.clone());
+            if Arc::ptr_eq(&before, &held) {
+                return Ok(());
+            }
+            made = rules(&self.config, &self.standing, &self.readers)?;
+        }
+    }
+}
+
+/// What tells whether a carried routing table can stand beside the tables in force; it says so only once these are known.
+/// What was kept before is in force already.
+#[derive(Clone, Default)]
+pub struct InForce(Arc<OnceLock<Known>>);
+
+/// Where the tables in force are read, and the index that they came to.
+type Known = (Arc<Readers>, Arc<ArcSwap<Rules>>);
+
+impl InForce {
+    /// From now on carried tables are compared with these.
+    pub fn set(&self, readers: Arc<Readers>, rules: Arc<ArcSwap<Rules>>) {
+        let _ = self.0.set((readers, rules));
+    }
+
+    /// Whether news can stand beside what is in force. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Every objection, each naming the rows.
+    pub fn fits(&self, news: &News) -> Result<(), String> {
+        let News::Table { note, .. } = news else { return Ok(()) };
+        let Some((readers, rules)) = self.0.get() else { return Ok(()) };
+        let table = table_in(note)?;
+        let (version, texts) = readers.look(|look| look.routes(None)).map_err(|error| error.to_string())?;
+        let others = texts.iter().filter(|(owner, _)| *owner != table.owner).map(|(_, text)| {
+            Issued::from_json(text).map(|issued| Arc::new(issued.table)).map_err(|error| error.to_string())
+        });
+        let mut tables = others.collect::<Result<Vec<_>, _>>()?;
+        tables.push(Arc::new(table));
+        let compiled = rules.load().index.with(version + 1, tables);
+        compiled
+            .map(drop)
+            .map_err(|objections| objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// A refusal in words: its reason and every fault.
+fn words(refused: &Refused) -> String {
+    let faults = refused.faults.iter().map(|fault| format!("{} {}", fault.field, fault.must));
+    std::iter::once(refused.reason.en().to_owned()).chain(faults).collect::<Vec<_>>().join("; ")
+}
+
+/// The routing table in a signed note: its text is the first line.
+fn table_in(note: &str) -> Result<Table, String> {
+    let line = note.lines().next().unwrap_or_default();
+    Ok(Issued::from_json(&format!("{line}\n")).map_err(|error| error.to_string())?.table)
+}
