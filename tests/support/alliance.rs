@@ -14,11 +14,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tongban::clock::Clock;
 use tongban::config::Config;
-use tongban::directory::Directory;
+use tongban::directory::{self, Directory, MemberRecord, alliance_key_name};
 use tongban::intake::log_keys;
 use tongban::keys;
 use tongban::ledger::{Answer, Core, Entry, RouteChange};
-use tongban::party::Party;
+use tongban::party::{Member, Party};
 use tongban::receipt::{Checked, Checker};
 use tongban::routing::{Issued, Table};
 use tongban::server::{self, ServerError};
@@ -122,6 +122,24 @@ impl Alliance {
         let mut arguments = vec!["--pki", &pki, "--data", &data];
         arguments.extend(pulls.then_some(["--listen", listen]).into_iter().flatten());
         self.run(&["init"], &arguments);
+    }
+
+    /// Changes a member's record, signed by the member and listed by the alliance.
+    pub fn change_record(&self, member: &str, change: impl FnOnce(&mut MemberRecord)) {
+        let (directory, pki) = (self.directory(), self.folder.join("pki"));
+        let key = |file: PathBuf, name: &str| {
+            SigningKey::from_seed(name, keys::read_seed(&file).unwrap().bytes()).unwrap()
+        };
+        let member: Member = member.parse().unwrap();
+        let entry = directory.entry(&member).unwrap();
+        let mut record = entry.record.clone();
+        record.version += 1;
+        change(&mut record);
+        let member_key = key(pki.join(member.to_string().replace('/', "-")).join("member.key"), entry.member_key.name());
+        let entry = directory::Entry::open(entry.member_key.clone(), record.sign(&member_key).unwrap()).unwrap();
+        let alliance_key = key(pki.join("alliance.key"), &alliance_key_name(directory.alliance()));
+        let changed = directory.with(entry, Clock::default().now()).unwrap();
+        std::fs::write(pki.join("directory.note"), changed.sign(&alliance_key).unwrap()).unwrap();
     }
 
     /// Lets a city's gateway fetch from these members.

@@ -75,6 +75,11 @@ impl Process {
         Process { child, log }
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL, now; returns when the process is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
