@@ -110,6 +110,8 @@ pub const KEEPALIVE_S: (u64, u64) = (30, 10);
 pub const CONNECTION_AGE_MS: u64 = 60 * 60 * 1000;
 /// Milliseconds between a GOAWAY and the cut.
 pub const CONNECTION_GRACE_MS: u64 = 30_000;
+/// Milliseconds that a connection which we ended waits for its peer to end it too.
+pub const LINGER_MS: u64 = 2_000;
 /// Milliseconds that a stopping server waits for its calls.
 pub const DRAIN_MS: u64 = 25_000;
 /// Certificates in a chain, the leaf and the root counted.

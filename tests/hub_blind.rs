@@ -116,25 +116,26 @@ async fn plant(window: &Client, count: usize) -> HashSet<String> {
     planted
 }
 
-/// Receives so many messages; the markers in them.
-async fn receive(approval: &Client, count: usize, planted: &HashSet<String>) -> BTreeSet<String> {
-    let (mut mailbox, mut found) = (approval.receive(64).await, BTreeSet::new());
-    for _ in 0..count {
+/// Receives until so many markers have arrived. A message whose acknowledgement was cut off comes again.
+async fn receive(approval: &Client, count: usize, planted: &HashSet<String>, found: &mut BTreeSet<String>) {
+    let mut mailbox = approval.receive(64).await;
+    while found.len() < count {
         let (delivery, message) = loop {
             if let pb::receive_response::Response::Delivery(mut delivery) = mailbox.next().await.unwrap() {
-                let Some(pb::delivery::Content::Message(message)) = delivery.content.take() else { panic!("a message") };
+                let Some(pb::delivery::Content::Message(message)) = delivery.content.take() else {
+                    panic!("a message")
+                };
                 break (delivery, message);
             }
         };
         for part in message.envelope.unwrap().parts {
-            search(part.name.as_bytes(), planted, &mut found);
+            search(part.name.as_bytes(), planted, found);
             let Some(pb::part::Content::Inline(content)) = part.content else { panic!("inline") };
-            search(&content, planted, &mut found);
+            search(&content, planted, found);
         }
         mailbox.acknowledge(&delivery.delivery_id).await;
         mailbox.say(pb::receive_request::Request::Credits(pb::GrantCredits { count: 1 })).await;
     }
-    found
 }
 
 /// What a search of the hub found.
@@ -153,11 +154,11 @@ async fn carry(unsealed_relay: bool, messages: usize) -> Found {
     let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
     let approval = alliance.client(FOSHAN.0, FOSHAN.1);
     let planted = plant(&window, messages).await;
-    let (mut disk, mut memory) = (BTreeSet::new(), BTreeSet::new());
-    let mut arrived = receive(&approval, messages / 2, &planted).await;
+    let (mut arrived, mut disk, mut memory) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    receive(&approval, planted.len() / 2, &planted, &mut arrived).await;
     // Once in the middle of its work, and once when all of it is done.
     let looked = in_memory(hub.id(), &planted, &mut memory);
-    arrived.extend(receive(&approval, messages - messages / 2, &planted).await);
+    receive(&approval, planted.len(), &planted, &mut arrived).await;
     hub.pause().await;
     let again = in_memory(hub.id(), &planted, &mut memory);
     match (looked, again) {

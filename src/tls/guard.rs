@@ -1,6 +1,6 @@
 //! Decides whether a peer keeps its HTTP/2 connection moving: the preface, each frame and each block of headers end
-//! within their deadlines, and frames without content stay within a rate. Never reads into a payload and never writes;
-//! what the frames mean is hyper's business.
+//! within their deadlines, and frames without content stay within a rate; and how a connection ends without cutting off
+//! what was just said on it. Never reads into a payload and never writes; what the frames mean is hyper's business.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::limits::{BYTES_PER_CHEAP_FRAME, CHEAP_FRAMES_PER_HEADERS, CHEAP_FRAMES_PER_MINUTE, FRAME_MS, PREFACE_MS};
+use crate::limits::{
+    BYTES_PER_CHEAP_FRAME, CHEAP_FRAMES_PER_HEADERS, CHEAP_FRAMES_PER_MINUTE, FRAME_MS, LINGER_MS, PREFACE_MS,
+};
 
 /// What a peer did, or failed to do, for which its connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +88,8 @@ enum At {
 const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
 const CHEAP: u64 = 60_000;
+/// Reads in a row before others have their turn.
+const LINGER_READS: usize = 16;
 
 impl FrameWatch {
     /// Starts at the end of the handshake.
@@ -205,6 +209,8 @@ pub struct Guarded<S> {
     watch: FrameWatch,
     timer: Pin<Box<Sleep>>,
     breach: Arc<OnceLock<Breach>>,
+    /// When we ended our half.
+    ended: Option<Instant>,
 }
 
 impl<S> Guarded<S> {
@@ -212,7 +218,7 @@ impl<S> Guarded<S> {
     pub fn new(inner: S, pace: Pace) -> Guarded<S> {
         let now = Instant::now();
         let timer = Box::pin(sleep_until(now + pace.preface));
-        Guarded { inner, watch: FrameWatch::new(pace, now), timer, breach: Arc::default() }
+        Guarded { inner, watch: FrameWatch::new(pace, now), timer, breach: Arc::default(), ended: None }
     }
 
     /// Where the breach will be found, should one end the connection: hyper's error does not carry it.
@@ -227,10 +233,35 @@ impl<S> Guarded<S> {
     /// The peer has sent nothing just now: ready once its deadline has passed.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Breach> {
         let Some((at, breach)) = self.watch.deadline() else { return Poll::Pending };
+        self.timer_at(at, cx).map(|()| breach)
+    }
+
+    fn timer_at(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if self.timer.deadline() != at {
             self.timer.as_mut().reset(at);
         }
-        self.timer.as_mut().poll(cx).map(|()| breach)
+        self.timer.as_mut().poll(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Guarded<S> {
+    /// Reads and forgets what the peer still sends, until it ends its half or has had its time. To close a socket with
+    /// unread bytes in it is a reset, and a reset takes from the peer even the answers that it has not read yet
+    /// (RFC 9112 9.6).
+    fn poll_linger(&mut self, since: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let mut forgotten = [0; 4096];
+        for _ in 0..LINGER_READS {
+            if self.timer_at(since + Duration::from_millis(LINGER_MS), cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buf = ReadBuf::new(&mut forgotten);
+            let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -256,7 +287,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.inner).poll_write(cx, bytes))?;
@@ -269,7 +300,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.ended.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+        }
+        let since = *this.ended.get_or_insert_with(Instant::now);
+        this.poll_linger(since, cx).map(Ok)
     }
 
     fn poll_write_vectored(
@@ -366,5 +402,28 @@ mod tests {
             assert_eq!(calling.feed(&frame(1, 4, 20), start), Ok(()));
             assert_eq!(calling.feed(&ping, start), Ok(()));
         }
+    }
+
+    #[tokio::test]
+    async fn an_end_while_the_peer_still_sends_takes_no_answer_from_it() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        use tokio::net::{TcpListener, TcpStream};
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut guarded = Guarded::new(listener.accept().await.unwrap().0, pace());
+        peer.write_all(&[7; 64 << 10]).await.unwrap();
+        const ANSWER: usize = 1 << 20;
+        let ending = tokio::spawn(async move {
+            guarded.write_all(&[1; ANSWER]).await.unwrap();
+            guarded.shutdown().await.unwrap();
+        });
+        let mut answer = vec![0; 1000];
+        peer.read_exact(&mut answer).await.unwrap();
+        // What waits unread on the other side is there before that side ends.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        peer.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer.len(), ANSWER);
+        drop(peer);
+        ending.await.unwrap();
     }
 }

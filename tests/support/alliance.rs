@@ -127,15 +127,15 @@ impl Alliance {
     /// Changes a member's record, signed by the member and listed by the alliance.
     pub fn change_record(&self, member: &str, change: impl FnOnce(&mut MemberRecord)) {
         let (directory, pki) = (self.directory(), self.folder.join("pki"));
-        let key = |file: PathBuf, name: &str| {
-            SigningKey::from_seed(name, keys::read_seed(&file).unwrap().bytes()).unwrap()
-        };
+        let key =
+            |file: PathBuf, name: &str| SigningKey::from_seed(name, keys::read_seed(&file).unwrap().bytes()).unwrap();
         let member: Member = member.parse().unwrap();
         let entry = directory.entry(&member).unwrap();
         let mut record = entry.record.clone();
         record.version += 1;
         change(&mut record);
-        let member_key = key(pki.join(member.to_string().replace('/', "-")).join("member.key"), entry.member_key.name());
+        let member_key =
+            key(pki.join(member.to_string().replace('/', "-")).join("member.key"), entry.member_key.name());
         let entry = directory::Entry::open(entry.member_key.clone(), record.sign(&member_key).unwrap()).unwrap();
         let alliance_key = key(pki.join("alliance.key"), &alliance_key_name(directory.alliance()));
         let changed = directory.with(entry, Clock::default().now()).unwrap();
