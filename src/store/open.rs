@@ -39,8 +39,11 @@ pub enum Synchronous {
 }
 
 /// The schema, oldest first; a migration never changes once released.
-const MIGRATIONS: &[(u32, &str)] =
-    &[(1, include_str!("migrations/0001_spine.sql")), (2, include_str!("migrations/0002_roads.sql"))];
+const MIGRATIONS: &[(u32, &str)] = &[
+    (1, include_str!("migrations/0001_spine.sql")),
+    (2, include_str!("migrations/0002_roads.sql")),
+    (3, include_str!("migrations/0003_upkeep.sql")),
+];
 
 /// Opens the store in `folder`, creating it when it is not there, and brings its schema up to date. A crash inside a
 /// migration leaves the schema before it.
