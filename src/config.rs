@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::admission::{DivisionPattern, Grant, Grants, Who};
+use crate::limits::CHECK_EVERY_S;
 use crate::party::{Alliance, Division, Member, Name, Party};
 use crate::routing::{DivisionPrefix, ItemPattern, OwnSystem};
 use crate::store::Synchronous;
@@ -47,6 +48,8 @@ pub struct Config {
     pub synchronous: Synchronous,
     pub systems: Vec<OwnSystem>,
     pub grants: Grants,
+    /// Seconds between two examinations that the gateway makes of itself, and of its partners.
+    pub check_every_s: (u64, u64),
 }
 
 /// The file of each member's revocation lists: a path in which `{member}` stands for the member's name.
@@ -104,6 +107,8 @@ struct Written {
     #[serde(default)]
     store: Store,
     #[serde(default)]
+    checks: Checks,
+    #[serde(default)]
     system: Vec<System>,
     #[serde(default)]
     grant: Vec<WrittenGrant>,
@@ -160,6 +165,13 @@ struct Sealing {
 #[serde(deny_unknown_fields)]
 struct Store {
     synchronous: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Checks {
+    every_s: Option<Spanned<u64>>,
+    partners_every_s: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -237,6 +249,18 @@ impl Reading<'_> {
         }
     }
 
+    /// Seconds within a day.
+    fn seconds(&mut self, written: Option<Spanned<u64>>, default: u64) -> u64 {
+        match written.map(|seconds| (*seconds.as_ref(), seconds.span().start)) {
+            None => default,
+            Some((seconds @ 1..=86_400, _)) => seconds,
+            Some((other, at)) => {
+                self.fault(at, format!("{other}: must be 1 to 86400 seconds"));
+                default
+            }
+        }
+    }
+
     fn systems(&mut self, written: Vec<System>) -> Vec<OwnSystem> {
         let mut named: BTreeMap<Name, ()> = BTreeMap::new();
         let mut systems = Vec::new();
@@ -303,6 +327,10 @@ impl Config {
         let receipt_readers = reading.words(&readers.collect::<Vec<_>>());
         let systems = reading.systems(written.system);
         let grants = reading.grants(written.grant);
+        let check_every_s = (
+            reading.seconds(written.checks.every_s, CHECK_EVERY_S.0),
+            reading.seconds(written.checks.partners_every_s, CHECK_EVERY_S.1),
+        );
         let (Some(alliance), Some(member), Some(listen), true) = (alliance, member, listen, reading.faults.is_empty())
         else {
             return Err(reading.faults);
@@ -327,6 +355,7 @@ impl Config {
             synchronous,
             systems,
             grants,
+            check_every_s,
         })
     }
 }

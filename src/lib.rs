@@ -47,4 +47,5 @@ pub mod grpc;
 // 5 ROOF: what puts it all together, and the person at the terminal.
 pub mod config;
 pub mod server;
+pub mod checks;
 pub mod cli;

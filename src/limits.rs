@@ -368,3 +368,26 @@ pub const REDRIVEN_TO_LIVE_MS_MAX: u64 = ID_WINDOW_MS;
 pub const REDRIVE_TRIES_MAX: u32 = 60;
 /// Steps of a redrive that wait for its caller.
 pub const REDRIVE_STEPS_WAITING_MAX: usize = 64;
+
+// Checks.
+/// Milliseconds by which the clock may be behind what was already signed before that is a fault: one minute.
+pub const CLOCK_BACK_MS_MAX: u64 = 60_000;
+/// Bytes that the store's disk should have left: 2 GiB.
+pub const DISK_LOW_BYTES: u64 = 2 << 30;
+/// Bytes of the store's write-ahead log that are unusual: 256 MiB.
+pub const WAL_BYTES_LARGE: u64 = 256 << 20;
+/// Days before its end from which a certificate is warned of.
+pub const CERTIFICATE_WARN_DAYS: u64 = 60;
+/// Days before its end from which a revocation list is warned of.
+pub const CRL_WARN_DAYS: u64 = 2;
+/// Days after which a directory counts as old.
+pub const DIRECTORY_STALE_DAYS: u64 = 90;
+/// Milliseconds that the oldest message of a lane waits before it is warned of, and before the lane counts as stuck.
+pub const LANE_OLD_MS: u64 = 60 * 60 * 1000;
+pub const LANE_STUCK_MS: u64 = DAY_MS;
+/// Milliseconds by which a partner's clock may differ before it is warned of.
+pub const PARTNER_CLOCK_MS_MAX: u64 = 60_000;
+/// Seconds between two examinations that a gateway makes of itself, and of its partners, unless configured.
+pub const CHECK_EVERY_S: (u64, u64) = (5, 30);
+/// Partners that are examined at once.
+pub const PARTNERS_AT_ONCE_MAX: usize = 16;

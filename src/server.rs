@@ -2,6 +2,7 @@
 //! before the first connection is taken.
 
 mod law;
+mod watchman;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use tonic::service::Routes;
 use tonic::transport::Uri;
 
 use self::law::{InForce, Law};
+use self::watchman::Watchman;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -26,7 +28,7 @@ use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
 use crate::grpc::waiters::Waiters;
 use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
-use crate::grpc::{Doors, Health, admin::Admin, directory::Directory as DirectoryDoor, evidence::Evidence};
+use crate::grpc::{Doors, admin::Admin, directory::Directory as DirectoryDoor, evidence::Evidence, health::Health};
 use crate::intake::{Intake, Rules, log_keys};
 use crate::janitor;
 use crate::keys::{self, KeyFileError};
@@ -131,7 +133,8 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
 
     let (ground, ledger_thread) = ground(config, &standing, clock)?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let (routes, health) = doors(config, &standing, &ground, &stop, &tasks)?.open().await;
+    let doors = doors(config, &standing, &ground, &stop, &tasks)?;
+    let (health, routes) = (doors.health.clone(), doors.open());
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
@@ -221,7 +224,12 @@ fn doors(
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
     let admin = Admin { own: config.member.clone(), readers: ground.readers.clone(), redrive };
-    Ok(Doors { exchange, evidence, directory, routing, admin })
+    let health =
+        Health::new(config.member.clone(), ground.clock.clone(), grpc::SERVICES.map(str::to_owned), stop.clone());
+    let watchman =
+        Watchman { config: Arc::new(config.clone()), board: standing.board.clone(), clock: ground.clock.clone() };
+    tasks.spawn(watchman.watch(health.clone(), stop.clone()));
+    Ok(Doors { exchange, evidence, directory, routing, admin, health })
 }
 
 /// How connections are taken and served.
@@ -270,7 +278,7 @@ impl Gateway {
             cause = failed.failed() => Some(cause),
             () = &mut served => None,
         };
-        health.draining().await;
+        health.draining();
         stopping.cancel();
         if failure.is_none() {
             served.await;
@@ -328,14 +336,14 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
 }
 
 /// Whom the directory's members are trusted to name.
-fn trust_of(config: &Config, directory: &Directory) -> Result<Trust, ServerError> {
+pub(crate) fn trust_of(config: &Config, directory: &Directory) -> Result<Trust, ServerError> {
     let members = directory.entries().map(|entry| member_trust(config, entry)).collect::<Result<_, _>>()?;
     let built = Trust::build(config.alliance.clone(), members);
     built.map_err(|faults| ServerError::Trust(faults.iter().map(ToString::to_string).collect()))
 }
 
 /// What a member's record and its revocation lists say. A list that is missing stops that member only, at its handshake.
-fn member_trust(config: &Config, entry: &crate::directory::Entry) -> Result<MemberTrust, ServerError> {
+pub(crate) fn member_trust(config: &Config, entry: &crate::directory::Entry) -> Result<MemberTrust, ServerError> {
     let record = &entry.record;
     let crls = match keys::read_crls(&config.crls.of(&record.member)) {
         Ok(crls) => crls,
@@ -457,6 +465,19 @@ fn opening_keys(config: &Config) -> Result<Vec<OpeningKey>, ServerError> {
 }
 
 fn rules(config: &Config, standing: &Standing, readers: &Readers) -> Result<Rules, ServerError> {
+    let tables = tables(config, &standing.directory, readers)?;
+    let index = Index::compile(&tables).map_err(ServerError::Routes)?;
+    Ok(Rules {
+        own: standing.own.clone(),
+        alliance: config.alliance.clone(),
+        directory: standing.directory.clone(),
+        index: Arc::new(index),
+        grants: config.grants.clone(),
+    })
+}
+
+/// The stored routing tables and all they rest on.
+pub(crate) fn tables(config: &Config, directory: &Directory, readers: &Readers) -> Result<Tables, ServerError> {
     let (version, texts) =
         readers.look(|look| look.routes(None)).map_err(|e| ServerError::StoreFailed(e.to_string()))?;
     let tables = texts.iter().map(|(owner, text)| {
@@ -465,20 +486,12 @@ fn rules(config: &Config, standing: &Standing, readers: &Readers) -> Result<Rule
             .map(|issued| Arc::new(issued.table))
             .map_err(|error| ServerError::Table { owner: owner.as_str().to_owned(), why: error.to_string() })
     });
-    let tables = Tables {
-        own: standing.own.clone(),
+    Ok(Tables {
+        own: config.member.clone(),
         systems: config.systems.clone(),
-        ways: Ways::of(&standing.directory, &standing.own),
+        ways: Ways::of(directory, &config.member),
         allow: config.route_allow.clone(),
         version,
         tables: tables.collect::<Result<_, _>>()?,
-    };
-    let index = Index::compile(&tables).map_err(ServerError::Routes)?;
-    Ok(Rules {
-        own: standing.own.clone(),
-        alliance: config.alliance.clone(),
-        directory: standing.directory.clone(),
-        index: Arc::new(index),
-        grants: config.grants.clone(),
     })
 }

@@ -11,9 +11,9 @@ const FLOORS: [&[&str]; 6] = [
     &["limits", "party", "reason", "time", "id", "message", "evidence", "audit"],
     &["tlog", "receipt", "directory", "routing", "lanes", "admission"],
     &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
-    &["ledger", "noticeboard", "intake", "courier", "janitor", "redrive", "checks"],
+    &["ledger", "noticeboard", "intake", "courier", "janitor", "redrive"],
     &["grpc", "telemetry"],
-    &["config", "server", "demo", "cli", "lib", "main"],
+    &["config", "server", "checks", "demo", "cli", "lib", "main"],
 ];
 /// The highest floor of pure thought.
 const PURE: usize = 1;

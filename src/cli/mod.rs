@@ -1,11 +1,13 @@
 //! Decides which command runs and with which exit code it ends. Never does a command's work: each family has its file.
 
+mod check;
 mod client;
 mod consent;
 mod dead;
 mod demo;
 mod directory;
 mod files;
+mod health;
 mod init;
 mod message;
 mod out;
@@ -57,6 +59,8 @@ enum Command {
     Directory(directory::Command),
     Init(init::Init),
     Serve(serve::Serve),
+    Check(check::Check),
+    Health(health::Health),
     Send(Box<send::Send>),
     Receive(Box<receive::Receive>),
     Message(Box<message::Message>),
@@ -84,6 +88,8 @@ pub enum Exit {
     Done = 0,
     /// The answer is no.
     No = 1,
+    /// What a Nagios plugin says of a fault.
+    Critical = 2,
     /// The command line is wrong.
     Usage = 64,
     /// What was read is wrong.
@@ -196,6 +202,8 @@ pub fn run() -> ExitCode {
         Command::Directory(command) => directory::run(command, &out),
         Command::Init(command) => init::run(command, &out),
         Command::Serve(command) => serve::run(command, &out),
+        Command::Check(command) => check::run(&command, &out),
+        Command::Health(command) => health::run(&command, &out),
         Command::Send(command) => send::run(&command, &out),
         Command::Receive(command) => receive::run(&command, &out),
         Command::Message(command) => message::run(&command, &out),

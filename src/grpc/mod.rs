@@ -7,6 +7,7 @@ pub mod directory;
 pub mod evidence;
 pub mod exchange;
 pub mod front;
+pub mod health;
 mod list;
 mod receive;
 mod request;
@@ -16,11 +17,11 @@ mod view;
 pub mod waiters;
 mod watch;
 
+use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
-use tonic_health::ServingStatus;
-use tonic_health::server::{HealthReporter, health_reporter};
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::limits::{
     ADMIN_DECODE_BYTES_MAX, DECODE_BYTES_MAX, ENCODE_BYTES_MAX, EXCHANGE_DECODE_BYTES_MAX, REQUEST_MS_MAX,
@@ -58,17 +59,22 @@ pub struct Doors {
     pub directory: directory::Directory,
     pub routing: routing::Routing,
     pub admin: admin::Admin,
+    pub health: health::Health,
 }
 
+/// The services whose health is that of the gateway.
+pub const SERVICES: [&str; 5] = [
+    <ExchangeServiceServer<exchange::Exchange> as NamedService>::NAME,
+    <EvidenceServiceServer<evidence::Evidence> as NamedService>::NAME,
+    <DirectoryServiceServer<directory::Directory> as NamedService>::NAME,
+    <RoutingServiceServer<routing::Routing> as NamedService>::NAME,
+    <AdminServiceServer<admin::Admin> as NamedService>::NAME,
+];
+
 impl Doors {
-    /// Opens the doors, with grpc.health.v1 beside them.
-    pub async fn open(self) -> (Routes, Health) {
-        let (reporter, health) = health_reporter();
-        reporter.set_serving::<ExchangeServiceServer<exchange::Exchange>>().await;
-        reporter.set_serving::<EvidenceServiceServer<evidence::Evidence>>().await;
-        reporter.set_serving::<DirectoryServiceServer<directory::Directory>>().await;
-        reporter.set_serving::<RoutingServiceServer<routing::Routing>>().await;
-        reporter.set_serving::<AdminServiceServer<admin::Admin>>().await;
+    /// Opens the doors.
+    pub fn open(self) -> Routes {
+        let health = HealthServer::new(self.health).max_decoding_message_size(DECODE_BYTES_MAX);
         let exchange = ExchangeServiceServer::new(self.exchange)
             .max_decoding_message_size(EXCHANGE_DECODE_BYTES_MAX)
             .max_encoding_message_size(ENCODE_BYTES_MAX);
@@ -88,23 +94,7 @@ impl Doors {
         let admin = AdminServiceServer::new(self.admin)
             .max_decoding_message_size(ADMIN_DECODE_BYTES_MAX)
             .max_encoding_message_size(ENCODE_BYTES_MAX);
-        let routes = routes.add_service(admin);
-        (routes, Health(reporter))
-    }
-}
-
-/// What the health service says.
-pub struct Health(HealthReporter);
-
-impl Health {
-    /// Says that no new work should come here, before the connections are asked to go.
-    pub async fn draining(&self) {
-        self.0.set_service_status("", ServingStatus::NotServing).await;
-        self.0.set_not_serving::<ExchangeServiceServer<exchange::Exchange>>().await;
-        self.0.set_not_serving::<EvidenceServiceServer<evidence::Evidence>>().await;
-        self.0.set_not_serving::<DirectoryServiceServer<directory::Directory>>().await;
-        self.0.set_not_serving::<RoutingServiceServer<routing::Routing>>().await;
-        self.0.set_not_serving::<AdminServiceServer<admin::Admin>>().await;
+        routes.add_service(admin)
     }
 }
 

@@ -4,6 +4,7 @@
 //! There is one [`Writer`], which the ledger owns, and a few [`Readers`] that see what is committed.
 
 mod dead;
+mod inspect;
 mod list;
 mod open;
 mod mark;
@@ -21,6 +22,7 @@ use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
 pub use dead::{DeadFate, DeadFilter, DeadGroup, DeadLetter};
+pub use inspect::{LaneLook, Room, in_use, inspect, probe, room, wal_bytes};
 pub use list::{Entry, Listed, Reach, Sift};
 pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};

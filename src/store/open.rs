@@ -19,6 +19,8 @@ pub enum OpenError {
     InUse(PathBuf),
     #[error("the store has schema {found}, this build knows {known}: use a newer build")]
     Newer { found: u32, known: u32 },
+    #[error("the store has schema {found}, this build makes it {known} when a gateway starts on it")]
+    Older { found: u32, known: u32 },
     #[error("migration {0} of the store is not the one this build knows")]
     Checksum(u32),
     #[error("SQLite {0} can lose commits; 3.51.3 or newer is needed")]
@@ -87,7 +89,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -102,14 +104,18 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The schema that this build works with.
+pub(super) fn newest_schema() -> u32 {
+    MIGRATIONS.last().map_or(0, |(version, _)| *version)
+}
+
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let sql = |error| OpenError::Sql(path.to_owned(), error);
     let table = "CREATE TABLE IF NOT EXISTS migration (version INTEGER PRIMARY KEY, checksum BLOB NOT NULL)";
     connection.execute_batch(table).map_err(sql)?;
     let found: Option<u32> =
         connection.query_row("SELECT max(version) FROM migration", [], |r| r.get(0)).map_err(sql)?;
-    let known = MIGRATIONS.last().map_or(0, |(version, _)| *version);
-    let found = found.unwrap_or(0);
+    let (found, known) = (found.unwrap_or(0), newest_schema());
     if found > known {
         return Err(OpenError::Newer { found, known });
     }

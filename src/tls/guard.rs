@@ -413,14 +413,14 @@ mod tests {
         let mut guarded = Guarded::new(listener.accept().await.unwrap().0, pace());
         peer.write_all(&[7; 64 << 10]).await.unwrap();
         const ANSWER: usize = 1 << 20;
-        let ending = tokio::spawn(async move {
+        let mut ending = tokio::spawn(async move {
             guarded.write_all(&[1; ANSWER]).await.unwrap();
             guarded.shutdown().await.unwrap();
         });
         let mut answer = vec![0; 1000];
         peer.read_exact(&mut answer).await.unwrap();
-        // What waits unread on the other side is there before that side ends.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let ended = tokio::time::timeout(Duration::from_millis(200), &mut ending).await;
+        assert!(ended.is_err(), "it waits for its peer");
         peer.read_to_end(&mut answer).await.unwrap();
         assert_eq!(answer.len(), ANSWER);
         drop(peer);

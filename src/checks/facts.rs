@@ -1,0 +1,105 @@
+//! Decides what the checks know while they look: each fact is found once, by the check that is named for it, and those
+//! that need it see it afterwards. Never holds on to anything between two examinations.
+
+use std::cell::OnceCell;
+use std::path::Path;
+
+use rustls::pki_types::CertificateDer;
+
+use super::advice::{self, Advice};
+use crate::config::Config;
+use crate::directory::{Directory, MemberRecord};
+use crate::keys::KeyFileError;
+use crate::noticeboard::Noticeboard;
+use crate::store::Readers;
+use crate::time::Time;
+use crate::tlog::note::SigningKey;
+
+/// What is known of the gateway that is examined.
+pub struct Facts<'a> {
+    pub config: &'a Config,
+    pub now: Time,
+    pub board: OnceCell<Noticeboard>,
+    pub directory: OnceCell<Directory>,
+    pub chain: OnceCell<Vec<CertificateDer<'static>>>,
+    pub log_key: OnceCell<SigningKey>,
+    pub store: OnceCell<Readers>,
+}
+
+impl<'a> Facts<'a> {
+    pub fn new(config: &'a Config, now: Time) -> Facts<'a> {
+        Facts {
+            config,
+            now,
+            board: OnceCell::new(),
+            directory: OnceCell::new(),
+            chain: OnceCell::new(),
+            log_key: OnceCell::new(),
+            store: OnceCell::new(),
+        }
+    }
+
+    /// This gateway's own record.
+    pub fn record(&self) -> Option<&MemberRecord> {
+        self.directory.get()?.member(&self.config.member)
+    }
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Good,
+    /// It works, and will not for ever.
+    Warning(&'static Advice),
+    Fault(&'static Advice),
+    /// It could not be looked at because this check before it failed.
+    Skipped(&'static str),
+}
+
+/// What a check saw of one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// A partner or lane; none for what there is once.
+    pub about: Option<String>,
+    pub verdict: Verdict,
+    /// The evidence: a path, a number, an error's text.
+    pub seen: String,
+}
+
+impl Look {
+    pub fn good(seen: impl Into<String>) -> Look {
+        Look { about: None, verdict: Verdict::Good, seen: seen.into() }
+    }
+
+    pub fn warning(advice: &'static Advice, seen: impl Into<String>) -> Look {
+        Look { about: None, verdict: Verdict::Warning(advice), seen: seen.into() }
+    }
+
+    pub fn fault(advice: &'static Advice, seen: impl Into<String>) -> Look {
+        Look { about: None, verdict: Verdict::Fault(advice), seen: seen.into() }
+    }
+
+    pub fn about(self, about: impl ToString) -> Look {
+        Look { about: Some(about.to_string()), ..self }
+    }
+}
+
+/// What is wrong with a secret's file.
+pub fn secret_fault(fault: &KeyFileError) -> Look {
+    let advice = match fault {
+        KeyFileError::Missing { .. } => &advice::KEY_MISSING,
+        KeyFileError::Mode { .. } => &advice::KEY_OPEN,
+        _ => &advice::KEY_UNREADABLE,
+    };
+    Look::fault(advice, fault.to_string())
+}
+
+/// What is wrong with a public file, in other words where it is missing.
+pub fn public_fault(advice: &'static Advice, fault: &KeyFileError) -> Look {
+    let missing = matches!(fault, KeyFileError::Missing { .. });
+    Look::fault(if missing { &advice::KEY_MISSING } else { advice }, fault.to_string())
+}
+
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

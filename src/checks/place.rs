@@ -1,0 +1,110 @@
+//! Decides whether the machine and the store under a gateway are sound: clock, descriptors, disk, files, log. Never opens
+//! the store for writing.
+
+use rustix::process::{Resource, getrlimit};
+
+use super::advice;
+use super::facts::{Facts, Look, shown};
+use crate::limits::{
+    CLOCK_BACK_MS_MAX, CONNECTIONS_MAX, DESCRIPTORS_RESERVED, DISK_LOW_BYTES, DISK_RESERVE_BYTES, WAL_BYTES_LARGE,
+};
+use crate::store::{self, Mark, OpenError};
+use crate::tlog::checkpoint::Checkpoint;
+
+pub fn clock(facts: &Facts<'_>) -> Vec<Look> {
+    let signed = facts.directory.get().map(crate::directory::Directory::issued_at);
+    let newest = facts.store.get().and_then(|store| store.look(|look| look.newest_message_at()).ok().flatten());
+    let latest = signed.into_iter().chain(newest).max().unwrap_or_default();
+    if latest.since_ms(facts.now) > CLOCK_BACK_MS_MAX {
+        let seen = format!("now {}, already signed {latest}", facts.now);
+        return vec![Look::fault(&advice::CLOCK_BEHIND, seen)];
+    }
+    vec![Look::good(facts.now.to_string())]
+}
+
+pub fn descriptors(_: &Facts<'_>) -> Vec<Look> {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return vec![Look::good("unlimited")] };
+    let wanted = CONNECTIONS_MAX as u64 + DESCRIPTORS_RESERVED;
+    let seen = format!("{limit} of {wanted}");
+    vec![if limit < wanted { Look::warning(&advice::DESCRIPTORS_FEW, seen) } else { Look::good(seen) }]
+}
+
+pub fn disk(facts: &Facts<'_>) -> Vec<Look> {
+    let data = &facts.config.data;
+    let folder = data.ancestors().find(|folder| folder.exists()).unwrap_or(data);
+    let look = match store::room(folder) {
+        Err(error) => Look::fault(&advice::STORE_UNWRITABLE, format!("{}: {error}", shown(folder))),
+        Ok(room) if room.read_only => Look::fault(&advice::DISK_READ_ONLY, shown(folder)),
+        Ok(room) => {
+            let seen = format!("{}: {} MiB free", shown(folder), room.free >> 20);
+            match room.free {
+                free if free < DISK_RESERVE_BYTES => Look::fault(&advice::DISK_FULL, seen),
+                free if free < DISK_LOW_BYTES => Look::warning(&advice::DISK_LOW, seen),
+                _ => Look::good(seen),
+            }
+        }
+    };
+    vec![look]
+}
+
+pub fn writable(facts: &Facts<'_>) -> Vec<Look> {
+    let data = &facts.config.data;
+    if !data.exists() {
+        return vec![Look::warning(&advice::STORE_MISSING, shown(data))];
+    }
+    vec![match store::probe(data) {
+        Ok(()) => Look::good(shown(data)),
+        Err(error) => Look::fault(&advice::STORE_UNWRITABLE, format!("{}: {error}", shown(data))),
+    }]
+}
+
+pub fn schema(facts: &Facts<'_>) -> Vec<Look> {
+    let path = facts.config.data.join("store.db");
+    if !path.exists() {
+        return vec![Look::warning(&advice::STORE_MISSING, shown(&path))];
+    }
+    vec![match store::inspect(&facts.config.data) {
+        Ok(readers) => {
+            let _ = facts.store.set(readers);
+            Look::good(shown(&path))
+        }
+        Err(error @ (OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Checksum(_))) => {
+            Look::fault(&advice::STORE_SCHEMA, error.to_string())
+        }
+        Err(error) => Look::fault(&advice::STORE_UNREADABLE, error.to_string()),
+    }]
+}
+
+pub fn wal(facts: &Facts<'_>) -> Vec<Look> {
+    let bytes = store::wal_bytes(&facts.config.data);
+    let seen = format!("{} MiB", bytes >> 20);
+    vec![if bytes > WAL_BYTES_LARGE { Look::warning(&advice::WAL_LARGE, seen) } else { Look::good(seen) }]
+}
+
+/// The newest checkpoint is over the whole tree, signed by our key, and not behind the mark.
+pub fn tree(facts: &Facts<'_>) -> Vec<Look> {
+    let (Some(store), Some(key)) = (facts.store.get(), facts.log_key.get()) else {
+        return vec![Look::good("no leaf yet")];
+    };
+    let (size, note) = match store.look(|look| look.log()) {
+        Ok(log) => log,
+        Err(error) => return vec![Look::fault(&advice::STORE_UNREADABLE, error.to_string())],
+    };
+    let Some(note) = note else { return vec![Look::good("no leaf yet")] };
+    match Checkpoint::open(&note, std::slice::from_ref(key.verifying_key())) {
+        Err(error) => return vec![Look::fault(&advice::TREE_BROKEN, error.to_string())],
+        Ok(checkpoint) if checkpoint.size != size => {
+            let seen = format!("the checkpoint is over {} leaves, the tree has {size}", checkpoint.size);
+            return vec![Look::fault(&advice::TREE_BROKEN, seen)];
+        }
+        Ok(_) => {}
+    }
+    let mark = Mark::in_folder(&facts.config.data).read().ok().flatten();
+    vec![match mark.and_then(|note| Checkpoint::claimed(&note).ok()) {
+        // Beside a gateway that goes on, the mark may have been written after the store was looked at.
+        Some(shown) if shown.size > size && !store::in_use(&facts.config.data) => {
+            Look::fault(&advice::ROLLED_BACK, format!("{size} leaves stored, {} shown", shown.size))
+        }
+        _ => Look::good(format!("{size} leaves")),
+    }]
+}

@@ -1,0 +1,218 @@
+//! Decides whether a gateway's identity and its knowledge of others are sound: keys, certificate, directory, revocation
+//! lists. Never shows a secret.
+
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
+
+use super::advice;
+use super::facts::{Facts, Look, public_fault, secret_fault, shown};
+use crate::directory::{CrlPolicy, Entry};
+use crate::keys::{self, KeyFileError};
+use crate::limits::{CERTIFICATE_WARN_DAYS, CRL_WARN_DAYS, DAY_MS, DIRECTORY_STALE_DAYS};
+use crate::noticeboard::Noticeboard;
+use crate::party::Party;
+use crate::seal::OpeningKey;
+use crate::server::member_trust;
+use crate::store::Notes;
+use crate::time::Time;
+use crate::tlog::note::{SigningKey, VerifyingKey};
+use crate::tls::config::{Moment, Own, server_config};
+use crate::tls::profile::Usage;
+use crate::tls::refusal::Refusal;
+use crate::tls::trust::Trust;
+
+/// The directory as the alliance signed it, with what was carried since.
+pub fn directory(facts: &Facts<'_>) -> Vec<Look> {
+    let config = facts.config;
+    let unreadable = |seen: String| vec![Look::fault(&advice::DIRECTORY_UNREADABLE, seen)];
+    let key = match keys::read_text(&config.alliance_key) {
+        Ok(text) => VerifyingKey::parse(text.trim_end()),
+        Err(fault) => return vec![public_fault(&advice::DIRECTORY_UNREADABLE, &fault)],
+    };
+    let key = match key {
+        Ok(key) => key,
+        Err(error) => return unreadable(format!("{}: {error}", shown(&config.alliance_key))),
+    };
+    let text = match keys::read_text(&config.directory) {
+        Ok(text) => text,
+        Err(fault) => return vec![public_fault(&advice::DIRECTORY_UNREADABLE, &fault)],
+    };
+    let notes = Notes::in_folder(&config.data).map_err(|error| error.to_string());
+    let board = notes.and_then(|notes| {
+        Noticeboard::open(key, text, notes, Box::new(|_, _| Ok(()))).map_err(|error| error.to_string())
+    });
+    let board = match board {
+        Ok(board) => board,
+        Err(error) => return unreadable(format!("{}: {error}", shown(&config.directory))),
+    };
+    let directory = board.directory();
+    if *directory.alliance() != config.alliance {
+        let seen = format!("{}, configured {}", directory.alliance().as_str(), config.alliance.as_str());
+        return vec![Look::fault(&advice::DIRECTORY_OTHER, seen)];
+    }
+    let seen = format!("version {}, {} members", directory.version(), directory.entries().count());
+    let (_, _) = (facts.directory.set(directory), facts.board.set(board));
+    vec![Look::good(seen)]
+}
+
+pub fn age(facts: &Facts<'_>) -> Vec<Look> {
+    let issued_at = facts.directory.get().map_or(Time::ZERO, |directory| directory.issued_at());
+    let days = facts.now.since_ms(issued_at) / DAY_MS;
+    let seen = format!("signed {issued_at}, {days} days ago");
+    vec![if days > DIRECTORY_STALE_DAYS { Look::warning(&advice::DIRECTORY_STALE, seen) } else { Look::good(seen) }]
+}
+
+pub fn member(facts: &Facts<'_>) -> Vec<Look> {
+    let member = facts.config.member.to_string();
+    vec![match facts.record() {
+        Some(record) => Look::good(format!("{member}, record version {}", record.version)),
+        None => Look::fault(&advice::NOT_A_MEMBER, member),
+    }]
+}
+
+/// The secret key of the certificate.
+pub fn key(facts: &Facts<'_>) -> Vec<Look> {
+    vec![match keys::read_private_key(&facts.config.key) {
+        Ok(_) => Look::good(shown(&facts.config.key)),
+        Err(fault) => secret_fault(&fault),
+    }]
+}
+
+/// The certificate, and whether the key is its own.
+pub fn certificate(facts: &Facts<'_>) -> Vec<Look> {
+    let config = facts.config;
+    let chain = match keys::read_certificates(&config.certificate) {
+        Ok(chain) => chain,
+        Err(fault) => return vec![public_fault(&advice::CERTIFICATE_UNREADABLE, &fault)],
+    };
+    let _ = facts.chain.set(chain.clone());
+    let Ok(key) = keys::read_private_key(&config.key) else { return vec![Look::good(shown(&config.certificate))] };
+    let Some(nobody) = Trust::build(config.alliance.clone(), vec![]).ok() else { return vec![] };
+    let nobody = std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(nobody));
+    let moment = facts.now;
+    vec![match server_config(nobody, Own { chain, key }, Moment::new(move || moment)) {
+        Ok(_) => Look::good(shown(&config.certificate)),
+        Err(error) => Look::fault(&advice::CERTIFICATE_OTHER_KEY, format!("{}: {error}", shown(&config.certificate))),
+    }]
+}
+
+/// Whether partners will take the certificate: the name, the chain, the purposes, the dates.
+pub fn identity(facts: &Facts<'_>) -> Vec<Look> {
+    let (Some(chain), Some(entry)) = (facts.chain.get(), own_entry(facts)) else { return vec![] };
+    let party = Party::gateway(facts.config.alliance.clone(), facts.config.member.clone());
+    // What a revocation list lacks is its own check's to say.
+    let vouching = member_trust(facts.config, entry).map(|trust| crate::tls::trust::MemberTrust {
+        crl: crate::tls::trust::CrlPolicy::None,
+        crls: vec![],
+        ..trust
+    });
+    let trust = vouching.ok().and_then(|member| Trust::build(facts.config.alliance.clone(), vec![member]).ok());
+    let Some(trust) = trust else {
+        return vec![Look::fault(&advice::CERTIFICATE_REFUSED, "the record's roots cannot be used")];
+    };
+    let now = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_millis(facts.now.ms()));
+    for usage in [Usage::Server, Usage::Client] {
+        match trust.verify(chain, usage, now) {
+            // The dates are the next check's to judge.
+            Ok(_) => {}
+            Err(refused) if refused.why == Refusal::Expired => {}
+            Err(refused) => return vec![Look::fault(&advice::CERTIFICATE_REFUSED, format!("{usage:?}: {refused}"))],
+        }
+    }
+    match chain.first().map(|leaf| trust.whose(leaf)) {
+        Some(Ok(identity)) if identity.party == party => vec![Look::good(party.to_string())],
+        Some(Ok(identity)) => {
+            vec![Look::fault(&advice::CERTIFICATE_REFUSED, format!("it is for {}, not {party}", identity.party))]
+        }
+        Some(Err(refusal)) => vec![Look::fault(&advice::CERTIFICATE_REFUSED, refusal.to_string())],
+        None => vec![],
+    }
+}
+
+pub fn expiry(facts: &Facts<'_>) -> Vec<Look> {
+    let leaf = facts.chain.get().and_then(|chain| chain.first());
+    let Some(Ok(parsed)) = leaf.map(|leaf| crate::tls::identity::parse(leaf)) else { return vec![] };
+    let ends = crate::tls::identity::not_after(&parsed);
+    if ends < facts.now {
+        return vec![Look::fault(&advice::CERTIFICATE_EXPIRED, format!("ended {ends}"))];
+    }
+    let days = ends.since_ms(facts.now) / DAY_MS;
+    let seen = format!("{days} days left, until {ends}");
+    vec![if days <= CERTIFICATE_WARN_DAYS { Look::warning(&advice::CERTIFICATE_ENDS, seen) } else { Look::good(seen) }]
+}
+
+/// Each member's revocation lists.
+pub fn crls(facts: &Facts<'_>) -> Vec<Look> {
+    let Some(directory) = facts.directory.get() else { return vec![] };
+    let required = directory.entries().filter(|entry| entry.record.crl == CrlPolicy::Required);
+    let looks = required.map(|entry| crl(facts, entry).about(&entry.record.member));
+    let mut looks: Vec<Look> = looks.collect();
+    if looks.is_empty() {
+        looks.push(Look::good("no member publishes one"));
+    }
+    looks
+}
+
+fn crl(facts: &Facts<'_>, entry: &Entry) -> Look {
+    let path = facts.config.crls.of(&entry.record.member);
+    let lists = match keys::read_crls(&path) {
+        Ok(lists) if lists.is_empty() => return Look::fault(&advice::CRL_MISSING, shown(&path)),
+        Ok(lists) => lists,
+        Err(KeyFileError::Missing { path }) => return Look::fault(&advice::CRL_MISSING, shown(&path)),
+        Err(fault) => return Look::fault(&advice::CRL_UNUSABLE, fault.to_string()),
+    };
+    let trusted = member_trust(facts.config, entry).map_err(|fault| fault.to_string()).and_then(|member| {
+        let built = Trust::build(facts.config.alliance.clone(), vec![member]);
+        built.map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    });
+    if let Err(why) = trusted {
+        return Look::fault(&advice::CRL_UNUSABLE, format!("{}: {why}", shown(&path)));
+    }
+    let ends = lists.iter().filter_map(|der| {
+        let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+        Some(Time::from_ms(u64::try_from(list.next_update()?.timestamp()).ok()? * 1000))
+    });
+    let Some(ends) = ends.max() else { return Look::fault(&advice::CRL_UNUSABLE, shown(&path)) };
+    let seen = format!("{}: until {ends}", shown(&path));
+    match ends.since_ms(facts.now) / DAY_MS {
+        _ if ends < facts.now => Look::fault(&advice::CRL_EXPIRED, seen),
+        days if days < CRL_WARN_DAYS => Look::warning(&advice::CRL_ENDS, seen),
+        _ => Look::good(seen),
+    }
+}
+
+/// The key that signs the log, and whether the record names it.
+pub fn log_key(facts: &Facts<'_>) -> Vec<Look> {
+    let seed = match keys::read_seed(&facts.config.log_key) {
+        Ok(seed) => seed,
+        Err(fault) => return vec![secret_fault(&fault)],
+    };
+    let named = facts.record().map(|record| record.log_keys.as_slice()).unwrap_or_default();
+    for key in named {
+        if let Ok(signing) = SigningKey::from_seed(key.name(), seed.bytes())
+            && signing.verifying_key() == key
+        {
+            let seen = key.name().to_owned();
+            let _ = facts.log_key.set(signing);
+            return vec![Look::good(seen)];
+        }
+    }
+    vec![Look::fault(&advice::LOG_KEY_UNLISTED, shown(&facts.config.log_key))]
+}
+
+/// The key that opens what came by a hub, and whether the record names it.
+pub fn sealing_key(facts: &Facts<'_>) -> Vec<Look> {
+    let wanted = facts.record().and_then(|record| record.sealing_key.as_ref());
+    vec![match (&facts.config.sealing_key, wanted) {
+        (None, None) => Look::good("none"),
+        (None, Some(_)) => Look::warning(&advice::SEALING_KEY_ABSENT, facts.config.member.to_string()),
+        (Some(path), wanted) => match OpeningKey::read(path) {
+            Err(fault) => secret_fault(&fault),
+            Ok(key) if wanted == Some(key.public()) => Look::good(shown(path)),
+            Ok(_) => Look::fault(&advice::SEALING_KEY_UNLISTED, shown(path)),
+        },
+    }]
+}
+
+fn own_entry<'a>(facts: &'a Facts<'_>) -> Option<&'a Entry> {
+    facts.directory.get()?.entry(&facts.config.member)
+}
