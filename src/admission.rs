@@ -65,14 +65,26 @@ impl Grants {
     /// Whether `party` may exchange `item` with the city `other`; `None` is a recipient left open.
     pub fn allow(&self, party: &Party, item: &ItemCode, other: Option<&Division>) -> bool {
         self.0.iter().any(|grant| {
-            let who = match (&grant.who, &party.role) {
-                (Who::EverySystem, Role::System(_)) | (Who::EveryGateway, Role::Gateway) => true,
-                (Who::One(one), _) => one == party,
-                _ => false,
-            };
             let covers = |pattern: &DivisionPattern| other.is_none_or(|other| pattern.covers(other));
-            who && grant.items.iter().any(|items| items.covers(item)) && grant.divisions.iter().any(covers)
+            grant.who.is(party)
+                && grant.items.iter().any(|items| items.covers(item))
+                && grant.divisions.iter().any(covers)
         })
+    }
+
+    /// Whether `party` may exchange anything at all.
+    pub fn name(&self, party: &Party) -> bool {
+        self.0.iter().any(|grant| grant.who.is(party))
+    }
+}
+
+impl Who {
+    fn is(&self, party: &Party) -> bool {
+        match (self, &party.role) {
+            (Who::EverySystem, Role::System(_)) | (Who::EveryGateway, Role::Gateway) => true,
+            (Who::One(one), _) => one == party,
+            _ => false,
+        }
     }
 }
 

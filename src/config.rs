@@ -19,6 +19,8 @@ use crate::store::Synchronous;
 /// A gateway's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file it was read from; empty for one that was not.
+    pub file: PathBuf,
     pub alliance: Alliance,
     /// Whose gateway this is: a city's, or an alliance's hub.
     pub member: Member,
@@ -300,7 +302,10 @@ impl Config {
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        Config::parse(&text, folder).map_err(|faults| ConfigError::Faulty { path: path.to_owned(), faults })
+        match Config::parse(&text, folder) {
+            Ok(config) => Ok(Config { file: path.to_owned(), ..config }),
+            Err(faults) => Err(ConfigError::Faulty { path: path.to_owned(), faults }),
+        }
     }
 
     /// Reads a configuration's text; paths in it count from `folder`.
@@ -336,6 +341,7 @@ impl Config {
             return Err(reading.faults);
         };
         Ok(Config {
+            file: PathBuf::new(),
             alliance,
             member,
             listen,

@@ -2,6 +2,7 @@
 //! before the first connection is taken.
 
 mod law;
+mod renewal;
 mod watchman;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +19,8 @@ use tonic::service::Routes;
 use tonic::transport::Uri;
 
 use self::law::{InForce, Law};
+use self::renewal::trusted;
+pub use self::renewal::{NotRenewed, Renewal, Renewed};
 use self::watchman::Watchman;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -42,7 +46,7 @@ use crate::seal::OpeningKey;
 use crate::store::{self, Mark, Notes, OpenError, Readers, Retention};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
 use crate::tls::accept::{Bounds, Counters, Gate};
-use crate::tls::config::{Moment, Own, SharedTrust, client_config, server_config};
+use crate::tls::config::{Moment, Own, SharedOwn, SharedTrust, client_config, server_config};
 use crate::tls::connections::Connections;
 use crate::tls::dial::Dialler;
 use crate::tls::trust::{self, MemberTrust, Trust};
@@ -99,6 +103,14 @@ pub struct Gateway {
     tasks: TaskTracker,
     stop: CancellationToken,
     counters: Arc<Counters>,
+    renewal: Renewal,
+}
+
+/// How callers are received: the TLS of the moment, and who is here.
+#[derive(Clone)]
+struct Reception {
+    tls: Arc<ArcSwap<rustls::ServerConfig>>,
+    connections: Connections,
 }
 
 /// What a gateway is known by and whom it knows.
@@ -108,7 +120,9 @@ struct Standing {
     directory: Arc<Directory>,
     board: Arc<Noticeboard>,
     in_force: InForce,
+    members: Arc<Vec<MemberTrust>>,
     trust: SharedTrust,
+    certificate: SharedOwn,
     moment: Moment,
 }
 
@@ -127,21 +141,25 @@ pub async fn bind(config: &Config) -> Result<Gateway, ServerError> {
 pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerError> {
     let standing = standing(config, clock.clone())?;
     let own_party = Party::gateway(config.alliance.clone(), standing.own.clone());
-    let server_tls = server_config(standing.trust.clone(), own(config)?, standing.moment.clone());
-    let server_tls = server_tls.map_err(|error| ServerError::Certificate(error.to_string()))?;
-    check_own_certificate(config, &standing, &own_party)?;
+    let certificate = standing.certificate.load_full();
+    let tls = server_config(standing.trust.clone(), Own::clone(&certificate), standing.moment.clone());
+    let tls = tls.map_err(|error| ServerError::Certificate(error.to_string()))?;
+    check_own_certificate(&certificate.chain, &standing.trust.load(), &standing.moment, &own_party)?;
+    let reception = Reception { tls: Arc::new(ArcSwap::new(tls)), connections: Connections::default() };
+    let (renewal, asked) = Renewal::new();
 
     let (ground, ledger_thread) = ground(config, &standing, clock)?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let doors = doors(config, &standing, &ground, &stop, &tasks)?;
+    let (doors, law) = doors(config, &standing, &ground, &reception, &stop, &tasks)?;
+    tasks.spawn(law.follow(asked, stop.clone()));
     let (health, routes) = (doors.health.clone(), doors.open());
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
     let counters = Arc::new(Counters::default());
-    let serving = serving(&standing, server_tls, counters.clone());
+    let serving = serving(&standing, reception, counters.clone());
     let ledger = ground.ledger.clone();
-    Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters })
+    Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters, renewal })
 }
 
 /// What couriers and doors stand on: store, ledger, rules, attachments; and the ledger's thread.
@@ -172,14 +190,15 @@ fn ground(
     Ok((ground, ledger_thread))
 }
 
-/// Sets all to work that works beside the doors, and gives the doors.
+/// Sets all to work that works beside the doors; gives the doors, and the law that follows what changes.
 fn doors(
     config: &Config,
     standing: &Standing,
     ground: &Ground,
+    reception: &Reception,
     stop: &CancellationToken,
     tasks: &TaskTracker,
-) -> Result<Doors, ServerError> {
+) -> Result<(Doors, Law), ServerError> {
     let intake = Arc::new(Intake {
         rules: ground.rules.clone(),
         checker: ground.checker.clone(),
@@ -214,13 +233,13 @@ fn doors(
     let law = Law {
         config: Arc::new(config.clone()),
         standing: standing.clone(),
+        reception: reception.clone(),
         rules: ground.rules.clone(),
         checker: ground.checker.clone(),
         readers: ground.readers.clone(),
         post,
         routes: routing.board.clone(),
     };
-    tasks.spawn(law.follow(stop.clone()));
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
     let admin = Admin { own: config.member.clone(), readers: ground.readers.clone(), redrive };
@@ -229,13 +248,13 @@ fn doors(
     let watchman =
         Watchman { config: Arc::new(config.clone()), board: standing.board.clone(), clock: ground.clock.clone() };
     tasks.spawn(watchman.watch(health.clone(), stop.clone()));
-    Ok(Doors { exchange, evidence, directory, routing, admin, health })
+    Ok((Doors { exchange, evidence, directory, routing, admin, health }, law))
 }
 
 /// How connections are taken and served.
-fn serving(standing: &Standing, tls: Arc<rustls::ServerConfig>, counters: Arc<Counters>) -> Serving {
+fn serving(standing: &Standing, reception: Reception, counters: Arc<Counters>) -> Serving {
     let gate = Gate {
-        config: Arc::new(ArcSwap::new(tls)),
+        config: reception.tls,
         trust: standing.trust.clone(),
         moment: standing.moment.clone(),
         bounds: Bounds::default(),
@@ -243,7 +262,7 @@ fn serving(standing: &Standing, tls: Arc<rustls::ServerConfig>, counters: Arc<Co
     };
     Serving {
         gate: Arc::new(gate),
-        connections: Connections::default(),
+        connections: reception.connections,
         calls: Arc::new(Calls::new(grpc::STREAMING).with_long(grpc::LONG.0, Duration::from_millis(grpc::LONG.1))),
         lifetime: Lifetime::default(),
     }
@@ -253,6 +272,11 @@ impl Gateway {
     /// Where the gateway listens.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// What makes the running gateway read its configuration again.
+    pub fn renewal(&self) -> Renewal {
+        self.renewal.clone()
     }
 
     /// Refusals at the gate, by reason.
@@ -324,22 +348,26 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     if directory.member(&own).is_none() {
         return Err(ServerError::NotAMember(own));
     }
-    let trust = trust_of(config, &directory)?;
+    let (members, trust) = trusted(config, &directory).map_err(ServerError::Trust)?;
     Ok(Standing {
         own,
         directory: Arc::new(directory),
         board: Arc::new(board),
         in_force,
+        members: Arc::new(members),
         trust: Arc::new(ArcSwap::from_pointee(trust)),
+        certificate: Arc::new(ArcSwap::from_pointee(own_certificate(config)?)),
         moment: Moment::new(move || clock.now()),
     })
 }
 
 /// Whom the directory's members are trusted to name.
 pub(crate) fn trust_of(config: &Config, directory: &Directory) -> Result<Trust, ServerError> {
-    let members = directory.entries().map(|entry| member_trust(config, entry)).collect::<Result<_, _>>()?;
-    let built = Trust::build(config.alliance.clone(), members);
-    built.map_err(|faults| ServerError::Trust(faults.iter().map(ToString::to_string).collect()))
+    trusted(config, directory).map(|(_, trust)| trust).map_err(ServerError::Trust)
+}
+
+fn member_trusts(config: &Config, directory: &Directory) -> Result<Vec<MemberTrust>, ServerError> {
+    directory.entries().map(|entry| member_trust(config, entry)).collect()
 }
 
 /// What a member's record and its revocation lists say. A list that is missing stops that member only, at its handshake.
@@ -369,16 +397,18 @@ pub(crate) fn member_trust(config: &Config, entry: &crate::directory::Entry) -> 
     })
 }
 
-fn own(config: &Config) -> Result<Own, ServerError> {
+fn own_certificate(config: &Config) -> Result<Own, ServerError> {
     Ok(Own { chain: keys::read_certificates(&config.certificate)?, key: keys::read_private_key(&config.key)? })
 }
 
 /// A gateway with another's certificate would be refused by every partner: better to say so at the start.
-fn check_own_certificate(config: &Config, standing: &Standing, own_party: &Party) -> Result<(), ServerError> {
-    let chain = keys::read_certificates(&config.certificate)?;
-    let trust = standing.trust.load();
-    let identity = trust.verify(&chain, crate::tls::profile::Usage::Server, standing.moment.unix());
-    match identity {
+fn check_own_certificate(
+    chain: &[CertificateDer<'static>],
+    trust: &Trust,
+    moment: &Moment,
+    own_party: &Party,
+) -> Result<(), ServerError> {
+    match trust.verify(chain, crate::tls::profile::Usage::Server, moment.unix()) {
         Ok(identity) if identity.party == *own_party => Ok(()),
         Ok(identity) => Err(ServerError::Certificate(format!("it is for {}, not {own_party}", identity.party))),
         Err(refused) => Err(ServerError::Certificate(refused.to_string())),
@@ -401,19 +431,19 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
 
 /// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
 fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerError> {
-    let (chain, key) = (keys::read_certificates(&config.certificate)?, keys::read_private_key(&config.key)?);
-    let (alliance, trust, moment) = (config.alliance.clone(), standing.trust.clone(), standing.moment.clone());
+    let (alliance, standing) = (config.alliance.clone(), standing.clone());
     let tls = move |member: &Member| {
-        let own = Own { chain: chain.clone(), key: key.clone_key() };
+        let certificate = Own::clone(&standing.certificate.load());
         let expected = Party::gateway(alliance.clone(), member.clone());
-        client_config(trust.clone(), own, moment.clone(), expected)
+        client_config(standing.trust.clone(), certificate, standing.moment.clone(), expected)
     };
-    // Once now, so that a key that does not fit is told at the start; after that the same key cannot fail.
-    let unfit = tls(&standing.own).map_err(|error| ServerError::Certificate(error.to_string()))?;
+    // Once now, so that a key that does not fit is told at the start; one that takes its place is tried before it does.
+    let unfit = tls(&config.member).map_err(|error| ServerError::Certificate(error.to_string()))?;
     Ok(Box::new(move |partner: &Partner| {
         let address = |endpoint: &Endpoint| format!("https://{endpoint}").parse::<Uri>().ok();
         let addresses = partner.endpoints.iter().filter_map(address).collect();
-        Dialer::new(Dialler::new(tls(&partner.member).unwrap_or_else(|_| unfit.clone())), addresses)
+        let (tls, member, unfit) = (tls.clone(), partner.member.clone(), unfit.clone());
+        Dialer::new(Dialler::by(move || tls(&member).unwrap_or_else(|_| unfit.clone())), addresses)
     }))
 }
 

@@ -37,6 +37,16 @@ pub enum Command {
     AddOps(AddPerson),
     /// Make a key and a certificate for a person who reads evidence at a member's gateway
     AddAuditor(AddPerson),
+    /// Make a new key and certificate for a party; the old ones stay beside them as .old until they are revoked
+    Renew {
+        /// The city's division code, or hub/NAME
+        member: Member,
+        /// gateway, system/NAME, ops/NAME or auditor/NAME
+        #[arg(value_parser = role)]
+        party: Role,
+        #[command(flatten)]
+        at: At,
+    },
     /// Revoke a party's certificates and sign the next revocation list
     Revoke {
         /// The city's division code, or hub/NAME
@@ -143,6 +153,7 @@ pub fn run(command: Command, out: &Out) -> Answer {
         Command::AddSystem(args) => enrol(&args.at.dir, &Member::City(args.city), Role::System(args.name), out),
         Command::AddOps(args) => enrol(&args.at.dir, &args.member, Role::Ops(args.name), out),
         Command::AddAuditor(args) => enrol(&args.at.dir, &args.member, Role::Auditor(args.name), out),
+        Command::Renew { member, party, at } => shown(Bureau::open(&at.dir)?.renew(&member, party)?, out),
         Command::RenewCrl { member, at } => renew_crl(&at.dir, member, out),
         Command::Revoke { member, party, at } => revoke(&at.dir, member, &party, out),
     }
@@ -215,12 +226,27 @@ fn add(dir: &Path, plan: &Plan, out: &Out) -> Answer {
 }
 
 fn enrol(dir: &Path, member: &Member, role: Role, out: &Out) -> Answer {
-    let [key, certificate] = Bureau::open(dir)?.enrol(member, role)?;
+    shown(Bureau::open(dir)?.enrol(member, role)?, out)
+}
+
+fn shown([key, certificate]: [PathBuf; 2], out: &Out) -> Answer {
     out.show(&json!({ "key": key, "certificate": certificate }), || {
         let (key, certificate) = (key.display(), certificate.display());
         out.lang.tr(format!("made {key} and {certificate}"), format!("已制作 {key} 和 {certificate}"))
     })?;
     Ok(Exit::Done)
+}
+
+/// Reads `gateway`, `system/NAME`, `ops/NAME` or `auditor/NAME`.
+fn role(given: &str) -> Result<Role, String> {
+    let name = |name: &str| name.parse::<Name>().map_err(|fault| fault.to_string());
+    match given.split_once('/') {
+        None if given == "gateway" => Ok(Role::Gateway),
+        Some(("system", system)) => Ok(Role::System(name(system)?)),
+        Some(("ops", person)) => Ok(Role::Ops(name(person)?)),
+        Some(("auditor", person)) => Ok(Role::Auditor(name(person)?)),
+        _ => Err("gateway, system/NAME, ops/NAME or auditor/NAME".to_owned()),
+    }
 }
 
 fn revoke(dir: &Path, member: Member, party: &str, out: &Out) -> Answer {

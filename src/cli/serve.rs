@@ -23,7 +23,7 @@ pub struct Serve {
     log_json: bool,
 }
 
-/// Runs a gateway until SIGTERM or SIGINT, then drains.
+/// Runs a gateway until SIGTERM or SIGINT, then drains; SIGHUP lets it read its configuration again.
 pub fn run(command: Serve, out: &Out) -> Answer {
     logs(command.log_json);
     let config = Config::load(&command.config)?;
@@ -33,6 +33,14 @@ pub fn run(command: Serve, out: &Out) -> Answer {
         let address = gateway.address()?;
         let city = config.member.to_string();
         out.say(&out.lang.tr(format!("{city} serves on {address}"), format!("{city} 正在 {address} 提供服务")));
+        let mut hup = signal(SignalKind::hangup())?;
+        let renewal = gateway.renewal();
+        // What came of it stands in the log.
+        tokio::spawn(async move {
+            while hup.recv().await.is_some() {
+                let _ = renewal.renew().await;
+            }
+        });
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
         let stop = async move {

@@ -35,13 +35,22 @@ pub struct Post {
     dialer: Diallers,
     mailboxes: Mailboxes,
     working: HashMap<Member, (Vec<Endpoint>, CancellationToken)>,
+    systems: HashMap<Name, CancellationToken>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Post {
     pub fn new(ground: Ground, dialer: Diallers, stop: CancellationToken, tasks: TaskTracker) -> Post {
-        Post { ground, dialer, mailboxes: Mailboxes::default(), working: HashMap::new(), stop, tasks }
+        Post {
+            ground,
+            dialer,
+            mailboxes: Mailboxes::default(),
+            working: HashMap::new(),
+            systems: HashMap::new(),
+            stop,
+            tasks,
+        }
     }
 
     /// The mailboxes that are open now; more may open.
@@ -49,11 +58,30 @@ impl Post {
         self.mailboxes.clone()
     }
 
-    /// Keeps a mailbox for each own system.
+    /// Keeps a mailbox for each of these own systems, and for no others any more.
     pub fn serve_systems(&mut self, systems: impl IntoIterator<Item = Name>) {
+        let mut left = std::mem::take(&mut self.systems);
         for name in systems {
-            self.keep(LaneName::System(name), self.stop.child_token());
+            let stop = left.remove(&name).unwrap_or_else(|| {
+                let stop = self.stop.child_token();
+                self.keep(LaneName::System(name.clone()), stop.clone());
+                stop
+            });
+            self.systems.insert(name, stop);
         }
+        for (name, stop) in left {
+            self.close(LaneName::System(name), &stop);
+        }
+    }
+
+    /// Ends what is open with this partner and dials it anew: whom it may be has changed.
+    pub fn dial_anew(&mut self, member: &Member) {
+        let Some((endpoints, _)) = self.working.get(member).filter(|(endpoints, _)| !endpoints.is_empty()) else {
+            return;
+        };
+        let partner = Partner { member: member.clone(), endpoints: endpoints.clone() };
+        self.end(member);
+        self.begin(partner);
     }
 
     /// Serves these partners, and no others any more. Who has new endpoints is dialled there from now on.
@@ -92,8 +120,11 @@ impl Post {
 
     fn end(&mut self, member: &Member) {
         let Some((_, stop)) = self.working.remove(member) else { return };
+        self.close(LaneName::Gateway(member.clone()), &stop);
+    }
+
+    fn close(&self, lane: LaneName, stop: &CancellationToken) {
         stop.cancel();
-        let lane = LaneName::Gateway(member.clone());
         self.mailboxes.remove(&lane);
         self.ground.desk.close(&lane);
     }

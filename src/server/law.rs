@@ -4,9 +4,12 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{ServerError, Standing, partners, rules, trust_of};
+use super::renewal::{Asked, changed, trusted};
+use super::{Reception, ServerError, Standing, partners, rules};
+use crate::admission::Grants;
 use crate::config::Config;
 use crate::courier::Post;
 use crate::directory::notes::News;
@@ -16,12 +19,14 @@ use crate::party::Member;
 use crate::receipt::Checker;
 use crate::routing::{Issued, Table};
 use crate::store::Readers;
+use crate::tls::trust::{MemberTrust, Trust};
 use crate::wire::status::Refused;
 
 /// What is put in place at each change.
 pub struct Law {
     pub config: Arc<Config>,
     pub standing: Standing,
+    pub reception: Reception,
     pub rules: Arc<ArcSwap<Rules>>,
     pub checker: Arc<Mutex<Checker>>,
     pub readers: Arc<Readers>,
@@ -30,18 +35,41 @@ pub struct Law {
 }
 
 impl Law {
-    /// Follows the noticeboard until `stop`.
-    pub async fn follow(mut self, stop: CancellationToken) {
+    /// Follows the noticeboard, and takes up a changed configuration when asked, until `stop`.
+    pub async fn follow(mut self, mut asked: mpsc::Receiver<Asked>, stop: CancellationToken) {
         let mut changes = self.standing.board.changes();
         self.adopt_tables().await;
-        while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
-            changes.borrow_and_update();
-            match self.enforce() {
-                Ok(()) => tracing::info!(version = self.standing.directory.version(), "the noticeboard has changed"),
-                Err(error) => tracing::error!(%error, "the new directory cannot be used; the old one goes on holding"),
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    changes.borrow_and_update();
+                    self.follow_board().await;
+                }
+                Some(answer) = asked.recv() => {
+                    let renewed = self.renew();
+                    match &renewed {
+                        Ok(renewed) => tracing::info!(cut = renewed.cut, "the configuration was read again"),
+                        Err(error) => tracing::error!(%error, "the changed configuration cannot be used; the old one holds"),
+                    }
+                    let _ = answer.send(renewed);
+                }
             }
-            self.adopt_tables().await;
         }
+    }
+
+    async fn follow_board(&mut self) {
+        match self.enforce() {
+            Ok(cut) => {
+                let version = self.standing.directory.version();
+                tracing::info!(version, cut, "the noticeboard has changed");
+            }
+            Err(error) => tracing::error!(%error, "the new directory cannot be used; the old one goes on holding"),
+        }
+        self.adopt_tables().await;
     }
 
     /// Puts the tables in force that their owners have signed and a hub has brought, where they are newer. A hub itself
@@ -72,24 +100,42 @@ impl Law {
         self.routes.put(&standing.etag, wanted, actor, "adopt").await.map(drop).map_err(|refused| words(&refused))
     }
 
-    fn enforce(&mut self) -> Result<(), ServerError> {
+    fn enforce(&mut self) -> Result<usize, ServerError> {
         let directory = Arc::new(self.standing.board.directory());
         if directory.member(&self.standing.own).is_none() {
             return Err(ServerError::NotAMember(self.standing.own.clone()));
         }
-        let trust = trust_of(&self.config, &directory)?;
-        let standing = Standing { directory: directory.clone(), ..self.standing.clone() };
+        let (members, trust) = trusted(&self.config, &directory).map_err(ServerError::Trust)?;
+        let standing = Standing { directory, ..self.standing.clone() };
         let made = rules(&self.config, &standing, &self.readers)?;
         self.standing = standing;
         self.put_in_place(made)?;
-        self.standing.trust.store(Arc::new(trust));
-        *self.checker.lock().unwrap_or_else(PoisonError::into_inner) = Checker::new(log_keys(&directory));
+        let grants = self.config.grants.clone();
+        Ok(self.trust_anew(members, trust, &grants))
+    }
+
+    /// Lets the new trust judge all that is open: who would not be let in again, or has no grant any more, is cut, and
+    /// partners whose authorities or lists have changed are dialled anew. Says how many were cut.
+    pub(super) fn trust_anew(&mut self, members: Vec<MemberTrust>, trust: Trust, granted: &Grants) -> usize {
+        let changed = changed(&self.standing.members, &members);
+        let trust = Arc::new(trust);
+        self.standing.members = Arc::new(members);
+        self.standing.trust.store(trust.clone());
+        let checker = Checker::new(log_keys(&self.standing.directory));
+        *self.checker.lock().unwrap_or_else(PoisonError::into_inner) = checker;
         self.post.serve_partners(partners(&self.standing));
-        Ok(())
+        for member in changed {
+            self.post.dial_anew(&member);
+        }
+        let (now, grants) = (self.standing.moment.unix(), &self.config.grants);
+        self.reception.connections.close_where(|peer| {
+            let lost = granted.name(&peer.party) && !grants.name(&peer.party);
+            lost || peer.again(&trust, now).is_err()
+        })
     }
 
     /// Tables that were published while the rules were made have a newer index than they: it must not be lost.
-    fn put_in_place(&self, mut made: Rules) -> Result<(), ServerError> {
+    pub(super) fn put_in_place(&self, mut made: Rules) -> Result<(), ServerError> {
         loop {
             let held = self.rules.load_full();
             if made.index.version() < held.index.version() {

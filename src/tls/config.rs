@@ -35,6 +35,15 @@ pub struct Own {
     pub key: PrivateKeyDer<'static>,
 }
 
+/// Our certificate of the moment. Whoever renews it stores a new one; each dial loads it once.
+pub type SharedOwn = Arc<ArcSwap<Own>>;
+
+impl Clone for Own {
+    fn clone(&self) -> Own {
+        Own { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
 /// Where verification takes its moment from: the process's clock, or a fixed moment in tests.
 #[derive(Clone)]
 pub struct Moment(Arc<dyn Fn() -> Time + Send + Sync>);

@@ -63,14 +63,19 @@ impl DialError {
 /// A connector for tonic that opens TLS with one expected partner.
 #[derive(Clone)]
 pub struct Dialler {
-    config: Arc<ClientConfig>,
+    config: Arc<dyn Fn() -> Arc<ClientConfig> + Send + Sync>,
     stage_max: Duration,
 }
 
 impl Dialler {
     /// A dialler with the TLS of [`crate::tls::config::client_config`]; each stage may take `DIAL_MS`.
     pub fn new(config: Arc<ClientConfig>) -> Dialler {
-        Dialler { config, stage_max: Duration::from_millis(DIAL_MS) }
+        Dialler::by(move || config.clone())
+    }
+
+    /// The same with the TLS of the moment, asked for at each dial: our certificate may have been replaced meanwhile.
+    pub fn by(config: impl Fn() -> Arc<ClientConfig> + Send + Sync + 'static) -> Dialler {
+        Dialler { config: Arc::new(config), stage_max: Duration::from_millis(DIAL_MS) }
     }
 
     /// The same with another bound for each stage.
@@ -88,7 +93,7 @@ impl Dialler {
         let (host, port) = host_and_port(&endpoint).ok_or(DialError::Address(endpoint.clone()))?;
         let name = ServerName::try_from(host.clone()).map_err(|_| DialError::Address(endpoint))?;
         let (address, tcp) = self.reach(host, port).await?;
-        let connector = TlsConnector::from(self.config.clone());
+        let connector = TlsConnector::from((self.config)());
         let tls_error = |refused| DialError::Tls { address, refused };
         let shaken = timeout(self.stage_max, connector.connect(name, tcp)).await;
         let stream = shaken

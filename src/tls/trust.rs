@@ -29,7 +29,7 @@ pub enum CrlPolicy {
 }
 
 /// What the member's record and its files say about its certificates.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberTrust {
     pub member: Member,
     /// The roots that may vouch for names under this member, and for no other.

@@ -235,11 +235,11 @@ impl Alliance {
                 bound => break bound.unwrap_or_else(|error| panic!("{error}")),
             }
         };
-        let counters = gateway.counters();
+        let (counters, renewal) = (gateway.counters(), gateway.renewal());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move { gateway.run(async move { stopped.cancelled().await }).await.unwrap() });
-        Gateway { stop, task, counters }
+        Gateway { stop, task, counters, renewal }
     }
 
     pub fn directory(&self) -> Directory {
@@ -309,6 +309,7 @@ pub struct Gateway {
     stop: CancellationToken,
     task: JoinHandle<()>,
     pub counters: Arc<Counters>,
+    pub renewal: server::Renewal,
 }
 
 impl Gateway {

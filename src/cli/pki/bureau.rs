@@ -131,6 +131,29 @@ impl Bureau {
         )
     }
 
+    /// Makes a new key and certificate for a party (`system/NAME`, `ops/NAME`, `auditor/NAME`, `gateway`) that has one, and
+    /// keeps the old ones beside them as `.old`; returns the two new paths.
+    pub fn renew(&self, member: &Member, role: Role) -> Result<[PathBuf; 2], Failure> {
+        let place = self.place(member);
+        let authority = Authority::open(&place).map_err(|failure| add_city_first(failure, member))?;
+        let (_, key, chain) = files(&place, &role)?;
+        for path in [&key, &chain] {
+            let mut old = path.clone().into_os_string();
+            old.push(".old");
+            fs::rename(path, old).map_err(|fault| Failure::from(fault).at(path.display()))?;
+        }
+        let hosts = match (&role, self.directory.member(member)) {
+            (Role::Gateway, Some(record)) => hosts(&record.endpoints),
+            _ => vec![],
+        };
+        issue(
+            &authority,
+            &place,
+            &Party { alliance: self.directory.alliance().clone(), member: member.clone(), role },
+            &hosts,
+        )
+    }
+
     /// Revokes the certificates of a party (`system/NAME`, `ops/NAME`, `auditor/NAME`, `gateway`) and signs the next
     /// revocation list: how many were revoked now, or `None` if the party never had one.
     pub fn revoke(&self, member: &Member, party: &str) -> Result<Option<usize>, Failure> {
@@ -159,9 +182,7 @@ impl Bureau {
         keys::write_secret(&place.join("ca.key"), authority_key.as_bytes())?;
         keys::replace_public(&place.join("ca.pem"), authority.pem().as_bytes())?;
         next_list(&authority, &mut Issued::default(), place)?;
-        let hosts = LOCAL_HOSTS.into_iter().chain(plan.endpoints.iter().map(Endpoint::host));
-        let hosts: Vec<String> = hosts.map(str::to_owned).collect();
-        issue(&authority, place, &Party::gateway(alliance.clone(), member.clone()), &hosts)?;
+        issue(&authority, place, &Party::gateway(alliance.clone(), member.clone()), &hosts(&plan.endpoints))?;
         let systems = plan.systems.iter().cloned().map(Role::System);
         for role in systems.chain(plan.ops.iter().cloned().map(Role::Ops)) {
             issue(&authority, place, &Party { alliance: alliance.clone(), member: member.clone(), role }, &[])?;
@@ -208,14 +229,24 @@ fn record(alliance: &Alliance, plan: &Plan, authority: &Authority, log_key: &Ver
     }
 }
 
-/// Issues, lists and writes: listed before the files, so that what was handed out can always be revoked.
-fn issue(authority: &Authority, place: &Path, party: &Party, hosts: &[String]) -> Result<[PathBuf; 2], Failure> {
-    let (listed, key, chain) = match &party.role {
+/// The names under which ordinary gRPC clients know a gateway.
+fn hosts(endpoints: &[Endpoint]) -> Vec<String> {
+    LOCAL_HOSTS.into_iter().chain(endpoints.iter().map(Endpoint::host)).map(str::to_owned).collect()
+}
+
+/// How a party is listed, and where its key and its chain lie.
+fn files(place: &Path, role: &Role) -> Result<(String, PathBuf, PathBuf), Failure> {
+    Ok(match role {
         Role::Gateway => ("gateway".to_owned(), place.join("gateway.key"), place.join("gateway.pem")),
         Role::System(name) => filed(place, "system", "systems", name)?,
         Role::Ops(name) => filed(place, "ops", "ops", name)?,
         Role::Auditor(name) => filed(place, "auditor", "auditors", name)?,
-    };
+    })
+}
+
+/// Issues, lists and writes: listed before the files, so that what was handed out can always be revoked.
+fn issue(authority: &Authority, place: &Path, party: &Party, hosts: &[String]) -> Result<[PathBuf; 2], Failure> {
+    let (listed, key, chain) = files(place, &party.role)?;
     if key.exists() {
         return Err(KeyFileError::Exists { path: key }.into());
     }

@@ -1,0 +1,189 @@
+//! Decides how a running gateway takes up a changed configuration: certificate, authorities, revocation lists, directory,
+//! grants, systems and routes are read and validated as a whole and then put in place together; on any fault all that held
+//! before goes on holding. Never changes what a gateway is: that takes a restart.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::law::Law;
+use super::{Standing, check_own_certificate, member_trusts, own_certificate, rules};
+use crate::config::{Config, ConfigError};
+use crate::directory::Directory;
+use crate::directory::notes::{Carried, Kind};
+use crate::keys;
+use crate::party::{Member, Party};
+use crate::tls::config::server_config;
+use crate::tls::trust::{MemberTrust, Trust};
+
+/// What came of a renewal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// Connections that were cut: their peers are no longer let in, or may no longer exchange anything.
+    pub cut: usize,
+    /// Settings that have changed and take effect at the next start alone.
+    pub at_next_start: Vec<&'static str>,
+}
+
+/// Every fault for which a changed configuration was not taken up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct NotRenewed(pub Vec<String>);
+
+/// Asks a running gateway to read its configuration again.
+#[derive(Clone)]
+pub struct Renewal(mpsc::Sender<Asked>);
+
+pub(super) type Asked = oneshot::Sender<Result<Renewed, NotRenewed>>;
+
+impl Renewal {
+    pub(super) fn new() -> (Renewal, mpsc::Receiver<Asked>) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Renewal(sender), receiver)
+    }
+
+    /// Reads the configuration's file and all that it names, and puts it in place.
+    ///
+    /// # Errors
+    /// Every fault found; nothing has changed then.
+    pub async fn renew(&self) -> Result<Renewed, NotRenewed> {
+        let (asked, answer) = oneshot::channel();
+        let stopping = || NotRenewed(vec!["the gateway is stopping".to_owned()]);
+        self.0.send(asked).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+/// All that is put in place together.
+struct Ready {
+    config: Config,
+    standing: Standing,
+    members: Vec<MemberTrust>,
+    trust: Trust,
+}
+
+impl Law {
+    /// Blocks on the disk.
+    pub(super) fn renew(&mut self) -> Result<Renewed, NotRenewed> {
+        let path = self.config.file.clone();
+        let config = Config::load(&path).map_err(|error| match error {
+            ConfigError::Faulty { faults, .. } => {
+                let line = |fault: crate::config::Fault| {
+                    format!("{}:{}:{}: {}", path.display(), fault.line, fault.column, fault.what)
+                };
+                NotRenewed(faults.into_iter().map(line).collect())
+            }
+            unreadable => NotRenewed(vec![unreadable.to_string()]),
+        })?;
+        let fixed = self.changed_for_good(&config);
+        if !fixed.is_empty() {
+            let fault = |setting: &&str| format!("{}: {setting} has changed: that takes a restart", path.display());
+            return Err(NotRenewed(fixed.iter().map(fault).collect()));
+        }
+        let at_next_start = self.changed_for_the_next_start(&config);
+        let ready = self.ready(config)?;
+        let cut = self.put_all_in_place(ready)?;
+        Ok(Renewed { cut, at_next_start })
+    }
+
+    /// What a gateway is.
+    fn changed_for_good(&self, new: &Config) -> Vec<&'static str> {
+        let old = &self.config;
+        let settings = [
+            ("gateway.alliance", old.alliance == new.alliance),
+            ("gateway.city or hub", old.member == new.member),
+            ("gateway.listen", old.listen == new.listen),
+            ("gateway.data", old.data == new.data),
+            ("directory.alliance_key", old.alliance_key == new.alliance_key),
+            ("log.key", old.log_key == new.log_key),
+            ("store.synchronous", old.synchronous == new.synchronous),
+        ];
+        settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
+    fn changed_for_the_next_start(&self, new: &Config) -> Vec<&'static str> {
+        let old = &self.config;
+        let settings = [
+            ("gateway.fetch_from", old.fetch_from == new.fetch_from),
+            ("directory.follow", old.follow == new.follow),
+            ("sealing.key", old.sealing_key == new.sealing_key),
+            ("sealing.former", old.former_sealing_keys == new.former_sealing_keys),
+            ("system.receipts", old.receipt_readers == new.receipt_readers),
+            ("checks", old.check_every_s == new.check_every_s),
+        ];
+        settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
+    /// Reads and validates everything; changes nothing but the noticeboard, which takes a newer directory for good.
+    fn ready(&self, config: Config) -> Result<Ready, NotRenewed> {
+        let mut faults = vec![];
+        if let Err(fault) = self.offer_directory(&config) {
+            faults.push(fault);
+        }
+        let directory = Arc::new(self.standing.board.directory());
+        let standing = Standing { directory: directory.clone(), ..self.standing.clone() };
+        let trust = trusted(&config, &directory).map_err(|more| faults.extend(more)).ok();
+        let own = own_certificate(&config).map_err(|error| faults.push(error.to_string())).ok();
+        if let (Some((_, trust)), Some(own)) = (&trust, &own) {
+            let party = Party::gateway(config.alliance.clone(), config.member.clone());
+            let checked = check_own_certificate(&own.chain, trust, &standing.moment, &party)
+                .map_err(|error| error.to_string())
+                .and_then(|()| {
+                    let tls = server_config(self.standing.trust.clone(), own.clone(), standing.moment.clone());
+                    tls.map(drop).map_err(|error| format!("the gateway's certificate and key: {error}"))
+                });
+            faults.extend(checked.err());
+        }
+        if directory.member(&standing.own).is_none() {
+            faults.push(format!("the directory has no member {}", standing.own));
+        }
+        faults.extend(rules(&config, &standing, &self.readers).err().map(|error| error.to_string()));
+        match trust {
+            Some((members, trust)) if faults.is_empty() => Ok(Ready { config, standing, members, trust }),
+            _ => Err(NotRenewed(faults)),
+        }
+    }
+
+    /// The configured directory, where it is newer than what is known.
+    fn offer_directory(&self, config: &Config) -> Result<(), String> {
+        let note = keys::read_text(&config.directory).map_err(|fault| fault.to_string())?;
+        let at = |what: String| format!("{}: {what}", config.directory.display());
+        let signed = note.split_once("\n\n").map_or(note.as_str(), |(text, _)| text).to_owned() + "\n";
+        let version = Directory::parse(&signed).map_err(|fault| at(fault.to_string()))?.version();
+        let carried = Carried { kind: Kind::Directory, owner: None, version, note };
+        self.standing.board.offer(&carried).map(drop).map_err(|fault| at(fault.to_string()))
+    }
+
+    fn put_all_in_place(&mut self, ready: Ready) -> Result<usize, NotRenewed> {
+        let Ready { config, standing, members, trust } = ready;
+        let not = |error: super::ServerError| NotRenewed(vec![error.to_string()]);
+        let tls = own_certificate(&config).and_then(|own| {
+            let tls = server_config(self.standing.trust.clone(), own.clone(), standing.moment.clone());
+            let tls = tls.map_err(|error| super::ServerError::Certificate(error.to_string()))?;
+            Ok((own, tls))
+        });
+        let (own, tls) = tls.map_err(not)?;
+        let before = std::mem::replace(&mut self.config, Arc::new(config));
+        let made = rules(&self.config, &standing, &self.readers).map_err(not)?;
+        self.standing = standing;
+        self.put_in_place(made).map_err(not)?;
+        self.standing.certificate.store(Arc::new(own));
+        self.reception.tls.store(tls);
+        self.post.serve_systems(self.config.systems.iter().map(|system| system.name.clone()));
+        Ok(self.trust_anew(members, trust, &before.grants))
+    }
+}
+
+/// Whom the directory's members are trusted to name, by member and as a whole.
+pub(super) fn trusted(config: &Config, directory: &Directory) -> Result<(Vec<MemberTrust>, Trust), Vec<String>> {
+    let members = member_trusts(config, directory).map_err(|error| vec![error.to_string()])?;
+    let built = Trust::build(config.alliance.clone(), members.clone());
+    let trust = built.map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    Ok((members, trust))
+}
+
+/// Members whose trust is not what it was.
+pub(super) fn changed(before: &[MemberTrust], now: &[MemberTrust]) -> Vec<Member> {
+    let same = |one: &&MemberTrust| !before.contains(one);
+    now.iter().filter(same).map(|one| one.member.clone()).collect()
+}
