@@ -10,6 +10,7 @@ mod trust;
 
 pub use self::facts::{Look, Verdict};
 pub use self::partners::{Caller, STAGES, own_address};
+pub use self::trust::lists_end;
 
 use self::facts::Facts;
 use crate::clock::Clock;

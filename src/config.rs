@@ -52,6 +52,8 @@ pub struct Config {
     pub grants: Grants,
     /// Seconds between two examinations that the gateway makes of itself, and of its partners.
     pub check_every_s: (u64, u64),
+    /// Where monitors ask for figures, on this machine alone; `None` for nowhere.
+    pub telemetry: Option<SocketAddr>,
 }
 
 /// The file of each member's revocation lists: a path in which `{member}` stands for the member's name.
@@ -110,6 +112,8 @@ struct Written {
     store: Store,
     #[serde(default)]
     checks: Checks,
+    #[serde(default)]
+    telemetry: Telemetry,
     #[serde(default)]
     system: Vec<System>,
     #[serde(default)]
@@ -174,6 +178,12 @@ struct Store {
 struct Checks {
     every_s: Option<Spanned<u64>>,
     partners_every_s: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Telemetry {
+    listen: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -263,6 +273,17 @@ impl Reading<'_> {
         }
     }
 
+    /// An address of this machine that nobody reaches from outside.
+    fn loopback(&mut self, written: Option<Spanned<String>>) -> Option<SocketAddr> {
+        let written = written?;
+        let address: SocketAddr = self.word(&written)?;
+        if !address.ip().is_loopback() {
+            let what = format!("{address}: must be a loopback address, such as 127.0.0.1:9464");
+            self.fault(written.span().start, what);
+        }
+        Some(address)
+    }
+
     fn systems(&mut self, written: Vec<System>) -> Vec<OwnSystem> {
         let mut named: BTreeMap<Name, ()> = BTreeMap::new();
         let mut systems = Vec::new();
@@ -336,6 +357,7 @@ impl Config {
             reading.seconds(written.checks.every_s, CHECK_EVERY_S.0),
             reading.seconds(written.checks.partners_every_s, CHECK_EVERY_S.1),
         );
+        let telemetry = reading.loopback(written.telemetry.listen);
         let (Some(alliance), Some(member), Some(listen), true) = (alliance, member, listen, reading.faults.is_empty())
         else {
             return Err(reading.faults);
@@ -362,6 +384,7 @@ impl Config {
             systems,
             grants,
             check_every_s,
+            telemetry,
         })
     }
 }
@@ -423,6 +446,18 @@ divisions = ["*"]
         assert_eq!(hub.member, "hub/main".parse().unwrap());
         for neither in ["", "city = \"450200\"\nhub = \"main\""] {
             assert!(Config::parse(&GOOD.replace("city = \"450200\"", neither), Path::new(".")).is_err(), "{neither}");
+        }
+    }
+
+    #[test]
+    fn monitors_ask_on_this_machine_alone_and_only_where_that_is_configured() {
+        assert_eq!(Config::parse(GOOD, Path::new(".")).unwrap().telemetry, None);
+        let at = |listen: &str| format!("{GOOD}[telemetry]\nlisten = \"{listen}\"\n");
+        let config = Config::parse(&at("[::1]:9464"), Path::new(".")).unwrap();
+        assert_eq!(config.telemetry, Some("[::1]:9464".parse().unwrap()));
+        for outside in ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464", "9464"] {
+            let faults = Config::parse(&at(outside), Path::new(".")).unwrap_err();
+            assert_eq!(faults.len(), 1, "{outside}: {faults:?}");
         }
     }
 

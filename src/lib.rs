@@ -43,6 +43,7 @@ pub mod redrive;
 
 // 4 DOORS: what callers reach.
 pub mod grpc;
+pub mod telemetry;
 
 // 5 ROOF: what puts it all together, and the person at the terminal.
 pub mod config;

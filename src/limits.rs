@@ -391,3 +391,13 @@ pub const PARTNER_CLOCK_MS_MAX: u64 = 60_000;
 pub const CHECK_EVERY_S: (u64, u64) = (5, 30);
 /// Partners that are examined at once.
 pub const PARTNERS_AT_ONCE_MAX: usize = 16;
+
+// Telemetry.
+/// Monitors that are answered at once.
+pub const SCRAPES_AT_ONCE_MAX: usize = 4;
+/// Milliseconds for one monitor's request and its answer.
+pub const SCRAPE_MS: u64 = 5_000;
+/// Bytes of a monitor's request: the least that hyper reads by.
+pub const SCRAPE_HEAD_BYTES_MAX: usize = 8 << 10;
+/// Milliseconds for which what was read from the disk is shown again instead of reading it anew.
+pub const LOOK_EVERY_MS: u64 = 1_000;

@@ -3,6 +3,7 @@
 
 mod law;
 mod renewal;
+mod seen;
 mod watchman;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRec
 use crate::grpc::front::Calls;
 use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
+use crate::grpc::tally::Tally;
 use crate::grpc::waiters::Waiters;
 use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
 use crate::grpc::{Doors, admin::Admin, directory::Directory as DirectoryDoor, evidence::Evidence, health::Health};
@@ -44,6 +46,7 @@ use crate::redrive::Redrive;
 use crate::routing::{Index, Issued, Objection, Tables, Ways};
 use crate::seal::OpeningKey;
 use crate::store::{self, Mark, Notes, OpenError, Readers, Retention};
+use crate::telemetry::{self, Verdicts};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
 use crate::tls::accept::{Bounds, Counters, Gate};
 use crate::tls::config::{Moment, Own, SharedOwn, SharedTrust, client_config, server_config};
@@ -106,11 +109,13 @@ pub struct Gateway {
     renewal: Renewal,
 }
 
-/// How callers are received: the TLS of the moment, and who is here.
+/// How callers are received: the TLS of the moment, who is here, and what is counted of them and seen of us.
 #[derive(Clone)]
 struct Reception {
     tls: Arc<ArcSwap<rustls::ServerConfig>>,
     connections: Connections,
+    tally: Tally,
+    verdicts: Verdicts,
 }
 
 /// What a gateway is known by and whom it knows.
@@ -145,7 +150,12 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let tls = server_config(standing.trust.clone(), Own::clone(&certificate), standing.moment.clone());
     let tls = tls.map_err(|error| ServerError::Certificate(error.to_string()))?;
     check_own_certificate(&certificate.chain, &standing.trust.load(), &standing.moment, &own_party)?;
-    let reception = Reception { tls: Arc::new(ArcSwap::new(tls)), connections: Connections::default() };
+    let reception = Reception {
+        tls: Arc::new(ArcSwap::new(tls)),
+        connections: Connections::default(),
+        tally: Tally::default(),
+        verdicts: Verdicts::default(),
+    };
     let (renewal, asked) = Renewal::new();
 
     let (ground, ledger_thread) = ground(config, &standing, clock)?;
@@ -157,6 +167,10 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
     let counters = Arc::new(Counters::default());
+    if let Some(monitors) = seen::listener(config).await? {
+        let telemetry = seen::telemetry(config, &standing, &ground, &reception, counters.clone());
+        tasks.spawn(telemetry::serve(monitors, telemetry, stop.clone()));
+    }
     let serving = serving(&standing, reception, counters.clone());
     let ledger = ground.ledger.clone();
     Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters, renewal })
@@ -245,8 +259,8 @@ fn doors(
     let admin = Admin { own: config.member.clone(), readers: ground.readers.clone(), redrive };
     let health =
         Health::new(config.member.clone(), ground.clock.clone(), grpc::SERVICES.map(str::to_owned), stop.clone());
-    let watchman =
-        Watchman { config: Arc::new(config.clone()), board: standing.board.clone(), clock: ground.clock.clone() };
+    let (board, clock, verdicts) = (standing.board.clone(), ground.clock.clone(), reception.verdicts.clone());
+    let watchman = Watchman { config: Arc::new(config.clone()), board, clock, verdicts };
     tasks.spawn(watchman.watch(health.clone(), stop.clone()));
     Ok((Doors { exchange, evidence, directory, routing, admin, health }, law))
 }
@@ -265,6 +279,7 @@ fn serving(standing: &Standing, reception: Reception, counters: Arc<Counters>) -
         connections: reception.connections,
         calls: Arc::new(Calls::new(grpc::STREAMING).with_long(grpc::LONG.0, Duration::from_millis(grpc::LONG.1))),
         lifetime: Lifetime::default(),
+        tally: reception.tally,
     }
 }
 

@@ -17,6 +17,7 @@ use tongban::directory::Directory;
 use tongban::evidence::{Event, Evidence, Instants};
 use tongban::grpc::front::Calls;
 use tongban::grpc::serve::{Lifetime, Serving, serve};
+use tongban::grpc::tally::Tally;
 use tongban::id::ReceiptId;
 use tongban::keys;
 use tongban::message::Envelope;
@@ -322,7 +323,7 @@ fn serving(terminal: &Terminal, directory: &Directory) -> Serving {
     let gate = Arc::new(Gate { config, trust, moment, bounds: Bounds::default(), counters: Arc::default() });
     let streaming = ["SubmitStream", "Receive"].map(|call| format!("/tongban.exchange.v1.ExchangeService/{call}"));
     let calls = Arc::new(Calls::new(streaming));
-    Serving { gate, connections: Connections::default(), calls, lifetime: Lifetime::default() }
+    Serving { gate, connections: Connections::default(), calls, lifetime: Lifetime::default(), tally: Tally::default() }
 }
 
 const SEND: &str = "send --as 450200/window --to 440600/window --item A --text x";

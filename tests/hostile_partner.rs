@@ -26,6 +26,7 @@ use tongban::clock::Clock;
 use tongban::evidence::{Event, Evidence};
 use tongban::grpc::front::Calls;
 use tongban::grpc::serve::{Lifetime, Serving, serve};
+use tongban::grpc::tally::Tally;
 use tongban::keys;
 use tongban::message::Digest;
 use tongban::tls::accept::{Bounds, Counters, Gate};
@@ -228,6 +229,7 @@ async fn pretend(alliance: &Alliance, fake: Fake, certificate: &str) -> Arc<Coun
         connections: Connections::default(),
         calls: Arc::new(Calls::new(tongban::grpc::STREAMING)),
         lifetime: Lifetime::default(),
+        tally: Tally::default(),
     };
     let record = directory.member(&"440600".parse().unwrap()).unwrap();
     let listener = TcpListener::bind(record.endpoints[0].to_string()).await.unwrap();

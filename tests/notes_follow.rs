@@ -20,6 +20,7 @@ use tongban::directory::member_key_name;
 use tongban::directory::notes::{Carried, Kind};
 use tongban::grpc::front::Calls;
 use tongban::grpc::serve::{Lifetime, Serving, serve};
+use tongban::grpc::tally::Tally;
 use tongban::keys;
 use tongban::party::Member;
 use tongban::tlog::note::SigningKey;
@@ -252,6 +253,7 @@ async fn pretend(alliance: &Alliance, liar: Liar) {
         connections: Connections::default(),
         calls: Arc::new(Calls::new(tongban::grpc::STREAMING)),
         lifetime: Lifetime::default(),
+        tally: Tally::default(),
     };
     let record = directory.member(&"hub/main".parse().unwrap()).unwrap();
     let listener = TcpListener::bind(record.endpoints[0].to_string()).await.unwrap();

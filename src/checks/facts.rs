@@ -56,6 +56,18 @@ pub enum Verdict {
     Skipped(&'static str),
 }
 
+impl Verdict {
+    /// The verdict in one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Verdict::Good => "good",
+            Verdict::Warning(_) => "warning",
+            Verdict::Fault(_) => "fault",
+            Verdict::Skipped(_) => "skipped",
+        }
+    }
+}
+
 /// What a check saw of one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {

@@ -1,6 +1,7 @@
 //! Decides whether a gateway's identity and its knowledge of others are sound: keys, certificate, directory, revocation
 //! lists. Never shows a secret.
 
+use rustls::pki_types::CertificateRevocationListDer;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::advice;
@@ -167,17 +168,22 @@ fn crl(facts: &Facts<'_>, entry: &Entry) -> Look {
     if let Err(why) = trusted {
         return Look::fault(&advice::CRL_UNUSABLE, format!("{}: {why}", shown(&path)));
     }
-    let ends = lists.iter().filter_map(|der| {
-        let (_, list) = CertificateRevocationList::from_der(der).ok()?;
-        Some(Time::from_ms(u64::try_from(list.next_update()?.timestamp()).ok()? * 1000))
-    });
-    let Some(ends) = ends.max() else { return Look::fault(&advice::CRL_UNUSABLE, shown(&path)) };
+    let Some(ends) = lists_end(&lists) else { return Look::fault(&advice::CRL_UNUSABLE, shown(&path)) };
     let seen = format!("{}: until {ends}", shown(&path));
     match ends.since_ms(facts.now) / DAY_MS {
         _ if ends < facts.now => Look::fault(&advice::CRL_EXPIRED, seen),
         days if days < CRL_WARN_DAYS => Look::warning(&advice::CRL_ENDS, seen),
         _ => Look::good(seen),
     }
+}
+
+/// When the newest of these revocation lists ends.
+pub fn lists_end(lists: &[CertificateRevocationListDer<'_>]) -> Option<Time> {
+    let ends = lists.iter().filter_map(|der| {
+        let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+        Some(Time::from_ms(u64::try_from(list.next_update()?.timestamp()).ok()? * 1000))
+    });
+    ends.max()
 }
 
 /// The key that signs the log, and whether the record names it.

@@ -129,6 +129,7 @@ key = {log_key}
         text += "\n# Opens what came through a hub. When the record names a new key, the old one stands in `former` for a while.\n";
         text += &format!("[sealing]\nkey = {}\n", quoted(sealing));
     }
+    text += TELEMETRY;
     text += &match member {
         Member::City(_) => city_rules(systems),
         Member::Hub(_) => HUB_RULES.to_owned(),
@@ -165,6 +166,13 @@ divisions = ["*"]           # sending cities
 "#;
     text
 }
+
+/// Off until somebody wants it: two gateways of one machine cannot share an address.
+const TELEMETRY: &str = r#"
+# Figures for a monitor (GET /metrics), on this machine alone.
+# [telemetry]
+# listen = "127.0.0.1:9464"
+"#;
 
 /// What a hub allows; it has no systems.
 const HUB_RULES: &str = r#"

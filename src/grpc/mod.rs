@@ -13,6 +13,7 @@ mod receive;
 mod request;
 pub mod routing;
 pub mod serve;
+pub mod tally;
 mod view;
 pub mod waiters;
 mod watch;

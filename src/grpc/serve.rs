@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::chance;
 use crate::grpc::front::{Calls, Front, FrontLayer};
+use crate::grpc::tally::{Tallied, Tally};
 use crate::limits::{
     CONNECTION_AGE_MS, CONNECTION_GRACE_MS, CONNECTIONS_PER_PARTY_MAX, DRAIN_MS, HEADER_LIST_BYTES_MAX,
     HTTP2_FRAME_BYTES_MAX, KEEPALIVE_S, LOCAL_RESETS_MAX, SEND_BUFFER_BYTES_MAX, STREAMS_PER_CONNECTION_MAX,
@@ -62,14 +63,15 @@ pub struct Serving {
     pub connections: Connections,
     pub calls: Arc<Calls>,
     pub lifetime: Lifetime,
+    pub tally: Tally,
 }
 
 /// Serves `routes` on every connection that the gate lets in, until `stop`; then takes no more, lets calls under way
 /// end within the drain time, and cuts what is left. Returns when no connection is open.
 pub async fn serve(listener: TcpListener, serving: Serving, routes: Routes, stop: impl Future<Output = ()>) {
-    let Serving { gate, connections, calls, lifetime } = serving;
+    let Serving { gate, connections, calls, lifetime, tally } = serving;
     let drain = lifetime.drain;
-    let front = FrontLayer(calls).layer(routes.prepare());
+    let front = tally.over(FrontLayer(calls).layer(routes.prepare()));
     let shared = Arc::new(Shared { gate: gate.clone(), connections: connections.clone(), lifetime, front });
     accept(listener, gate, move |accepted| shared.clone().host(accepted), stop).await;
     let open = connections.drain();
@@ -86,7 +88,7 @@ struct Shared {
     gate: Arc<Gate>,
     connections: Connections,
     lifetime: Lifetime,
-    front: Front<Routes>,
+    front: Tallied<Front<Routes>>,
 }
 
 impl Shared {
@@ -137,14 +139,14 @@ type Connection = http2::Connection<TokioIo<Guarded<TlsStream<TcpStream>>>, Know
 
 /// The routes as one peer sees them: every request carries who sent it.
 struct Known {
-    front: Front<Routes>,
+    front: Tallied<Front<Routes>>,
     peer: Peer,
 }
 
 impl Service<Request<Incoming>> for Known {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Oneshot<Front<Routes>, Request<Incoming>>;
+    type Future = Oneshot<Tallied<Front<Routes>>, Request<Incoming>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer.clone());

@@ -9,6 +9,7 @@ mod witness;
 use std::collections::{HashMap, HashSet};
 
 use super::bells::Rung;
+use super::counts::Said;
 use super::{Answer, Entry};
 use crate::audit::Act;
 use crate::chance;
@@ -97,6 +98,8 @@ pub struct Batch<'a> {
     witnessed: HashSet<Digest>,
     /// The origin's log, and the place in it, of the newest message of each case that this batch takes from a gateway.
     origins: HashMap<String, (String, u64)>,
+    /// What the leaves say, to be counted once they are true.
+    pub said: Vec<Said>,
 }
 
 impl<'a> Batch<'a> {
@@ -114,6 +117,7 @@ impl<'a> Batch<'a> {
             joined: HashMap::new(),
             witnessed: HashSet::new(),
             origins: HashMap::new(),
+            said: vec![],
         }
     }
 
@@ -317,6 +321,7 @@ impl<'a> Batch<'a> {
         let bytes =
             whole.or_else(|_| Evidence { token: None, step: None, case_no: None, ..evidence.clone() }.to_leaf());
         let bytes = bytes.map_err(|error| Error::Failed(error.to_string()))?;
+        self.said.push(evidence.into());
         Ok(self.append(message, bytes))
     }
 

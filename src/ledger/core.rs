@@ -7,6 +7,7 @@ use super::Answer;
 use super::Entry;
 use super::batch::{Batch, Ground, Scribe};
 use super::bells::Rung;
+use super::counts::Counts;
 use crate::limits::{CLOCK_UNCERTAINTY_MS, DISK_LOOK_EVERY_MS, DISK_RESERVE_BYTES, MARK_EVERY_MS, REHASHED_AT_START};
 use crate::party::{Member, Name};
 use crate::receipt::Receipt;
@@ -58,6 +59,7 @@ pub struct Core {
     waiting: HashMap<LaneName, u64>,
     receipt_readers: HashSet<Name>,
     disk: Disk,
+    counts: Counts,
 }
 
 /// How much room the disk had when it was looked at.
@@ -101,6 +103,7 @@ impl Core {
             waiting,
             receipt_readers: HashSet::new(),
             disk: Disk { looked_at: Time::ZERO, nearly_full: false },
+            counts: Counts::default(),
             writer,
             mark,
             key,
@@ -117,6 +120,11 @@ impl Core {
     /// Own systems that want the receipts of their messages delivered.
     pub fn with_receipt_readers(self, receipt_readers: HashSet<Name>) -> Core {
         Core { receipt_readers, ..self }
+    }
+
+    /// What is counted of its work.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Makes all entries true in one commit and answers them in order.
@@ -141,6 +149,7 @@ impl Core {
         };
         let mut batch = Batch::new(ground, scribe, self.tree.size(), self.next_seq);
         let pending = entries.into_iter().map(|entry| batch.enter(entry)).collect::<Result<Vec<_>, _>>()?;
+        let said = std::mem::take(&mut batch.said);
         let (mut commit, rung, next_seq, joined) = batch.finish();
         let mut tree = self.tree.clone();
         let hashes: Vec<_> = commit.leaves.iter().map(|leaf| leaf.hash).collect();
@@ -159,6 +168,7 @@ impl Core {
         }
         // A crash before this line leaves nothing behind; the note above was shown to nobody.
         self.writer.commit(&commit)?;
+        self.counts.written(&said);
         // A crash from here on loses only answers: the same request gets the same receipt.
         if let Some((tree, note)) = commit.checkpoint {
             self.tree = tree;

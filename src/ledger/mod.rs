@@ -4,9 +4,10 @@
 mod batch;
 mod bells;
 mod core;
+mod counts;
 
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -22,6 +23,7 @@ pub use batch::{
 };
 pub use bells::{Bells, Heard};
 pub use core::{Core, StartError};
+pub use counts::{Counts, OTHER};
 
 /// Why the ledger gave no answer of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +106,7 @@ pub struct Ledger {
     jobs: mpsc::Sender<Job>,
     bells: Bells,
     stopped: watch::Receiver<Option<String>>,
+    counts: Counts,
 }
 
 impl std::fmt::Debug for Job {
@@ -118,7 +121,7 @@ impl Ledger {
         let (jobs, queue) = mpsc::channel(LEDGER_QUEUE_MAX);
         let (stop, stopped) = watch::channel(None);
         let bells = Bells::default();
-        let ledger = Ledger { jobs, bells: bells.clone(), stopped };
+        let ledger = Ledger { jobs, bells: bells.clone(), stopped, counts: core.counts().clone() };
         let runtime = tokio::runtime::Handle::current();
         let work = move || {
             if let Err(error) = run(core, clock, queue, &bells, &runtime) {
@@ -159,6 +162,11 @@ impl Ledger {
         &self.bells
     }
 
+    /// What is counted of the ledger's work.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     /// Waits until the store has failed, and says how.
     pub async fn failed(&self) -> String {
         let mut stopped = self.stopped.clone();
@@ -194,9 +202,10 @@ fn run(
         };
         let Some(first) = first else { break };
         let (entries, replies) = drain(first, &mut queue);
-        let now = clock.now();
+        let (now, begun, count) = (clock.now(), Instant::now(), entries.len());
         match core.apply(now, entries) {
             Ok((answers, rung)) => {
+                core.counts().committed(count, begun.elapsed().as_secs_f64());
                 replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))));
                 bells.ring(rung);
             }

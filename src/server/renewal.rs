@@ -110,6 +110,7 @@ impl Law {
             ("sealing.former", old.former_sealing_keys == new.former_sealing_keys),
             ("system.receipts", old.receipt_readers == new.receipt_readers),
             ("checks", old.check_every_s == new.check_every_s),
+            ("telemetry", old.telemetry == new.telemetry),
         ];
         settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }

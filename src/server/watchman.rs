@@ -12,12 +12,14 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::grpc::health::Health;
 use crate::noticeboard::Noticeboard;
+use crate::telemetry::Verdicts;
 
 /// Looks after one gateway from inside.
 pub struct Watchman {
     pub config: Arc<Config>,
     pub board: Arc<Noticeboard>,
     pub clock: Clock,
+    pub verdicts: Verdicts,
 }
 
 impl Watchman {
@@ -39,6 +41,8 @@ impl Watchman {
                 }
             }
             if !stop.is_cancelled() {
+                let all = found.iter().chain(&away);
+                self.verdicts.say(all.map(|finding| (finding.check, finding.look.verdict.word())));
                 let whole = !found.iter().any(|finding| is_vital(finding.check) && is_fault(finding));
                 health.say(whole, named(found.iter().chain(&away)));
             }

@@ -1,6 +1,7 @@
 //! Decides what can be seen of a store beside the process that serves from it: schema, log, lanes, room. Never takes the
 //! lock for long, never changes a row, and never waits for the writer.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
@@ -103,6 +104,11 @@ impl Snapshot<'_> {
             Ok(LaneLook { state: lane_state(self.sql, &name)?, name, oldest: oldest.map(Time::from_ms) })
         };
         rows.into_iter().map(look).collect()
+    }
+
+    /// Messages that wait in each lane. Reads a row of each: not for every moment.
+    pub fn waiting(&self) -> Result<HashMap<LaneName, u64>, Error> {
+        super::read::waiting(self.sql)
     }
 
     /// Leaves of the log, and the newest checkpoint's note.

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 use tongban::grpc::front::Calls;
 use tongban::grpc::serve::{Lifetime, Serving, serve};
+use tongban::grpc::tally::Tally;
 use tongban::tls::accept::{Bounds, Counters, Gate};
 use tongban::tls::config::{Own, SharedTrust, client_config, server_config};
 use tongban::tls::connections::Connections;
@@ -60,7 +61,8 @@ pub async fn start_with(trust: SharedTrust, own: Own, routes: Routes, bounds: Bo
     let gate = Arc::new(Gate { config, trust, moment: today(), bounds, counters: Arc::default() });
     let connections = Connections::default();
     let calls = Arc::new(Calls::new(["/grpc.health.v1.Health/Watch"]));
-    let serving = Serving { gate: gate.clone(), connections: connections.clone(), calls, lifetime };
+    let serving =
+        Serving { gate: gate.clone(), connections: connections.clone(), calls, lifetime, tally: Tally::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();

@@ -1,0 +1,56 @@
+//! Decides what of a gateway is shown to a monitor, and where. Never shows anything that leaves this machine by itself.
+
+use std::sync::Arc;
+
+use super::{Reception, ServerError, Standing};
+use crate::checks::lists_end;
+use crate::clock::Clock;
+use crate::config::{Config, CrlFiles};
+use crate::courier::Ground;
+use crate::directory::CrlPolicy;
+use crate::keys;
+use crate::noticeboard::Noticeboard;
+use crate::telemetry::{Sources, Telemetry};
+use crate::time::Time;
+use crate::tls::accept::Counters;
+use tokio::net::TcpListener;
+
+/// Binds the listener that monitors ask, if one is configured.
+pub(super) async fn listener(config: &Config) -> Result<Option<TcpListener>, ServerError> {
+    let Some(address) = config.telemetry else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|source| ServerError::Bind { address, source })
+}
+
+/// Where the figures come from.
+pub(super) fn telemetry(
+    config: &Config,
+    standing: &Standing,
+    ground: &Ground,
+    reception: &Reception,
+    gate: Arc<Counters>,
+) -> Telemetry {
+    let (board, crls) = (standing.board.clone(), config.crls.clone());
+    let clock: Clock = ground.clock.clone();
+    Telemetry::new(Sources {
+        started_at: clock.now(),
+        clock,
+        tally: reception.tally.clone(),
+        gate,
+        connections: reception.connections.clone(),
+        ledger: ground.ledger.counts().clone(),
+        verdicts: reception.verdicts.clone(),
+        certificate: standing.certificate.clone(),
+        readers: ground.readers.clone(),
+        data: config.data.clone(),
+        crl_ends: Box::new(move || crl_ends(&board, &crls)),
+    })
+}
+
+/// When the revocation lists of each member end that must have some; a list that is missing has ended long ago.
+fn crl_ends(board: &Noticeboard, crls: &CrlFiles) -> Vec<(String, Time)> {
+    let directory = board.directory();
+    let required = directory.entries().map(|entry| &entry.record).filter(|record| record.crl == CrlPolicy::Required);
+    let end = |member| keys::read_crls(&crls.of(member)).ok().and_then(|lists| lists_end(&lists)).unwrap_or(Time::ZERO);
+    required.map(|record| (record.member.to_string(), end(&record.member))).collect()
+}
