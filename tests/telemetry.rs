@@ -254,6 +254,8 @@ async fn a_monitor_that_hangs_stands_in_nobodys_way() {
     // When all places are taken, the next one waits for the deadline of those before, and no longer.
     hanging.push(TcpStream::connect(address).await.unwrap());
     scrape(address).await;
+    let waited = begun.elapsed();
+    assert!(waited < 2 * Duration::from_millis(SCRAPE_MS), "{waited:?}");
     for socket in &mut hanging {
         let end = timeout(PATIENCE, socket.read_to_end(&mut vec![])).await;
         assert!(end.is_ok(), "the connection is ended");
