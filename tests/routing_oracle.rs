@@ -324,7 +324,7 @@ fn just_the_sets_with_a_clash_are_refused_and_both_rows_are_named() {
                     let from = |at: usize| (oracle::days(&rows[at]).0, at);
                     name(if from(a) > from(b) { a } else { b })
                 });
-                let named: BTreeSet<String> = objections.iter().map(|o| second(o)).collect();
+                let named: BTreeSet<String> = objections.iter().map(second).collect();
                 assert_eq!(named, later.collect::<BTreeSet<_>>(), "{}", texts.join("\n"));
                 for objection in objections {
                     let Objection::Clash { first, second, .. } = &objection else { panic!("{objection}") };

@@ -133,7 +133,10 @@ mod tests {
     }
     use Step::*;
 
-    const ROWS: &[(&str, &[usize], &[(u64, Step)])] = &[
+    /// A claim, the addresses, and what happens to them at which millisecond.
+    type Row = (&'static str, &'static [usize], &'static [(u64, Step)]);
+
+    const ROWS: &[Row] = &[
         ("no address, nowhere to go", &[], &[(0, Next(None))]),
         ("a healthy first one is kept", &[1, 2], &[(0, Next(Some(1))), (1, Holds(1)), (2, Next(Some(1)))]),
         ("one that failed is passed over", &[1, 2], &[(0, Fails(1)), (1, Next(Some(2))), (2, Next(Some(2)))]),
