@@ -225,6 +225,10 @@ pub const RECEIVERS_PER_SYSTEM_MAX: usize = 64;
 pub const BREAKER_FAILURES: u32 = 5;
 /// Milliseconds for which a breaker is open at least.
 pub const BREAKER_MS: u64 = 30_000;
+/// Milliseconds of the shortest and the longest time for which an address of a partner that failed is passed over.
+pub const ADDRESS_OUT_MS: RangeInclusive<u64> = 10_000..=5 * 60 * 1000;
+/// Milliseconds for which the trial of such an address is waited for before another may try it.
+pub const ADDRESS_TRIAL_MS: u64 = 30_000;
 /// Messages that a gateway which fetches takes at once from one partner.
 pub const FETCH_CREDITS: u32 = 64;
 /// Milliseconds for which a transfer of attachments may prolong an attempt in all: one day.

@@ -26,7 +26,7 @@ use self::watchman::Watchman;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::courier::{Desk, Dialer, Diallers, Follower, Ground, Partner, Post, Pull};
+use crate::courier::{Desk, Diallers, Follower, Ground, Partner, Pools, Post, Pull};
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
 use crate::grpc::routing::Routing;
@@ -129,6 +129,9 @@ struct Standing {
     trust: SharedTrust,
     certificate: SharedOwn,
     moment: Moment,
+    clock: Clock,
+    /// What is known of the partners' addresses.
+    pools: Pools,
 }
 
 /// Builds the gateway that `config` describes and binds it. Nothing is served yet.
@@ -372,7 +375,12 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
         members: Arc::new(members),
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         certificate: Arc::new(ArcSwap::from_pointee(own_certificate(config)?)),
-        moment: Moment::new(move || clock.now()),
+        moment: Moment::new({
+            let clock = clock.clone();
+            move || clock.now()
+        }),
+        clock,
+        pools: Pools::default(),
     })
 }
 
@@ -447,6 +455,7 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
 /// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
 fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerError> {
     let (alliance, standing) = (config.alliance.clone(), standing.clone());
+    let (pools, clock) = (standing.pools.clone(), standing.clock.clone());
     let tls = move |member: &Member| {
         let certificate = Own::clone(&standing.certificate.load());
         let expected = Party::gateway(alliance.clone(), member.clone());
@@ -458,7 +467,8 @@ fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerErro
         let address = |endpoint: &Endpoint| format!("https://{endpoint}").parse::<Uri>().ok();
         let addresses = partner.endpoints.iter().filter_map(address).collect();
         let (tls, member, unfit) = (tls.clone(), partner.member.clone(), unfit.clone());
-        Dialer::new(Dialler::by(move || tls(&member).unwrap_or_else(|_| unfit.clone())), addresses)
+        let dialler = Dialler::by(move || tls(&member).unwrap_or_else(|_| unfit.clone()));
+        pools.dialer(&partner.member, addresses, dialler, clock.clone())
     }))
 }
 

@@ -294,6 +294,14 @@ fn resolve_equals_a_filter_and_a_sort_over_all_rows() {
     }
 }
 
+/// The row that an objection names last.
+fn second(objection: &Objection) -> String {
+    match objection {
+        Objection::Clash { second, .. } => second.to_string(),
+        other => panic!("{other}"),
+    }
+}
+
 #[test]
 fn just_the_sets_with_a_clash_are_refused_and_both_rows_are_named() {
     let mut random = Random(7);
@@ -311,6 +319,13 @@ fn just_the_sets_with_a_clash_are_refused_and_both_rows_are_named() {
             }
             Err(objections) => {
                 assert!(!objections.is_empty());
+                // A row that holds while an earlier one does is named, against one of those.
+                let later = clashes(&rows).into_iter().map(|(a, b)| {
+                    let from = |at: usize| (oracle::days(&rows[at]).0, at);
+                    name(if from(a) > from(b) { a } else { b })
+                });
+                let named: BTreeSet<String> = objections.iter().map(second).collect();
+                assert_eq!(named, later.collect::<BTreeSet<_>>(), "{}", texts.join("\n"));
                 for objection in objections {
                     let Objection::Clash { first, second, .. } = &objection else { panic!("{objection}") };
                     let pair: BTreeSet<String> = [first.to_string(), second.to_string()].into();

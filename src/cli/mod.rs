@@ -2,8 +2,6 @@
 
 mod check;
 mod client;
-mod consent;
-mod dead;
 mod demo;
 mod directory;
 mod files;
@@ -72,9 +70,6 @@ enum Command {
     /// Show, plan, publish, roll back and explain routing tables
     #[command(subcommand)]
     Route(route::Command),
-    /// Show, redrive and discard dead letters
-    #[command(subcommand)]
-    Dead(Box<dead::Command>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -210,7 +205,6 @@ pub fn run() -> ExitCode {
         Command::Messages(command) => message::acts::run(&command, &out),
         Command::Receipt(command) => receipt::run(&command, &out),
         Command::Route(command) => route::run(&command, &out),
-        Command::Dead(command) => dead::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),

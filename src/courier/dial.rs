@@ -1,18 +1,23 @@
-//! Decides how a courier gets a line to its partner: the next of the partner's addresses, and one submitting stream on
-//! it. Hands generated types on whole and touches no field of them.
+//! Decides how a courier gets a line to its partner: at the addresses that the partner's pool names, until one of them
+//! answers, and what counts as the address's own failure. Hands generated types on whole and touches no field of them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Uri};
 
+use super::pool::Pool;
+use crate::chance;
+use crate::clock::Clock;
 use crate::directory::notes::Carried;
-use crate::limits::{ATTEMPT_MS, CALL_MS_MAX, ENCODE_BYTES_MAX, WINDOW};
+use crate::limits::{ADDRESS_TRIAL_MS, ATTEMPT_MS, CALL_MS_MAX, ENCODE_BYTES_MAX, WINDOW};
+use crate::party::Member;
 use crate::reason::Reason;
 use crate::receipt::Receipt;
+use crate::time::Time;
 use crate::tls::dial::{DialError, Dialler};
 use crate::wire::notes::{Told, pieces, told};
 use crate::wire::pb::directory as pbd;
@@ -38,6 +43,8 @@ pub struct Line {
     pub answers: tonic::Streaming<Response>,
     /// The connection, for calls beside the stream.
     pub channel: Channel,
+    /// Learns what came of it.
+    pub attempt: Try,
 }
 
 /// A receiving stream from a partner at which we fetch.
@@ -47,6 +54,8 @@ pub struct Fetching {
     pub down: tonic::Streaming<pb::ReceiveResponse>,
     /// The connection, for calls beside the stream.
     pub channel: Channel,
+    /// Learns what came of it.
+    pub attempt: Try,
 }
 
 /// Why there is no line.
@@ -62,82 +71,211 @@ pub enum LineError {
     NoAddress,
 }
 
-/// Dials one partner at its addresses, in turn.
+impl LineError {
+    /// Whether the address failed, and not the call: another address may do better. A partner that refuses has answered.
+    fn is_of_the_address(&self) -> bool {
+        match self {
+            LineError::Dial(_) | LineError::Silent => true,
+            LineError::Refused(status) => broke(status),
+            LineError::NoAddress => false,
+        }
+    }
+}
+
+/// Whether a status speaks of the connection, or of a gateway that takes no calls, and not of what was asked. One that
+/// was made on this side has a cause; one from the partner has none.
+pub fn broke(status: &tonic::Status) -> bool {
+    status.code() == tonic::Code::Unavailable || std::error::Error::source(status).is_some()
+}
+
+/// The pools of all partners: whatever dials a partner shares what is known of its addresses, over reloads too.
+#[derive(Clone, Default)]
+pub struct Pools(Arc<Mutex<HashMap<Member, SharedPool>>>);
+
+type SharedPool = Arc<Mutex<Pool>>;
+
+impl Pools {
+    /// What dials the partner `member` by `dialler`, at these addresses from now on (`https://host:port`).
+    pub fn dialer(&self, member: &Member, addresses: Vec<Uri>, dialler: Dialler, clock: Clock) -> Dialer {
+        let chance = chance::bytes().map_or(0, u64::from_le_bytes);
+        let mut pools = locked(&self.0);
+        let pool = pools.entry(member.clone()).or_insert_with(|| Arc::new(Mutex::new(Pool::new(vec![], chance))));
+        locked(pool).follow(addresses, chance);
+        Dialer { dialler, pool: pool.clone(), clock }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One use of an address, by which the pool learns what came of it.
+#[derive(Clone)]
+pub struct Try {
+    pool: SharedPool,
+    clock: Clock,
+    address: Uri,
+    begun: Time,
+    told: bool,
+}
+
+impl std::fmt::Debug for Try {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Try({})", self.address)
+    }
+}
+
+impl Try {
+    /// Something was answered; only the first time counts.
+    pub fn held(&mut self) {
+        if !std::mem::replace(&mut self.told, true) {
+            locked(&self.pool).held(&self.address);
+        }
+    }
+
+    /// The stream ended. Without an answer, and at once, that is the address's failure, unless the partner refused.
+    pub fn ended(&mut self, broke: bool) {
+        let lived_ms = self.clock.now().since_ms(self.begun);
+        match broke && !self.told && lived_ms < ADDRESS_TRIAL_MS {
+            true => self.failed(),
+            false => self.held(),
+        }
+    }
+
+    /// The address failed, whatever it did before.
+    pub fn failed(&self) {
+        locked(&self.pool).failed(self.clock.now(), &self.address);
+    }
+}
+
+/// Dials one partner at its addresses, as its pool says. Each dial resolves the host's name anew.
 #[derive(Clone)]
 pub struct Dialer {
     dialler: Dialler,
-    addresses: Vec<Uri>,
-    turn: Arc<AtomicUsize>,
+    pool: SharedPool,
+    clock: Clock,
 }
 
 impl Dialer {
-    /// A dialer for the partner that `dialler` expects, at these addresses (`https://host:port`).
-    pub fn new(dialler: Dialler, addresses: Vec<Uri>) -> Dialer {
-        Dialer { dialler, addresses, turn: Arc::new(AtomicUsize::new(0)) }
-    }
-
-    /// Opens a submitting stream at the partner's next address.
+    /// Opens a submitting stream.
     pub async fn open(&self) -> Result<Line, LineError> {
-        let channel = self.channel()?;
-        let mut client = ExchangeServiceClient::new(channel.clone()).max_decoding_message_size(ENCODE_BYTES_MAX);
-        // Bodies wait in the store, not here: two requests keep the connection busy.
-        let (requests, outgoing) = mpsc::channel(WINDOW.min(2));
-        let answers = client.submit_stream(ReceiverStream::new(outgoing)).await.map_err(refused)?;
-        Ok(Line { requests, answers: answers.into_inner(), channel })
+        let open = |channel: Channel| async move {
+            let mut client = ExchangeServiceClient::new(channel).max_decoding_message_size(ENCODE_BYTES_MAX);
+            // Bodies wait in the store, not here: two requests keep the connection busy.
+            let (requests, outgoing) = mpsc::channel(WINDOW.min(2));
+            let answers = in_time(CALL_MS_MAX, client.submit_stream(ReceiverStream::new(outgoing))).await?;
+            Ok((requests, answers.into_inner()))
+        };
+        let ((requests, answers), channel, attempt) = self.reach(open).await?;
+        Ok(Line { requests, answers, channel, attempt })
     }
 
-    /// Opens our mailbox at the partner's next address.
+    /// Opens our mailbox.
     pub async fn fetch(&self, credits: u32) -> Result<Fetching, LineError> {
-        let channel = self.channel()?;
-        let mut client = ExchangeServiceClient::new(channel.clone()).max_decoding_message_size(ENCODE_BYTES_MAX);
-        let (up, outgoing) = mpsc::channel(2 * credits as usize);
-        let _ = up.try_send(exchange::open_mailbox(credits));
-        let down = client.receive(ReceiverStream::new(outgoing)).await.map_err(refused)?;
-        Ok(Fetching { up, down: down.into_inner(), channel })
+        let open = |channel: Channel| async move {
+            let mut client = ExchangeServiceClient::new(channel).max_decoding_message_size(ENCODE_BYTES_MAX);
+            let (up, outgoing) = mpsc::channel(2 * credits as usize);
+            let _ = up.try_send(exchange::open_mailbox(credits));
+            let down = in_time(CALL_MS_MAX, client.receive(ReceiverStream::new(outgoing))).await?;
+            Ok((up, down.into_inner()))
+        };
+        let ((up, down), channel, attempt) = self.reach(open).await?;
+        Ok(Fetching { up, down, channel, attempt })
     }
 
     /// Asks the partner for its evidence about a message; none when it has never seen it.
     pub async fn evidence(&self, from_city: &str, message_id: &str) -> Result<Option<Vec<Receipt>>, LineError> {
         let request =
             pbe::GetMessageEvidenceRequest { from_city: from_city.to_owned(), message_id: message_id.to_owned() };
-        let mut client = EvidenceServiceClient::new(self.channel()?).max_decoding_message_size(ENCODE_BYTES_MAX);
-        let asked = tokio::time::timeout(Duration::from_millis(ATTEMPT_MS), client.get_message_evidence(request)).await;
-        match asked.map_err(|_| LineError::Silent)? {
+        let ask = |channel: Channel| {
+            let request = request.clone();
+            let mut client = EvidenceServiceClient::new(channel).max_decoding_message_size(ENCODE_BYTES_MAX);
+            async move { in_time(ATTEMPT_MS, client.get_message_evidence(request)).await }
+        };
+        match self.ask(ask).await {
             Ok(answer) => Ok(Some(receipts_from_wire(answer.into_inner()))),
-            Err(status) if status::from_status(&status).reason.as_deref() == Some(Reason::MessageNotFound.code()) => {
+            Err(LineError::Refused(status))
+                if status::from_status(&status).reason.as_deref() == Some(Reason::MessageNotFound.code()) =>
+            {
                 Ok(None)
             }
-            Err(status) => Err(refused(status)),
+            Err(error) => Err(error),
         }
     }
 
-    /// Watches the notes at the partner's next address.
+    /// Watches the partner's notes.
     pub async fn watch_notes(&self) -> Result<Notes, LineError> {
-        let mut client = self.directory()?;
-        let notes = in_time(client.watch_notes(pbd::WatchNotesRequest {})).await?;
-        Ok(Notes(notes.into_inner()))
+        let watch = |channel: Channel| async move {
+            in_time(CALL_MS_MAX, DirectoryServiceClient::new(channel).watch_notes(pbd::WatchNotesRequest {})).await
+        };
+        let (notes, _, attempt) = self.reach(watch).await?;
+        Ok(Notes { told: notes.into_inner(), attempt })
     }
 
-    /// Hands a note in at the partner's next address.
+    /// Hands a note in.
     pub async fn publish_note(&self, note: &Carried) -> Result<(), LineError> {
         let steps = pieces(note).into_iter().map(|piece| pbd::PublishNoteRequest { piece: Some(piece) });
-        let mut client = self.directory()?;
-        in_time(client.publish_note(tokio_stream::iter(steps.collect::<Vec<_>>()))).await.map(drop)
+        let steps: Vec<_> = steps.collect();
+        let publish = |channel: Channel| {
+            let steps = tokio_stream::iter(steps.clone());
+            async move { in_time(CALL_MS_MAX, DirectoryServiceClient::new(channel).publish_note(steps)).await }
+        };
+        self.ask(publish).await.map(drop)
     }
 
-    fn directory(&self) -> Result<DirectoryServiceClient<Channel>, LineError> {
-        Ok(DirectoryServiceClient::new(self.channel()?))
+    /// Whether the partner has more addresses than one.
+    pub fn has_another(&self) -> bool {
+        locked(&self.pool).len() > 1
     }
 
-    fn channel(&self) -> Result<Channel, LineError> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let address = self.addresses.get(turn % self.addresses.len().max(1)).ok_or(LineError::NoAddress)?;
-        Ok(self.dialler.channel(address.clone()))
+    /// A call with one answer, at the first address that gives one.
+    async fn ask<T, F>(&self, call: impl Fn(Channel) -> F) -> Result<T, LineError>
+    where
+        F: Future<Output = Result<T, LineError>>,
+    {
+        let (answer, _, mut attempt) = self.reach(call).await?;
+        attempt.held();
+        Ok(answer)
+    }
+
+    /// Calls at the addresses that the pool names, each once, until one does not fail for reasons of its own. Nothing has
+    /// been sent that must not be sent twice.
+    async fn reach<T, F>(&self, call: impl Fn(Channel) -> F) -> Result<(T, Channel, Try), LineError>
+    where
+        F: Future<Output = Result<T, LineError>>,
+    {
+        let (mut tried, mut last) = (vec![], LineError::NoAddress);
+        while let Some(mut attempt) = self.next(&tried) {
+            let channel = self.dialler.channel(attempt.address.clone());
+            match call(channel.clone()).await {
+                Ok(answer) => return Ok((answer, channel, attempt)),
+                Err(error) if error.is_of_the_address() => {
+                    tracing::info!(address = %attempt.address, %error, "an address of a partner failed");
+                    attempt.failed();
+                    tried.push(attempt.address);
+                    last = error;
+                }
+                Err(error) => {
+                    attempt.held();
+                    return Err(error);
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn next(&self, tried: &[Uri]) -> Option<Try> {
+        let now = self.clock.now();
+        let address = locked(&self.pool).next(now, tried)?;
+        Some(Try { pool: self.pool.clone(), clock: self.clock.clone(), address, begun: now, told: false })
     }
 }
 
 /// The notes of a partner, as it tells them.
-pub struct Notes(tonic::Streaming<pbd::WatchNotesResponse>);
+pub struct Notes {
+    told: tonic::Streaming<pbd::WatchNotesResponse>,
+    attempt: Try,
+}
 
 impl Notes {
     /// What it tells next; `None` when it ended the stream.
@@ -146,22 +284,32 @@ impl Notes {
     /// The stream broke; the text says how.
     pub async fn next(&mut self) -> Result<Option<Told>, String> {
         loop {
-            let answer = self.0.message().await.map_err(|status| format!("{}: {}", status.code(), status.message()))?;
-            match answer.map(told) {
-                None => return Ok(None),
-                Some(Some(told)) => return Ok(Some(told)),
-                // A later version of the service says more than we know of.
-                Some(None) => {}
+            match self.told.message().await {
+                Ok(Some(answer)) => {
+                    self.attempt.held();
+                    // A later version of the service says more than we know of.
+                    if let Some(told) = told(answer) {
+                        return Ok(Some(told));
+                    }
+                }
+                Ok(None) => {
+                    self.attempt.ended(true);
+                    return Ok(None);
+                }
+                Err(status) => {
+                    self.attempt.ended(broke(&status));
+                    return Err(format!("{}: {}", status.code(), status.message()));
+                }
             }
         }
     }
 }
 
-/// The answer to a call, or its first word where it is a stream.
-async fn in_time<T>(call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, LineError> {
-    match tokio::time::timeout(Duration::from_millis(CALL_MS_MAX), call).await {
+/// The answer to a call, or the head of its answer where that is a stream.
+async fn in_time<T>(ms: u64, call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, LineError> {
+    match tokio::time::timeout(Duration::from_millis(ms), call).await {
         Ok(answer) => answer.map_err(refused),
-        Err(_) => Err(LineError::Dial("the partner did not answer in time".to_owned())),
+        Err(_) => Err(LineError::Silent),
     }
 }
 

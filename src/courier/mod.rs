@@ -11,13 +11,14 @@ mod homeward;
 mod logbook;
 mod mailbox;
 mod parcel;
+mod pool;
 mod post;
 mod pull;
 mod push;
 mod session;
 
 pub use desk::{Cancelled, Desk, Order};
-pub use dial::Dialer;
+pub use dial::{Dialer, Pools};
 pub use follow::Follower;
 pub use ground::Ground;
 pub use mailbox::{Delivery, Mailbox, MailboxError, Outcome, Receipts, Step, Taken};

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::attachments::{self, Ask};
-use super::dial::{Dialer, Fetching, Up};
+use super::dial::{Dialer, Fetching, Up, broke};
 use crate::blobs::{Owner, Want};
 use crate::intake::{Incoming, Intake};
 use crate::lanes::{Backoff, Policy, Rest};
@@ -54,7 +54,7 @@ impl Pull {
 
     /// Serves one stream to its end; how many deliveries came.
     async fn serve(&self, fetching: Fetching) -> u64 {
-        let Fetching { up, mut down, channel } = fetching;
+        let Fetching { up, mut down, channel, mut attempt } = fetching;
         let ends = CancellationToken::new();
         let _guard = ends.clone().drop_guard();
         let mut heard = 0;
@@ -62,13 +62,18 @@ impl Pull {
             match down.message().await {
                 Ok(Some(response)) => {
                     heard += 1;
+                    attempt.held();
                     let (pull, up, channel) = (self.clone(), up.clone(), channel.clone());
                     let work = async move { pull.take(exchange::arrival(response), &up, &channel).await };
                     // The credits bound how many of these there are.
                     tokio::spawn(ends.clone().run_until_cancelled_owned(work));
                 }
-                Ok(None) => return heard,
+                Ok(None) => {
+                    attempt.ended(true);
+                    return heard;
+                }
                 Err(status) => {
+                    attempt.ended(broke(&status));
                     tracing::info!(partner = %self.partner.member, why = status.message(), "fetching ended");
                     return heard;
                 }

@@ -16,7 +16,7 @@ use crate::chance;
 use crate::evidence::{Code, Event as EvidenceEvent};
 use crate::lanes::{Answer, Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId};
 use crate::ledger::{Fate, Heard, Settle};
-use crate::limits::{BACKOFF_MS, NOT_PERMITTED_NOW_MS, PARTNER_BEHIND_MS, WINDOW};
+use crate::limits::{ATTEMPT_MS, BACKOFF_MS, NOT_PERMITTED_NOW_MS, PARTNER_BEHIND_MS, WINDOW};
 use crate::party::Member;
 use crate::reason::Reason;
 use crate::receipt::Receipt;
@@ -35,6 +35,8 @@ pub struct Push {
     logbook: Logbook,
     wake: Option<Time>,
     session: Option<Session>,
+    /// When the partner last said something on it.
+    heard_at: Time,
     sessions: SessionId,
     dialing: bool,
     /// Attempts under way, and the message of each once it has been read.
@@ -76,6 +78,7 @@ pub async fn run(ground: Ground, member: Member, dialer: Dialer, stop: Cancellat
         logbook,
         wake: None,
         session: None,
+        heard_at: Time::ZERO,
         sessions: 0,
         dialing: false,
         out: HashMap::new(),
@@ -184,6 +187,9 @@ impl Push {
             Effect::Withdraw { session, attempt, .. } => {
                 self.out.remove(&attempt);
                 events.push_back(Event::Credits { session, count: 1 });
+                if self.leaves_silence(session) {
+                    events.push_back(Event::Closed { session });
+                }
             }
             Effect::Ask { seq } => self.ask(seq),
             Effect::Settle { seq, deliveries, fate } => self.settle(seq, deliveries, fate),
@@ -272,6 +278,7 @@ impl Push {
             return self.feed(Event::DialFailed);
         }
         self.sessions += 1;
+        self.heard_at = self.ground.clock.now();
         let id = self.sessions;
         tracing::info!(partner = %self.member, "connected");
         self.session = Some(Session::start(id, self.ground.clone(), self.member.clone(), line, self.news.0.clone()));
@@ -291,7 +298,10 @@ impl Push {
                     *out = Some(in_flight);
                 }
             }
-            News::Progress { seq, attempt, ms } => self.feed(Event::Extended { seq, attempt, session, ms }),
+            News::Progress { seq, attempt, ms } => {
+                self.heard_at = self.ground.clock.now();
+                self.feed(Event::Extended { seq, attempt, session, ms });
+            }
             News::NotNow { attempt, .. } | News::NotPermitted { attempt, .. } | News::Unsendable { attempt, .. }
                 if self.out.remove(&attempt).is_none() => {}
             News::NotPermitted { seq, attempt, why } => {
@@ -309,17 +319,37 @@ impl Push {
                 self.fates.insert(seq, failed);
                 self.attempted(session, seq, attempt, Outcome::Refused);
             }
-            News::Answer(answer) => self.answered(session, answer),
+            News::Answer(answer) => {
+                self.heard_at = self.ground.clock.now();
+                self.answered(session, answer);
+            }
             News::Ended { why } => {
                 tracing::info!(partner = %self.member, why, "disconnected");
-                self.session = None;
-                self.out.clear();
-                self.homeward.lost();
-                self.logbook.closed();
+                self.lost();
                 self.feed(Event::Closed { session });
                 self.send_home();
             }
         }
+    }
+
+    fn lost(&mut self) {
+        self.session = None;
+        self.out.clear();
+        self.homeward.lost();
+        self.logbook.closed();
+    }
+
+    /// Whether a connection was given up on which nothing was said for as long as an answer may take. A partner with one
+    /// address is waited for: a new connection to the same place would hardly do better, and the pings end a dead one.
+    fn leaves_silence(&mut self, session: SessionId) -> bool {
+        let now = self.ground.clock.now();
+        let silent = now.since_ms(self.heard_at) >= ATTEMPT_MS && self.dialer.has_another();
+        let Some(open) = self.session.as_ref().filter(|open| silent && open.id == session) else { return false };
+        tracing::warn!(partner = %self.member, "a silent connection is given up for another address");
+        open.is_silent();
+        self.lost();
+        self.homeward_at = Some(now);
+        true
     }
 
     fn answered(&mut self, session: SessionId, answer: StreamAnswer) {

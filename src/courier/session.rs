@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use super::attachments;
-use super::dial::{Line, Request};
+use super::dial::{Line, Request, Try, broke};
 use super::ground::Ground;
 use super::parcel;
 use crate::blobs::Want;
@@ -71,6 +71,7 @@ pub enum Load {
 pub struct Session {
     pub id: SessionId,
     loads: mpsc::Sender<Load>,
+    attempt: Try,
     _ends: tokio_util::sync::DropGuard,
 }
 
@@ -86,28 +87,36 @@ impl Session {
         // The lane's window and one batch of receipts bound what waits here.
         let (loads, queue) = mpsc::channel(WINDOW + 2);
         let ends = CancellationToken::new();
-        let Line { requests, mut answers, channel } = line;
+        let Line { requests, mut answers, channel, attempt } = line;
+        let mut learns = attempt.clone();
         let carrier =
             Carrier { id, ground, partner, channel, loads: loads.downgrade(), news: news.clone(), ends: ends.clone() };
         tokio::spawn(ends.clone().run_until_cancelled_owned(carrier.carry(queue, requests)));
         tokio::spawn(ends.clone().run_until_cancelled_owned(async move {
-            let why = loop {
+            let (broke, why) = loop {
                 match answers.message().await {
                     Ok(Some(response)) => {
+                        learns.held();
                         let _ = news.send((id, News::Answer(exchange::answer(response)))).await;
                     }
-                    Ok(None) => break "the partner closed the stream".to_owned(),
-                    Err(status) => break format!("{}: {}", status.code(), status.message()),
+                    Ok(None) => break (true, "the partner closed the stream".to_owned()),
+                    Err(status) => break (broke(&status), format!("{}: {}", status.code(), status.message())),
                 }
             };
+            learns.ended(broke);
             let _ = news.send((id, News::Ended { why })).await;
         }));
-        Session { id, loads, _ends: ends.drop_guard() }
+        Session { id, loads, attempt, _ends: ends.drop_guard() }
     }
 
     /// Carries something; the lane's window keeps this from ever being full.
     pub fn carry(&self, load: Load) -> bool {
         self.loads.try_send(load).is_ok()
+    }
+
+    /// The partner does not answer here any more.
+    pub fn is_silent(&self) {
+        self.attempt.failed();
     }
 }
 

@@ -114,19 +114,18 @@ impl Build {
             },
             key: Key::fresh(),
             owners: Vec::with_capacity(tables.tables.len()),
-            owner_of: HashMap::with_capacity(tables.tables.len()),
+            owner_places: Places::for_keys(tables.tables.len()),
             records: BTreeMap::new(),
             lengths: 0,
             nodes: Vec::new(),
             node_places: Places::for_keys(rows),
-            texts: Vec::new(),
             entries: Vec::with_capacity(rows),
             entry_places: Places::for_keys(rows),
-            steps: HashMap::new(),
+            steps: Vec::new(),
+            step_places: Places::for_keys(rows),
             slots: Vec::with_capacity(rows),
             slot_places: Places::for_keys(rows),
             rows: Vec::with_capacity(rows),
-            order: Vec::new(),
             outcomes: Vec::new(),
         };
         Build { index, slot_of: Vec::with_capacity(rows), outcomes: HashMap::new(), objections: vec![] }
@@ -136,8 +135,12 @@ impl Build {
         let place = self.index.owners.len() as u32;
         let reach = DivisionPrefix::from(&table.owner);
         let at_home = tables.own == Member::City(table.owner.clone());
-        if self.index.owner_of.insert(table.owner.clone(), place).is_some() {
-            self.objections.push(Objection::TwoTables { owner: table.owner.clone() });
+        match self.index.owner(&table.owner) {
+            Some(_) => self.objections.push(Objection::TwoTables { owner: table.owner.clone() }),
+            None => {
+                let hash = self.index.key.text(0, table.owner.as_str().as_bytes());
+                self.index.owner_places.insert(hash, place as usize);
+            }
         }
         self.index.owners.push(Owner { division: table.owner.clone(), at_home });
         for (at, row) in table.rows.iter().enumerate() {
@@ -180,7 +183,7 @@ impl Build {
             ItemPattern::Any => {
                 let any = &mut index.nodes[node as usize].any;
                 if any.is_none() {
-                    index.entries.push(Entry { node, exact: false, text: (0, 0), shapes: 0, plain: None });
+                    index.entries.push(Entry::new(node, false, &[]));
                 }
                 return *any.get_or_insert(place);
             }
@@ -196,9 +199,7 @@ impl Build {
         } else {
             at.prefixes |= 1 << text.len();
         }
-        let start = index.texts.len() as u32;
-        index.texts.extend_from_slice(text);
-        index.entries.push(Entry { node, exact, text: (start, text.len() as u8), shapes: 0, plain: None });
+        index.entries.push(Entry::new(node, exact, text));
         index.entry_places.insert(index.entry_hash(node, exact, text), place as usize);
         place
     }
@@ -223,8 +224,15 @@ impl Build {
 
     /// Steps are numbered from 1; 0 is any.
     fn step(&mut self, step: &Step) -> u32 {
-        let next = self.index.steps.len() as u32 + 1;
-        *self.index.steps.entry(step.clone()).or_insert(next)
+        let index = &mut self.index;
+        let known = index.step(step);
+        if known != 0 {
+            return known;
+        }
+        let hash = index.key.text(0, step.as_str().as_bytes());
+        index.step_places.insert(hash, index.steps.len());
+        index.steps.push(step.clone());
+        index.steps.len() as u32
     }
 
     fn outcome(&mut self, tables: &Tables, owner: u32, target: &Target) -> u32 {
@@ -276,7 +284,20 @@ impl Build {
             }
             self.index.slots[of as usize].rows.1 += 1;
         }
-        self.index.order = order;
+        self.index.rows = order.iter().map(|row| rows[*row as usize].clone()).collect();
+        self.inline();
+        self.index.tighten();
+    }
+
+    /// Puts the only row of a slot without step and mode beside its item pattern.
+    fn inline(&mut self) {
+        let index = &mut self.index;
+        for entry in &mut index.entries {
+            let rows = entry.plain.map(|slot| index.slots[slot as usize].rows);
+            if let Some((first, 1)) = rows {
+                entry.only = Some(index.rows[first as usize].clone());
+            }
+        }
     }
 
     /// Partners without a table, by their records; and every city a hub may carry to.

@@ -3,6 +3,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use crate::limits::ROWS_MAX;
+
 /// A hash under a key that nobody outside knows, so that no table can be written to make its keys collide.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key([u64; 2]);
@@ -37,13 +39,17 @@ fn fold(a: u64, b: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// Places of keys by their hash: open addressing, at most half full.
+/// Places of keys by their hash: open addressing, at most half full. Beside each place stand some bits of its hash, so that
+/// another's key, which is elsewhere in memory, is hardly ever looked at.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    /// A place plus one; 0 is free.
+    /// A place plus one in the lower bits, bits of the hash in the upper ones; 0 is free.
     slots: Vec<u32>,
     mask: usize,
 }
+
+/// The bits of a place plus one.
+const PLACE: u32 = (ROWS_MAX as u32 + 1).next_power_of_two() - 1;
 
 impl Places {
     /// Room for so many keys, never more.
@@ -52,12 +58,19 @@ impl Places {
         Places { slots: vec![0; size], mask: size - 1 }
     }
 
+    /// Just these keys, each with its hash and its place, in as little memory as they need.
+    pub(super) fn just(keys: &[(u64, usize)]) -> Places {
+        let mut places = Places::for_keys(keys.len());
+        keys.iter().for_each(|(hash, place)| places.insert(*hash, *place));
+        places
+    }
+
     /// The place that has this hash and is the one sought.
     pub(super) fn find(&self, hash: u64, sought: impl Fn(usize) -> bool) -> Option<usize> {
         let mut at = hash as usize & self.mask;
         while self.slots[at] != 0 {
-            let place = self.slots[at] as usize - 1;
-            if sought(place) {
+            let place = (self.slots[at] & PLACE) as usize - 1;
+            if self.slots[at] & !PLACE == tag(hash) && sought(place) {
                 return Some(place);
             }
             at = (at + 1) & self.mask;
@@ -65,12 +78,17 @@ impl Places {
         None
     }
 
-    /// Notes the place of a key that is not there yet.
+    /// Notes the place of a key that is not there yet; places count up to the rows of an index.
     pub(super) fn insert(&mut self, hash: u64, place: usize) {
+        assert!(place < ROWS_MAX, "no more places than rows, and no more owners than members");
         let mut at = hash as usize & self.mask;
         while self.slots[at] != 0 {
             at = (at + 1) & self.mask;
         }
-        self.slots[at] = place as u32 + 1;
+        self.slots[at] = (place as u32 + 1) | tag(hash);
     }
+}
+
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32 & !PLACE
 }

@@ -1,7 +1,7 @@
 //! Decides where each message goes, by the compiled tables: the rows that cover it in the published order, the first that
 //! holds on the day. Never changes; another index takes its place.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::hash::{Key, Places};
@@ -9,6 +9,7 @@ use super::notes::{Note, Notes};
 use super::pattern::{Day, reach};
 use super::{Destination, Entered, Objection, Query, Refusal, Resolved, RowRef, Table, Tables};
 use crate::evidence::Code;
+use crate::limits::ITEM_CODE_BYTES_MAX;
 use crate::message::{Address, Step};
 use crate::party::{Division, Member, Name};
 use crate::reason::Reason;
@@ -21,23 +22,22 @@ pub struct Index {
     pub(super) ground: Tables,
     pub(super) key: Key,
     pub(super) owners: Vec<Owner>,
-    pub(super) owner_of: HashMap<Division, u32>,
+    pub(super) owner_places: Places,
     /// Where each city's messages go by its member record.
     pub(super) records: BTreeMap<Division, Arc<[Destination]>>,
     /// Which lengths of division prefixes occur, a bit each.
     pub(super) lengths: u16,
     pub(super) nodes: Vec<Node>,
     pub(super) node_places: Places,
-    /// The texts of all item patterns, one after the other.
-    pub(super) texts: Vec<u8>,
     pub(super) entries: Vec<Entry>,
     pub(super) entry_places: Places,
-    pub(super) steps: HashMap<Step, u32>,
+    /// Steps that rows name; their numbers count from 1, 0 is any.
+    pub(super) steps: Vec<Step>,
+    pub(super) step_places: Places,
     pub(super) slots: Vec<Slot>,
     pub(super) slot_places: Places,
+    /// Slot by slot, those of one slot by their days.
     pub(super) rows: Vec<Compiled>,
-    /// The rows, slot by slot.
-    pub(super) order: Vec<u32>,
     pub(super) outcomes: Vec<Outcome>,
 }
 
@@ -58,16 +58,28 @@ pub(super) struct Node {
     pub any: Option<u32>,
 }
 
-/// An item pattern under a division prefix.
+/// An item pattern under a division prefix. Most have one row for every step and mode: its text and that row stand right
+/// here, so that a message is resolved with two looks into a large memory.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub node: u32,
     pub exact: bool,
-    pub text: (u32, u8),
+    pub length: u8,
+    pub text: [u8; ITEM_CODE_BYTES_MAX],
     /// Which of (step and mode, step, mode, neither) occur, a bit each: 2 × step + mode.
     pub shapes: u8,
     /// The slot without step and mode.
     pub plain: Option<u32>,
+    /// The row of that slot, where it has but one.
+    pub only: Option<Compiled>,
+}
+
+impl Entry {
+    pub fn new(node: u32, exact: bool, text: &[u8]) -> Entry {
+        let mut held = [0; ITEM_CODE_BYTES_MAX];
+        held[..text.len()].copy_from_slice(text);
+        Entry { node, exact, length: text.len() as u8, text: held, shapes: 0, plain: None, only: None }
+    }
 }
 
 /// A step and a mode, or any, under an item pattern.
@@ -76,7 +88,7 @@ pub(super) struct Slot {
     pub entry: u32,
     pub step: u32,
     pub mode: u8,
-    /// First place in the order, and how many.
+    /// First place among the rows, and how many.
     pub rows: (u32, u32),
 }
 
@@ -191,7 +203,7 @@ impl Index {
         if to.system.as_ref().is_some_and(unknown) {
             return Err(Refusal::plain(Reason::NoSuchSystem));
         }
-        let row = self.owner_of.get(own).and_then(|owner| self.find(&self.under(query, own, *owner), notes));
+        let row = self.owner(own).and_then(|owner| self.find(&self.under(query, own, owner), notes));
         match (row, &to.system) {
             (Some(row), None) => self.follow(row, own, None, notes),
             (Some(row), Some(_)) if matches!(self.outcomes[row.outcome as usize], Outcome::Refuse(_)) => {
@@ -206,8 +218,8 @@ impl Index {
         if let Entered::Relayed { .. } = query.entered {
             return Err(self.must_end_here(notes));
         }
-        match self.owner_of.get(&to.city) {
-            Some(owner) => match self.find(&self.under(query, &to.city, *owner), notes) {
+        match self.owner(&to.city) {
+            Some(owner) => match self.find(&self.under(query, &to.city, owner), notes) {
                 Some(row) => self.follow(row, &to.city, to.system.as_ref(), notes),
                 None => Err(Refusal::plain(Reason::NoMatchingItem)),
             },
@@ -307,7 +319,7 @@ impl Index {
     fn find(&self, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<&Compiled> {
         let mut digits = sought.division.as_str();
         let mut number = digits.bytes().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-        let step = sought.query.step.and_then(|step| self.steps.get(step).copied()).unwrap_or(0);
+        let step = sought.query.step.map_or(0, |step| self.step(step));
         let mode = sought.query.mode.map_or(0, |mode| mode as u8);
         loop {
             let length = digits.len() as u8;
@@ -372,29 +384,60 @@ impl Index {
                 return Some(row);
             }
         }
-        entry.plain.and_then(|slot| self.holding(slot as usize, sought, notes))
+        match &entry.only {
+            Some(only) => self.judged(only, sought, notes),
+            None => entry.plain.and_then(|slot| self.holding(slot as usize, sought, notes)),
+        }
     }
 
     /// The row of a slot that holds on the day: at most one does, and it is the last that begins by then.
     fn holding(&self, slot: usize, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<&Compiled> {
         let (first, count) = self.slots[slot].rows;
-        let rows = &self.order[first as usize..(first + count) as usize];
-        let begun = rows.partition_point(|row| self.rows[*row as usize].from <= sought.day);
-        let Some(last) = begun.checked_sub(1) else {
-            let next = &self.rows[rows[0] as usize];
-            notes.note(|| Note::NotYet(self.named(next)));
-            return None;
-        };
-        let row = &self.rows[rows[last] as usize];
-        if row.until < sought.day {
+        let rows = &self.rows[first as usize..(first + count) as usize];
+        let begun = rows.partition_point(|row| row.from <= sought.day);
+        self.judged(&rows[begun.saturating_sub(1)], sought, notes)
+    }
+
+    /// The row, if it holds on the day and is the sought owner's.
+    fn judged<'a>(&self, row: &'a Compiled, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<&'a Compiled> {
+        if sought.day < row.from {
+            notes.note(|| Note::NotYet(self.named(row)));
+        } else if row.until < sought.day {
             notes.note(|| Note::Over(self.named(row)));
-            None
         } else if sought.owner.is_some_and(|owner| owner != row.owner) {
             notes.note(|| Note::Elsewhere(self.named(row)));
-            None
         } else {
-            Some(row)
+            return Some(row);
         }
+        None
+    }
+
+    /// The place of the owner whose table it is.
+    pub(super) fn owner(&self, division: &Division) -> Option<u32> {
+        let hash = self.key.text(0, division.as_str().as_bytes());
+        self.owner_places.find(hash, |place| self.owners[place].division == *division).map(|place| place as u32)
+    }
+
+    /// The number of a step, from 1; 0 for one that no row names.
+    pub(super) fn step(&self, step: &Step) -> u32 {
+        let hash = self.key.text(0, step.as_str().as_bytes());
+        self.step_places.find(hash, |place| self.steps[place] == *step).map_or(0, |place| place as u32 + 1)
+    }
+
+    /// Makes the places of what is few as small as they can be, so that they stay in the processor's cache. A slot without
+    /// step and mode is found by its entry.
+    pub(super) fn tighten(&mut self) {
+        let key = self.key;
+        let nodes = self.nodes.iter().map(|node| key.numbers(node.length.into(), node.number));
+        let steps = self.steps.iter().map(|step| key.text(0, step.as_str().as_bytes()));
+        let narrow = self.slots.iter().enumerate().filter(|(_, slot)| slot.step != 0 || slot.mode != 0);
+        let slots = narrow.map(|(place, slot)| (self.slot_hash(slot.entry, slot.step, slot.mode), place));
+        let slots: Vec<_> = slots.collect();
+        let numbered =
+            |hashes: Vec<u64>| hashes.into_iter().enumerate().map(|(at, hash)| (hash, at)).collect::<Vec<_>>();
+        let (nodes, steps) = (numbered(nodes.collect()), numbered(steps.collect()));
+        (self.node_places, self.step_places) = (Places::just(&nodes), Places::just(&steps));
+        self.slot_places = Places::just(&slots);
     }
 
     pub(super) fn node(&self, length: u8, number: u64) -> Option<usize> {
@@ -405,8 +448,7 @@ impl Index {
     pub(super) fn entry(&self, node: u32, exact: bool, text: &[u8]) -> Option<usize> {
         self.entry_places.find(self.entry_hash(node, exact, text), |place| {
             let entry = &self.entries[place];
-            let (start, length) = (entry.text.0 as usize, usize::from(entry.text.1));
-            entry.node == node && entry.exact == exact && self.texts[start..start + length] == *text
+            entry.node == node && entry.exact == exact && entry.text[..usize::from(entry.length)] == *text
         })
     }
 

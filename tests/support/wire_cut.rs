@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,15 +17,19 @@ pub struct Line {
     deaf: Arc<AtomicBool>,
     /// Counts up to end all connections; odd: new ones are refused.
     cut: Arc<watch::Sender<u64>>,
+    /// Connections that came, refused ones too.
+    calls: Arc<AtomicU32>,
 }
 
 impl Line {
     pub async fn open(listen: String, target: String) -> Line {
         let listener = TcpListener::bind(&listen).await.unwrap();
-        let line = Line { mute: Arc::default(), deaf: Arc::default(), cut: Arc::new(watch::Sender::new(0)) };
-        let (mute, deaf, cut) = (line.mute.clone(), line.deaf.clone(), line.cut.clone());
+        let (cut, calls) = (Arc::new(watch::Sender::new(0)), Arc::default());
+        let line = Line { mute: Arc::default(), deaf: Arc::default(), cut, calls };
+        let (mute, deaf, cut, calls) = (line.mute.clone(), line.deaf.clone(), line.cut.clone(), line.calls.clone());
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
+                calls.fetch_add(1, Ordering::SeqCst);
                 let (target, mute, deaf, mut ended) = (target.clone(), mute.clone(), deaf.clone(), cut.subscribe());
                 if *ended.borrow_and_update() % 2 == 1 {
                     continue;
@@ -39,6 +43,11 @@ impl Line {
             }
         });
         line
+    }
+
+    /// How many connections have come so far.
+    pub fn calls(&self) -> u32 {
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// From now on nothing comes back.
