@@ -393,6 +393,8 @@ pub const LANE_STUCK_MS: u64 = DAY_MS;
 pub const PARTNER_CLOCK_MS_MAX: u64 = 60_000;
 /// Seconds between two examinations that a gateway makes of itself, and of its partners, unless configured.
 pub const CHECK_EVERY_S: (u64, u64) = (5, 30);
+/// Milliseconds for a gateway's examination of itself, after which it counts as hanging.
+pub const CHECK_MS_MAX: u64 = 10_000;
 /// Partners that are examined at once.
 pub const PARTNERS_AT_ONCE_MAX: usize = 16;
 

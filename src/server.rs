@@ -247,8 +247,10 @@ fn doors(
     }
     let routing = Routing::new(config.alliance.clone(), ground, stop.clone());
     standing.in_force.set(ground.readers.clone(), ground.rules.clone());
+    let current = Arc::new(config.clone());
     let law = Law {
-        config: Arc::new(config.clone()),
+        config: current.clone(),
+        current: Arc::new(ArcSwap::new(current)),
         standing: standing.clone(),
         reception: reception.clone(),
         rules: ground.rules.clone(),
@@ -263,8 +265,8 @@ fn doors(
     let health =
         Health::new(config.member.clone(), ground.clock.clone(), grpc::SERVICES.map(str::to_owned), stop.clone());
     let (board, clock, verdicts) = (standing.board.clone(), ground.clock.clone(), reception.verdicts.clone());
-    let watchman = Watchman { config: Arc::new(config.clone()), board, clock, verdicts };
-    tasks.spawn(watchman.watch(health.clone(), stop.clone()));
+    let watchman = Watchman { config: law.current.clone(), board, clock, verdicts, health: health.clone() };
+    tasks.spawn(watchman.watch(stop.clone()));
     Ok((Doors { exchange, evidence, directory, routing, admin, health }, law))
 }
 

@@ -113,6 +113,39 @@ async fn a_partner_that_stops_turns_its_own_name_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partner_that_is_silent_does_not_hold_up_what_the_gateway_says_of_itself() {
+    let alliance = two_cities();
+    // It takes connections, and never says a word: each try takes its whole deadline.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    alliance.change_record(FOSHAN.0, |record| record.endpoints = vec![address.parse().unwrap()]);
+    let _liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+    let key = alliance.config(LIUZHOU.0).key;
+    let kept = std::fs::read(&key).unwrap();
+    for _ in 0..2 {
+        let (breaks, mends) =
+            (async || std::fs::write(&key, "rubbish").unwrap(), async || std::fs::write(&key, &kept).unwrap());
+        turns(&alliance, "", breaks, mends).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_renewal_the_new_files_are_examined() {
+    let alliance = two_cities();
+    let gateway = alliance.start(LIUZHOU.0).await;
+    let (path, old) = (alliance.config_path(LIUZHOU.0), alliance.config(LIUZHOU.0).key);
+    let new = old.with_file_name("other.key");
+    std::fs::copy(&old, &new).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("gateway.key", "other.key")).unwrap();
+    gateway.renewal.renew().await.unwrap();
+    let kept = std::fs::read(&new).unwrap();
+    let (breaks, mends) =
+        (async || std::fs::write(&new, "rubbish").unwrap(), async || std::fs::write(&new, &kept).unwrap());
+    turns(&alliance, "", breaks, mends).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mailbox_that_nobody_empties_turns_its_own_name() {
     let alliance = Alliance::new(&[(LIUZHOU.0, &[LIUZHOU.1, "archive"])]);
     often(&alliance);

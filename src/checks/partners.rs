@@ -11,7 +11,7 @@ use tonic::transport::Uri;
 
 use super::Finding;
 use super::advice::{self, Advice};
-use super::facts::{Facts, Look, Verdict};
+use super::facts::{Look, Verdict};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Directory, MemberRecord};
@@ -53,11 +53,11 @@ impl Caller {
     }
 
     /// Whether the gateway of this configuration itself answers at its address.
-    pub async fn own_gateway(&self, facts: &Facts<'_>) -> Look {
+    pub async fn own_gateway(&self) -> Look {
         if !store::in_use(&self.config.data) {
             return Look::fault(&advice::GATEWAY_SILENT, self.config.data.display().to_string());
         }
-        let listen = facts.config.listen;
+        let listen = self.config.listen;
         let (Some(dialler), Some(address)) = (self.dialler(&self.config.member), own_address(&self.config)) else {
             return Look::fault(&advice::GATEWAY_DEAF, listen.to_string());
         };

@@ -13,7 +13,7 @@ use super::{Answer, Exit, Failure, Out};
 use crate::checks::advice::{self, Advice};
 use crate::checks::{CONFIG, Finding, Look, Verdict, Which, examine, ids};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::party::Member;
 
 /// Examine a gateway, its machine and the ways to its partners: what is wrong, and the way out
@@ -121,13 +121,7 @@ async fn findings(command: &Check, which: &Which) -> Vec<Finding> {
             findings.extend(examine(&config, &Clock::default(), which).await);
             findings
         }
-        Err(ConfigError::Faulty { path, faults }) => {
-            let line = |fault: crate::config::Fault| {
-                format!("{}:{}:{}: {}", path.display(), fault.line, fault.column, fault.what)
-            };
-            faults.into_iter().map(|fault| at_fault(line(fault))).collect()
-        }
-        Err(fault) => vec![at_fault(fault.to_string())],
+        Err(fault) => fault.to_string().lines().map(|line| at_fault(line.to_owned())).collect(),
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::StreamExt;
 use tokio::sync::watch;
@@ -33,6 +34,8 @@ pub struct Health {
     own: Member,
     clock: Clock,
     services: Arc<watch::Sender<Services>>,
+    /// From then on nothing serves, whatever is found.
+    drains: Arc<AtomicBool>,
     stop: CancellationToken,
 }
 
@@ -45,13 +48,16 @@ impl Health {
         stop: CancellationToken,
     ) -> Health {
         let all = services.into_iter().chain([String::new()]).map(|name| (name, true));
-        Health { own, clock, services: Arc::new(watch::Sender::new(all.collect())), stop }
+        Health { own, clock, services: Arc::new(watch::Sender::new(all.collect())), drains: Arc::default(), stop }
     }
 
     /// Says how the gateway as a whole is, and how each named partner and system is. Who watches learns of changes alone.
     pub fn say(&self, whole: bool, named: impl IntoIterator<Item = (String, bool)>) {
         let named: Services = named.into_iter().collect();
         self.services.send_if_modified(|services| {
+            if self.drains.load(Ordering::SeqCst) {
+                return false;
+            }
             let before = services.clone();
             services.iter_mut().filter(|(name, _)| !is_about_one(name)).for_each(|(_, serves)| *serves = whole);
             services.retain(|name, _| !is_about_one(name) || named.contains_key(name));
@@ -62,7 +68,10 @@ impl Health {
 
     /// Says that no new work should come here, before the connections are asked to go.
     pub fn draining(&self) {
-        self.services.send_modify(|services| services.values_mut().for_each(|serves| *serves = false));
+        self.services.send_modify(|services| {
+            self.drains.store(true, Ordering::SeqCst);
+            services.values_mut().for_each(|serves| *serves = false);
+        });
     }
 
     /// Whether this caller may ask for this name.
@@ -230,5 +239,13 @@ mod tests {
         health.say(false, []);
         assert_eq!(at("partner/440600"), None);
         assert_eq!((at(""), at("a.B")), (Some(ServingStatus::NotServing), Some(ServingStatus::NotServing)));
+    }
+
+    #[test]
+    fn whatever_is_found_a_gateway_that_drains_does_not_serve() {
+        let health = health();
+        health.draining();
+        health.say(true, [("partner/440600".to_owned(), true)]);
+        assert_eq!(status(&health.services.borrow(), ""), Some(ServingStatus::NotServing));
     }
 }

@@ -25,6 +25,8 @@ use crate::wire::status::Refused;
 /// What is put in place at each change.
 pub struct Law {
     pub config: Arc<Config>,
+    /// The same, for those who ask which one holds.
+    pub current: Arc<ArcSwap<Config>>,
     pub standing: Standing,
     pub reception: Reception,
     pub rules: Arc<ArcSwap<Rules>>,
@@ -108,10 +110,21 @@ impl Law {
         let (members, trust) = trusted(&self.config, &directory).map_err(ServerError::Trust)?;
         let standing = Standing { directory, ..self.standing.clone() };
         let made = rules(&self.config, &standing, &self.readers)?;
-        self.standing = standing;
-        self.put_in_place(made)?;
+        self.take_up(self.config.clone(), standing, made)?;
         let grants = self.config.grants.clone();
         Ok(self.trust_anew(members, trust, &grants))
+    }
+
+    /// Puts the rules in place that were made of this configuration and standing; both hold from then on. On a fault
+    /// neither does.
+    pub(super) fn take_up(&mut self, config: Arc<Config>, standing: Standing, made: Rules) -> Result<(), ServerError> {
+        let before = (std::mem::replace(&mut self.config, config), std::mem::replace(&mut self.standing, standing));
+        let placed = self.put_in_place(made);
+        match placed {
+            Ok(()) => self.current.store(self.config.clone()),
+            Err(_) => (self.config, self.standing) = before,
+        }
+        placed
     }
 
     /// Lets the new trust judge all that is open: who would not be let in again, or has no grant any more, is cut, and
@@ -135,7 +148,7 @@ impl Law {
     }
 
     /// Tables that were published while the rules were made have a newer index than they: it must not be lost.
-    pub(super) fn put_in_place(&self, mut made: Rules) -> Result<(), ServerError> {
+    fn put_in_place(&self, mut made: Rules) -> Result<(), ServerError> {
         loop {
             let held = self.rules.load_full();
             if made.index.version() < held.index.version() {

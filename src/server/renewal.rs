@@ -11,9 +11,10 @@ use super::{Standing, check_own_certificate, member_trusts, own_certificate, rul
 use crate::config::{Config, ConfigError};
 use crate::directory::Directory;
 use crate::directory::notes::{Carried, Kind};
+use crate::intake::Rules;
 use crate::keys;
 use crate::party::{Member, Party};
-use crate::tls::config::server_config;
+use crate::tls::config::{Own, server_config};
 use crate::tls::trust::{MemberTrust, Trust};
 
 /// What came of a renewal.
@@ -60,21 +61,17 @@ struct Ready {
     standing: Standing,
     members: Vec<MemberTrust>,
     trust: Trust,
+    certificate: Own,
+    tls: Arc<rustls::ServerConfig>,
+    rules: Rules,
 }
 
 impl Law {
     /// Blocks on the disk.
     pub(super) fn renew(&mut self) -> Result<Renewed, NotRenewed> {
         let path = self.config.file.clone();
-        let config = Config::load(&path).map_err(|error| match error {
-            ConfigError::Faulty { faults, .. } => {
-                let line = |fault: crate::config::Fault| {
-                    format!("{}:{}:{}: {}", path.display(), fault.line, fault.column, fault.what)
-                };
-                NotRenewed(faults.into_iter().map(line).collect())
-            }
-            unreadable => NotRenewed(vec![unreadable.to_string()]),
-        })?;
+        let lines = |error: ConfigError| error.to_string().lines().map(str::to_owned).collect();
+        let config = Config::load(&path).map_err(|error| NotRenewed(lines(error)))?;
         let fixed = self.changed_for_good(&config);
         if !fixed.is_empty() {
             let fault = |setting: &&str| format!("{}: {setting} has changed: that takes a restart", path.display());
@@ -124,23 +121,24 @@ impl Law {
         let directory = Arc::new(self.standing.board.directory());
         let standing = Standing { directory: directory.clone(), ..self.standing.clone() };
         let trust = trusted(&config, &directory).map_err(|more| faults.extend(more)).ok();
-        let own = own_certificate(&config).map_err(|error| faults.push(error.to_string())).ok();
-        if let (Some((_, trust)), Some(own)) = (&trust, &own) {
+        let certificate = own_certificate(&config).map_err(|error| faults.push(error.to_string())).ok();
+        let tls = certificate.as_ref().and_then(|certificate| {
             let party = Party::gateway(config.alliance.clone(), config.member.clone());
-            let checked = check_own_certificate(&own.chain, trust, &standing.moment, &party)
-                .map_err(|error| error.to_string())
-                .and_then(|()| {
-                    let tls = server_config(self.standing.trust.clone(), own.clone(), standing.moment.clone());
-                    tls.map(drop).map_err(|error| format!("the gateway's certificate and key: {error}"))
-                });
-            faults.extend(checked.err());
-        }
+            let checked = trust.as_ref().map_or(Ok(()), |(_, trust)| {
+                check_own_certificate(&certificate.chain, trust, &standing.moment, &party).map_err(|e| e.to_string())
+            });
+            let tls = server_config(self.standing.trust.clone(), certificate.clone(), standing.moment.clone());
+            let tls = tls.map_err(|error| format!("the gateway's certificate and key: {error}"));
+            checked.and(tls).map_err(|fault| faults.push(fault)).ok()
+        });
         if directory.member(&standing.own).is_none() {
             faults.push(format!("the directory has no member {}", standing.own));
         }
-        faults.extend(rules(&config, &standing, &self.readers).err().map(|error| error.to_string()));
-        match trust {
-            Some((members, trust)) if faults.is_empty() => Ok(Ready { config, standing, members, trust }),
+        let rules = rules(&config, &standing, &self.readers).map_err(|error| faults.push(error.to_string())).ok();
+        match (trust, certificate, tls, rules) {
+            (Some((members, trust)), Some(certificate), Some(tls), Some(rules)) if faults.is_empty() => {
+                Ok(Ready { config, standing, members, trust, certificate, tls, rules })
+            }
             _ => Err(NotRenewed(faults)),
         }
     }
@@ -156,22 +154,14 @@ impl Law {
     }
 
     fn put_all_in_place(&mut self, ready: Ready) -> Result<usize, NotRenewed> {
-        let Ready { config, standing, members, trust } = ready;
-        let not = |error: super::ServerError| NotRenewed(vec![error.to_string()]);
-        let tls = own_certificate(&config).and_then(|own| {
-            let tls = server_config(self.standing.trust.clone(), own.clone(), standing.moment.clone());
-            let tls = tls.map_err(|error| super::ServerError::Certificate(error.to_string()))?;
-            Ok((own, tls))
-        });
-        let (own, tls) = tls.map_err(not)?;
-        let before = std::mem::replace(&mut self.config, Arc::new(config));
-        let made = rules(&self.config, &standing, &self.readers).map_err(not)?;
-        self.standing = standing;
-        self.put_in_place(made).map_err(not)?;
-        self.standing.certificate.store(Arc::new(own));
+        let Ready { config, standing, members, trust, certificate, tls, rules } = ready;
+        let granted = self.config.grants.clone();
+        // Past this line nothing can fail.
+        self.take_up(Arc::new(config), standing, rules).map_err(|error| NotRenewed(vec![error.to_string()]))?;
+        self.standing.certificate.store(Arc::new(certificate));
         self.reception.tls.store(tls);
         self.post.serve_systems(self.config.systems.iter().map(|system| system.name.clone()));
-        Ok(self.trust_anew(members, trust, &before.grants))
+        Ok(self.trust_anew(members, trust, &granted))
     }
 }
 

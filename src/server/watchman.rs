@@ -1,9 +1,10 @@
 //! Decides when a gateway examines itself and its partners, and what its health says of it. Never mends what it finds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -11,50 +12,85 @@ use crate::checks::{Finding, Verdict, examine_partners, examine_self, is_fault, 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::grpc::health::Health;
+use crate::limits::CHECK_MS_MAX;
 use crate::noticeboard::Noticeboard;
 use crate::telemetry::Verdicts;
 
 /// Looks after one gateway from inside.
 pub struct Watchman {
-    pub config: Arc<Config>,
+    /// The configuration of the moment.
+    pub config: Arc<ArcSwap<Config>>,
     pub board: Arc<Noticeboard>,
     pub clock: Clock,
     pub verdicts: Verdicts,
+    pub health: Health,
+}
+
+/// What the newest rounds found.
+#[derive(Default)]
+struct Found {
+    own: Vec<Finding>,
+    /// The gateway's own round did not come to its end in time.
+    hangs: bool,
+    partners: Vec<Finding>,
 }
 
 impl Watchman {
-    /// Goes its rounds until `stop`, and tells the health service after each.
-    pub async fn watch(self, health: Health, stop: CancellationToken) {
-        let (own_s, partners_s) = self.config.check_every_s;
-        let (mut own, mut partners) = (every(own_s), every(partners_s));
-        let (mut found, mut away) = (vec![], vec![]);
+    /// Goes its rounds until `stop`, and tells the health service after each. Partners that are slow to answer never hold up
+    /// what the gateway says of itself.
+    pub async fn watch(self, stop: CancellationToken) {
+        let found = Mutex::new(Found::default());
+        let rounds = futures_util::future::join(self.watch_own(&found), self.watch_partners(&found));
+        let _ = stop.run_until_cancelled(rounds).await;
+    }
+
+    async fn watch_own(&self, found: &Mutex<Found>) {
+        let mut due = every(self.config.load().check_every_s.0);
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = own.tick() => found = self.own(found).await,
-                _ = partners.tick() => {
-                    let directory = self.board.directory();
-                    let round = examine_partners(&self.config, &directory, &self.clock);
-                    let Some(now) = stop.run_until_cancelled(round).await else { return };
-                    tell(&away, &now);
-                    away = now;
+            due.tick().await;
+            let (config, clock) = (self.config.load_full(), self.clock.clone());
+            let mut round = tokio::task::spawn_blocking(move || examine_self(&config, &clock));
+            let in_time = tokio::time::timeout(Duration::from_millis(CHECK_MS_MAX), &mut round).await;
+            if in_time.is_err() {
+                // A disk that hangs answers no question: that is an answer too.
+                tracing::error!("the gateway's examination of itself hangs");
+                self.say(found, |found| found.hangs = true);
+            }
+            let now = match in_time {
+                Ok(now) => now,
+                Err(_) => round.await,
+            };
+            self.say(found, |found| {
+                found.hangs = now.is_err();
+                if let Ok(now) = now {
+                    tell(&found.own, &now);
+                    found.own = now;
                 }
-            }
-            if !stop.is_cancelled() {
-                let all = found.iter().chain(&away);
-                self.verdicts.say(all.map(|finding| (finding.check, finding.look.verdict.word())));
-                let whole = !found.iter().any(|finding| is_vital(finding.check) && is_fault(finding));
-                health.say(whole, named(found.iter().chain(&away)));
-            }
+            });
         }
     }
 
-    async fn own(&self, before: Vec<Finding>) -> Vec<Finding> {
-        let (config, clock) = (self.config.clone(), self.clock.clone());
-        let examined = tokio::task::spawn_blocking(move || examine_self(&config, &clock)).await;
-        let Ok(now) = examined else { return before };
-        tell(&before, &now);
-        now
+    async fn watch_partners(&self, found: &Mutex<Found>) {
+        let mut due = every(self.config.load().check_every_s.1);
+        loop {
+            due.tick().await;
+            let (config, directory) = (self.config.load_full(), self.board.directory());
+            let now = examine_partners(&config, &directory, &self.clock).await;
+            self.say(found, |found| {
+                tell(&found.partners, &now);
+                found.partners = now;
+            });
+        }
+    }
+
+    /// Takes up what was found, and says how things stand now.
+    fn say(&self, found: &Mutex<Found>, change: impl FnOnce(&mut Found)) {
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut found);
+        let all = || found.own.iter().chain(&found.partners);
+        self.verdicts.say(all().map(|finding| (finding.check, finding.look.verdict.word())));
+        let sound = !found.own.iter().any(|finding| is_vital(finding.check) && is_fault(finding));
+        self.health.say(sound && !found.hangs, named(all()));
     }
 }
 
