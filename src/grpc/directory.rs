@@ -39,7 +39,7 @@ impl DirectoryService for Directory {
         &self,
         request: Request<pb::GetDirectoryRequest>,
     ) -> Result<Response<pb::GetDirectoryResponse>, Status> {
-        peer(&request)?;
+        self.reader(&request)?;
         let directory_note = self.board.note(&(Kind::Directory, None)).map(|carried| carried.note).unwrap_or_default();
         Ok(Response::new(pb::GetDirectoryResponse { directory_note }))
     }
@@ -48,10 +48,7 @@ impl DirectoryService for Directory {
         &self,
         request: Request<pb::WatchNotesRequest>,
     ) -> Result<Response<Self::WatchNotesStream>, Status> {
-        let peer = peer(&request)?;
-        if !may_read(&self.own, &peer.party) {
-            return Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("notes are for gateways")));
-        }
+        self.reader(&request)?;
         let Ok(place) = self.readers.clone().try_acquire_owned() else {
             return Err(to_status(&Refused::new(Reason::Busy).with_detail("as many readers of notes as allowed")));
         };
@@ -97,6 +94,15 @@ impl DirectoryService for Directory {
 }
 
 impl Directory {
+    /// Gateways read, and everybody at their own gateway.
+    fn reader<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let party = peer(request)?.party.clone();
+        if party.role == Role::Gateway || party.member == self.own {
+            return Ok(());
+        }
+        Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("notes are for gateways")))
+    }
+
     /// The door of the gateway of `own`.
     pub fn new(own: Member, board: Arc<Noticeboard>, stop: CancellationToken) -> Directory {
         Directory { own, board, readers: Arc::new(Semaphore::new(NOTE_READERS_MAX)), stop }
@@ -125,11 +131,6 @@ impl Directory {
             }
         }
     }
-}
-
-/// Gateways read, and everybody at their own gateway.
-fn may_read(own: &Member, party: &Party) -> bool {
-    party.role == Role::Gateway || party.member == *own
 }
 
 /// A member's gateway brings that member's notes; those who operate this gateway bring any. What it says is asked of its

@@ -7,7 +7,7 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use super::exchange::Exchange;
-use super::view::sees;
+use super::view::{may_see, sees};
 use crate::evidence::State;
 use crate::limits::{LIST_EXAMINED_MAX, PAGE_MESSAGES};
 use crate::message::{CaseNo, ItemCode};
@@ -32,13 +32,16 @@ struct Wanted {
 /// One page of the messages that `party` may see.
 ///
 /// # Errors
-/// `INVALID_ENVELOPE` naming every faulty field of the filter, and the token where it is no token of this filter;
+/// `NOT_PERMITTED` to who sees no message here; `INVALID_ENVELOPE` naming every faulty field of the filter, and the token where it is no token of this filter;
 /// `STORE_UNAVAILABLE`.
 pub async fn list(
     door: &Exchange,
     party: &Party,
     asked: pb::ListMessagesRequest,
 ) -> Result<pb::ListMessagesResponse, Refused> {
+    if !may_see(party, &door.own) {
+        return Err(Refused::new(Reason::NotPermitted).with_detail("this identity sees no messages here"));
+    }
     let filter = asked.filter.unwrap_or_default();
     let mark = mark(&filter);
     let mut faults = Faults::default();

@@ -71,3 +71,12 @@ pub fn sees(party: &Party, own: &Member, from: (&Division, &str), recipient: &Ad
         _ => false,
     }
 }
+
+/// Whether there may be messages that `party` sees at the gateway of `own` at all.
+pub fn may_see(party: &Party, own: &Member) -> bool {
+    match party.role {
+        Role::Gateway => true,
+        Role::System(_) | Role::Ops(_) => party.member == *own,
+        Role::Auditor(_) => false,
+    }
+}
