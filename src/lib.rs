@@ -12,6 +12,7 @@ pub mod reason;
 pub mod time;
 pub mod id;
 pub mod message;
+pub mod marks;
 pub mod evidence;
 pub mod audit;
 

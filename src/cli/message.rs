@@ -13,6 +13,7 @@ use super::span::Span;
 use super::{Answer, Exit, Failure, Lang, Out};
 use crate::evidence::State;
 use crate::id::MessageId;
+use crate::marks::Mark;
 use crate::party::Division;
 
 /// How often a message that is followed is asked for.
@@ -117,7 +118,15 @@ fn facts(told: &Told, lang: Lang) -> String {
         (lang.tr("expires", "截止时间"), time(told.expires_at)),
     ];
     let said = facts.into_iter().filter(|(_, value)| !value.is_empty());
-    said.map(|(name, value)| format!("  {name}: {value}")).collect::<Vec<_>>().join("\n")
+    let said = said.map(|(name, value)| format!("  {name}: {value}"));
+    let doubts = told.doubts().into_iter().map(|doubt| format!("  {}", doubt_line(&doubt, lang)));
+    said.chain(doubts).collect::<Vec<_>>().join("\n")
+}
+
+/// A field that looks doubtful, and why.
+pub fn doubt_line((field, mark): &(String, Mark), lang: Lang) -> String {
+    let (en, zh) = mark.words();
+    lang.tr(format!("doubtful: {field}: {en}"), format!("存疑：{field}：{zh}"))
 }
 
 fn parts(told: &Told, lang: Lang) -> String {

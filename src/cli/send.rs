@@ -18,6 +18,7 @@ use super::span::Span;
 use super::{Answer, Exit, Lang, Out, message};
 use crate::evidence::State;
 use crate::id::MessageId;
+use crate::marks;
 use crate::message::Envelope;
 use crate::receipt::Checked;
 
@@ -59,6 +60,7 @@ async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
     let id = args.id.map_or_else(draft::new_id, Ok)?;
     let envelope = draft.envelope(&client.me, id)?;
     draft::check(&envelope)?;
+    say_doubts(&envelope, out);
     attach::bring(client, &draft.attachments, &envelope, out).await?;
     if let Some(patience) = args.wait_reply {
         return replied(client, &envelope, patience, args, out).await;
@@ -76,6 +78,16 @@ async fn one(client: &Client, draft: &Draft, args: &Send, out: &Out) -> Answer {
     shown["message"] = told.json();
     out.show(&shown, || message::timeline(&told, out.lang))?;
     verdict(&told, patience, &client.me.to_string(), out)
+}
+
+/// Tells the sender what looks doubtful while it can still be put right.
+fn say_doubts(envelope: &Envelope, out: &Out) {
+    let step = envelope.step.as_ref().map_or("", |step| step.as_str());
+    let case_no = envelope.case_no.as_ref().map_or("", |case_no| case_no.as_str());
+    let names = envelope.parts.iter().map(|part| part.name.as_str());
+    for doubt in marks::of_header((envelope.item_code.as_str(), step, case_no), names) {
+        out.say(&message::doubt_line(&doubt, out.lang));
+    }
 }
 
 /// Sends the message as a request, and shows its receipt and its reply. What is handed over is ours: it is kept first.

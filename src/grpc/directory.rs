@@ -94,10 +94,8 @@ impl DirectoryService for Directory {
 }
 
 impl Directory {
-    /// Gateways read, and everybody at their own gateway.
     fn reader<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let party = peer(request)?.party.clone();
-        if party.role == Role::Gateway || party.member == self.own {
+        if may_read(&self.own, &peer(request)?.party) {
             return Ok(());
         }
         Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("notes are for gateways")))
@@ -131,6 +129,11 @@ impl Directory {
             }
         }
     }
+}
+
+/// Gateways read, and everybody at their own gateway.
+fn may_read(own: &Member, party: &Party) -> bool {
+    party.role == Role::Gateway || party.member == *own
 }
 
 /// A member's gateway brings that member's notes; those who operate this gateway bring any. What it says is asked of its

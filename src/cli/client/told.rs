@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Trouble;
 use crate::evidence::{Event, State};
+use crate::marks::{self, Mark};
 use crate::message::{Mode, visible};
 use crate::time::{SentTime, Time};
 use crate::wire::pb::exchange as pb;
@@ -77,7 +78,14 @@ impl Told {
     }
 
     /// The account as data.
+    /// The fields of the header that look doubtful, and why.
+    pub fn doubts(&self) -> Vec<(String, Mark)> {
+        let names = self.parts.iter().map(|part| part.name.as_str());
+        marks::of_header((&self.item_code, &self.step, &self.case_no), names)
+    }
+
     pub fn json(&self) -> Value {
+        let doubt = |(field, mark): (String, Mark)| json!({ "field": field, "mark": mark.as_str() });
         let part = |part: &ToldPart| json!({ "name": part.name, "media_type": part.media_type, "size": part.size });
         json!({
             "message_id": self.id,
@@ -94,6 +102,7 @@ impl Told {
             "final": self.state.is_final(),
             "in_doubt": self.in_doubt,
             "late": self.late,
+            "doubts": self.doubts().into_iter().map(doubt).collect::<Vec<_>>(),
             "parts": self.parts.iter().map(part).collect::<Vec<_>>(),
             "history": self.history.iter().map(ToldEvent::json).collect::<Vec<_>>(),
         })
