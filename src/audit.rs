@@ -32,8 +32,10 @@ pub struct Act {
 #[error("an act's leaf would be longer than {LEAF_BYTES_MAX} bytes")]
 pub struct ActError;
 
-/// First bytes of an act's leaf: encoding version 1, kind 2.
-const PROLOGUE: [u8; 2] = [1, 2];
+/// The kind of an act's leaf: its second byte.
+pub const KIND: u8 = 2;
+/// First bytes of an act's leaf: encoding version 1, and the kind.
+const PROLOGUE: [u8; 2] = [1, KIND];
 /// The digest algorithm's number in a leaf.
 const SHA256: u8 = 1;
 

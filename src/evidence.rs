@@ -263,8 +263,10 @@ pub enum LeafError {
     NotCanonical,
 }
 
+/// The kind of a leaf of evidence: its second byte.
+pub const KIND: u8 = 1;
 /// First bytes of every leaf: encoding version 1, kind 1 (evidence about a message).
-const PROLOGUE: [u8; 2] = [1, 1];
+const PROLOGUE: [u8; 2] = [1, KIND];
 /// The digest algorithm's number in a leaf.
 const SHA256: u8 = 1;
 

@@ -14,7 +14,9 @@ use futures_util::StreamExt;
 use process::until;
 use rusqlite::{Connection, OpenFlags};
 use tongban::admission::Grants;
+use tongban::blobs::{Blobs, Bounds, Chunks, Owner, Sums, Want};
 use tongban::clock::Clock;
+use tongban::courier::attachments::{Ask, download, upload};
 use tongban::time::Time;
 use tongban::wire::pb::admin as pba;
 use tongban::wire::pb::admin::admin_service_client::AdminServiceClient;
@@ -98,8 +100,7 @@ impl World {
 
     /// The gateway's store, seen from beside.
     fn sql(&self) -> Connection {
-        let path = self.alliance.config(A).data.join("store.db");
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+        store(&self.alliance, A)
     }
 
     fn number(&self, sql: &str) -> u64 {
@@ -162,6 +163,19 @@ impl Drop for Desk {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// A city's store, seen from beside.
+fn store(alliance: &Alliance, city: &str) -> Connection {
+    let path = alliance.config(city).data.join("store.db");
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+}
+
+/// How often the audit says that this person did this at a city's gateway.
+fn on_record(alliance: &Alliance, city: &str, who: &str, act: &str) -> u64 {
+    let sql = "SELECT count(*) FROM leaf WHERE substr(bytes, 1, 2) = x'0102' AND instr(bytes, CAST(? AS BLOB)) > 0 \
+               AND instr(bytes, CAST(? AS BLOB)) > 0";
+    store(alliance, city).query_row(sql, [who, act], |row| row.get(0)).unwrap()
 }
 
 fn taken() -> pb::outcome::Outcome {
@@ -248,6 +262,8 @@ async fn dead_letters_are_redriven_at_their_pace_and_none_is_lost_or_sent_twice(
     let told = preview(&world.li, all()).await;
     assert_eq!((told.count, told.bytes, told.obstacles.len()), (1_284, 1_284 * 13, 0));
     assert_eq!(world.waiting().await, 1_284, "a preview changes nothing");
+    let acts = || on_record(&world.alliance, A, "/ops/li", "dead.redrive");
+    assert_eq!(acts(), 0, "and is no act");
 
     let b = world.partner().await;
     let (desk, mut seen) = Desk::open(&world.alliance, taken).await;
@@ -261,6 +277,7 @@ async fn dead_letters_are_redriven_at_their_pace_and_none_is_lost_or_sent_twice(
     assert!(steps.iter().any(|step| matches!(step, Step::Progress(p) if p.waits_for_canary && p.redriven == 10)));
     assert!(took >= 1_273 * 20, "{COUNT} messages at 50 per second in {took} ms");
     println!("{COUNT} letters in {took} ms of the gateway's clock");
+    assert_eq!(acts(), 1, "who did it is on record");
     until("all are handed over", async || world.number("SELECT count(*) FROM message WHERE state = 4") == COUNT as u64)
         .await;
     drop(fast);
@@ -296,6 +313,21 @@ async fn dead_letters_are_redriven_at_their_pace_and_none_is_lost_or_sent_twice(
     assert_eq!(world.number("SELECT max(seq) FROM message"), newest, "nothing is redriven twice");
     drop(desk);
     b.stop().await;
+    world.a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_pace_is_kept_however_fast_the_gateway_could_go() {
+    let world = World::new().await;
+    world.letters(12, None).await;
+    let fast = world.fast();
+    let began = world.clock.now();
+    let asked = pba::RedriveDeadLettersRequest { selection: all(), rate: 2, ..Default::default() };
+    assert_eq!(end(&run(&world.li, asked).await.unwrap().1).1.redriven, 12);
+    let took = world.clock.now().since_ms(began);
+    drop(fast);
+    // Without a pace a dozen are a matter of milliseconds.
+    assert!(took >= 11 * 500, "12 messages at 2 per second in {took} ms");
     world.a.stop().await;
 }
 
@@ -401,6 +433,76 @@ async fn a_case_keeps_its_order_and_is_redriven_once_the_grants_allow_it() {
     a.stop().await;
 }
 
+/// Uploads an attachment as the window would: what names it, and the part that refers to it.
+async fn attached(world: &World, bytes: usize) -> (Want, pb::Part) {
+    let (path, salt) = (world.alliance.folder.join("scan.tiff"), [9; 16]);
+    std::fs::write(&path, (0..bytes).map(|place| (place % 251) as u8).collect::<Vec<_>>()).unwrap();
+    let open = move |offset| Chunks::of_file(std::fs::File::open(path.clone())?, offset);
+    let (mut sums, mut chunks) = (Sums::new(Some(&salt)), open(0).unwrap().unwrap());
+    while let Some(chunk) = chunks.next_chunk().unwrap() {
+        sums.update(&chunk);
+    }
+    let (plain, salted) = sums.finish();
+    let want = Want { digest: plain, size: bytes as u64, salt: Some(salt) };
+    upload(&world.window.channel, &want, open, |_| {}).await.unwrap();
+    let digest = |bytes: [u8; 32]| Some(pb::Digest { algorithm: "sha256".to_owned(), value: bytes.to_vec() });
+    let content = pb::part::Content::Attachment(pb::Attachment { digest: digest(plain.0) });
+    let part = pb::Part {
+        name: "scan.tiff".to_owned(),
+        media_type: "image/tiff".to_owned(),
+        size: want.size,
+        salt: salt.to_vec(),
+        digest: digest(salted.0),
+        content: Some(content),
+    };
+    (want, part)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_with_an_attachment_is_redriven_with_it_as_long_as_its_content_is_kept() {
+    let world = World::new().await;
+    let submit = async || {
+        let (want, part) = attached(&world, 300_000).await;
+        let sent = pb::Envelope { parts: vec![part.clone()], ..plain() };
+        world.window.submit(sent.clone()).await.unwrap();
+        (sent.message_id, want, part)
+    };
+    let ((first, want, part), (second, ..)) = (submit().await, submit().await);
+    world.expire(2).await;
+    let told = preview(&world.li, all()).await;
+    assert_eq!((told.count, told.bytes), (2, 600_000));
+
+    // No upload waits any more: the letter itself keeps what it refers to.
+    let asked = |id| pba::RedriveDeadLettersRequest { selection: named("", [id]), ..Default::default() };
+    let (outcome, progress, _) = end(&run(&world.li, asked(&first)).await.unwrap().1);
+    assert_eq!((outcome, progress.redriven), (pba::RedriveOutcome::Done, 1));
+    let anew = world.window.message("", &first).await.unwrap().redriven_as;
+    let refers = "SELECT count(*) FROM attachment a JOIN message m USING (seq) WHERE m.redriven_as IS NULL";
+    assert_eq!(world.number(refers), 2, "of the replacement and of the letter that still waits");
+
+    let b = world.partner().await;
+    let (desk, mut seen) = Desk::open(&world.alliance, taken).await;
+    let arrives = async { seen.recv().await.unwrap().envelope.unwrap() };
+    let delivered = tokio::time::timeout(PATIENCE, arrives).await.expect("it arrives");
+    assert_eq!((&delivered.redrive_of, &delivered.message_id, &delivered.parts[0]), (&first, &anew, &part));
+    let own = Blobs::open_with(world.alliance.folder.join("desk"), Bounds { reserve_bytes: 0, ..Bounds::default() });
+    let ask = Ask { from_city: A.parse().unwrap(), message: anew.parse().unwrap(), digest: want.digest };
+    let (own, owner, approval) = (own.unwrap(), Owner::identity("desk"), world.alliance.client(B, "approval"));
+    let got = download(&approval.channel, &ask, &own, &owner, want, |_| {}).await.unwrap();
+    assert_eq!(got.salted.0.to_vec(), part.digest.clone().unwrap().value, "byte for byte");
+
+    // Once retention has taken the content of the other one, it is told so and stays.
+    world.clock.advance(31 * DAY_MS);
+    until("its content is gone", async || !letter(&world.li, "", &second).await.unwrap().has_body).await;
+    let told = preview(&world.li, all()).await;
+    assert_eq!((told.count, told.obstacles[0].kind(), told.obstacles[0].count), (0, pba::ObstacleKind::BodyGone, 1));
+    assert_eq!(end(&run(&world.li, asked(&second)).await.unwrap().1).1.redriven, 0);
+    assert_eq!(world.lost(), Vec::<String>::new());
+    drop(desk);
+    b.stop().await;
+    world.a.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_of_another_city_is_shown_with_its_origin_and_redriven_only_there() {
     let world = World::new().await;
@@ -425,9 +527,14 @@ async fn a_letter_of_another_city_is_shown_with_its_origin_and_redriven_only_the
     };
     let refused = discard(" ", false).await.unwrap_err();
     assert_eq!(reason(&refused), "INVALID_ENVELOPE");
-    for (dry_run, discarded, others) in [(true, 1, 0), (false, 1, 0), (false, 0, 1)] {
+    for (dry_run, discarded, others, acts) in [(true, 1, 0, 0), (false, 1, 0, 1), (false, 0, 1, 1)] {
         let told = discard("办件已在窗口办结", dry_run).await.unwrap().into_inner();
         assert_eq!((told.discarded, told.others), (discarded, others));
+        assert_eq!(
+            on_record(&world.alliance, B, "/ops/huang", "dead.discard"),
+            acts,
+            "each letter once, and no dry run"
+        );
     }
     let shown = letter(&huang, A, &sent.message_id).await.unwrap().letter.unwrap();
     assert_eq!((shown.fate(), shown.discard_reason.as_str()), (pba::DeadLetterFate::Discarded, "办件已在窗口办结"));

@@ -647,6 +647,39 @@ fn retention_takes_each_kind_at_its_age_and_the_tree_keeps_verifying() {
 }
 
 #[test]
+fn acts_of_people_go_at_the_age_of_the_audit_and_refusals_at_that_of_evidence() {
+    let mut bench = Bench::new();
+    bench.apply((0..3).map(|_| take(envelope(WINDOW, APPROVAL))).collect());
+    bench.apply((1..=3).map(|seq| settle(line(), seq, Fate::Expired)).collect());
+    let alone = bench.size();
+    let actor = "spiffe://alliance.example/ops".to_owned();
+    let redrive = Entry::Act { act: "dead.redrive", actor, object: "2 letters".to_owned() };
+    let refused = taking(envelope(WINDOW, APPROVAL), Err(Reason::NoRoute), None, Ration::default());
+    bench.apply(vec![redrive, discard(vec![1, 2]), refused, change(0, "440600", Some("a"))]);
+    let (acts, refusal) = ([alone, alone + 1, alone + 2, alone + 4], alone + 3);
+    let whole = log(&bench);
+    assert_eq!((bench.size(), whole.iter().all(Option::is_some)), (alone + 5, true));
+
+    let pieces = bench.readers.look(|look| look.forgettable(NOW.plus_ms(9_000), &AGES, 3)).unwrap().leaves;
+    assert_eq!(pieces.len(), 3, "a bounded piece");
+    for (ms, leaves) in
+        [(2_499, vec![]), (2_500, acts.to_vec()), (2_999, vec![]), (3_000, vec![refusal]), (9_000, vec![])]
+    {
+        let (next, mut old) = forget(bench, ms);
+        old[3].sort_unstable();
+        assert_eq!(old[3], leaves, "after {ms} ms");
+        bench = next;
+    }
+    // Of messages only the newest is left; every receipt that is, is what it was.
+    let stays = bench.own(3).iter().map(|own| own.receipt.proof.index).collect::<Vec<_>>();
+    assert!(log(&bench).iter().zip(&whole).enumerate().all(|(at, (now, then))| match now {
+        Some(_) => stays.contains(&(at as u64)) && now == then,
+        None => !stays.contains(&(at as u64)),
+    }));
+    assert_eq!(bench.accepted(&envelope(WINDOW, ARCHIVE)).0, 4, "the gateway goes on");
+}
+
+#[test]
 fn retention_takes_a_bounded_piece_at_a_time() {
     let mut bench = Bench::new();
     bench.apply((0..5).map(|_| take(envelope(WINDOW, ARCHIVE))).collect());

@@ -6,12 +6,16 @@ mod alliance;
 #[path = "support/process.rs"]
 mod process;
 
-use alliance::{Alliance, Client, envelope, reason};
+use std::collections::BTreeSet;
+
+use alliance::{Alliance, City, Client, Mailbox, envelope, reason};
 use process::until;
 use tongban::admission::Grants;
 use tongban::clock::Clock;
 use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::exchange as pb;
+use tongban::wire::pb::routing as pbr;
+use tongban::wire::pb::routing::routing_service_client::RoutingServiceClient;
 
 const A: &str = "450200";
 const B: &str = "440600";
@@ -95,5 +99,142 @@ async fn a_partner_that_has_left_the_directory_gets_nothing_that_waited_for_it()
         window.message(A, &sent.message_id).await.unwrap().state() == pbe::State::Expired
     })
     .await;
+    origin.stop().await;
+}
+
+/// The item that stays allowed whatever is withdrawn.
+const STAYS: &str = "2250";
+
+/// A table in which the item that stays has its row, and all the others have this one, if any.
+fn table(owner: &str, stays: &str, others: Option<&str>) -> String {
+    let row = |item: &str, target: &str| format!("[[route]]\ndivision = {owner:?}\nitem = {item:?}\n{target}\n");
+    let others = others.map(|target| row("*", target)).unwrap_or_default();
+    format!("owner = {owner:?}\n{}{others}", row(STAYS, stays))
+}
+
+/// Puts a table in force at a gateway that runs, as its operator would.
+async fn publish(alliance: &Alliance, at: &str, table: String) {
+    let mut ops = RoutingServiceClient::new(alliance.client_of(&format!("{at}/ops/li"), at).channel);
+    let etag = ops.get_tables(pbr::GetTablesRequest::default()).await.unwrap().into_inner().etag;
+    ops.publish_tables(pbr::PublishTablesRequest { etag, tables: vec![table], complete: false }).await.unwrap();
+}
+
+fn add_ops(alliance: &Alliance, city: &str) {
+    alliance.run(&["pki", "add-ops", city, "li"], &["--dir", &alliance.pki()]);
+}
+
+async fn submit(window: &Client, to: (&str, &str), item: Option<&str>) -> String {
+    let mut sent = envelope((A, "window"), to);
+    sent.item_code = item.map_or(sent.item_code, str::to_owned);
+    window.submit(sent.clone()).await.unwrap();
+    sent.message_id
+}
+
+async fn three(window: &Client, to: (&str, &str)) -> BTreeSet<String> {
+    BTreeSet::from([submit(window, to, None).await, submit(window, to, None).await, submit(window, to, None).await])
+}
+
+/// The ids that come down a mailbox until `last` has come, or `count` of them.
+async fn come(mailbox: &mut Mailbox, last: Option<&str>, count: usize) -> BTreeSet<String> {
+    let mut came = BTreeSet::new();
+    while came.len() < count && last.is_none_or(|last| !came.contains(last)) {
+        let pb::receive_response::Response::Delivery(delivery) = mailbox.next().await.unwrap() else { continue };
+        let Some(pb::delivery::Content::Message(message)) = delivery.content else { panic!("a message") };
+        let envelope = message.envelope.unwrap();
+        assert!(delivery.delivery_count == 1 || envelope.item_code == STAYS, "what was not given is not counted");
+        came.insert(envelope.message_id);
+    }
+    came
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_was_withdrawn_stops_what_waits_for_a_partner_until_it_is_back() {
+    let alliance = Alliance::new(&[(A, &["window"]), (B, &["archive"])]);
+    add_ops(&alliance, A);
+    let clock = Clock::default();
+    let origin = alliance.start_by(&alliance.config(A), clock.clone()).await;
+    let direct = "via = [\"direct\"]";
+    publish(&alliance, A, table(B, direct, Some(direct))).await;
+    let window = alliance.client(A, "window");
+    let waits = three(&window, (B, "archive")).await;
+    publish(&alliance, A, table(B, direct, None)).await;
+
+    let partner = alliance.start_by(&alliance.config(B), clock.clone()).await;
+    let archive = alliance.client(B, "archive");
+    let is = async |id: &str, state| {
+        clock.advance(1_000);
+        window.message(A, id).await.unwrap().state() == state
+    };
+    // Each is offered again after a minute; a message that is allowed comes after each such round.
+    for round in 1..=3 {
+        let allowed = submit(&window, (B, "archive"), Some(STAYS)).await;
+        until("the allowed message arrives", async || is(&allowed, pbe::State::Consigned).await).await;
+        for id in &waits {
+            assert!(is(id, pbe::State::Accepted).await, "round {round}");
+            assert_eq!(reason(&archive.message(A, id).await.unwrap_err()), "MESSAGE_NOT_FOUND", "round {round}");
+        }
+        clock.advance(61_000);
+    }
+    publish(&alliance, A, table(B, direct, Some(direct))).await;
+    for id in &waits {
+        until("what waited arrives", async || is(id, pbe::State::Consigned).await).await;
+    }
+    origin.stop().await;
+    partner.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_was_withdrawn_keeps_what_waits_from_a_partner_that_fetches() {
+    let cities = [
+        City { code: A, systems: &["window"], ..City::default() },
+        City { code: B, systems: &["archive"], pulls: true, ..City::default() },
+    ];
+    let alliance = Alliance::of(&[], &cities);
+    let (fetcher, pull) = (alliance.client_of(&format!("{B}/gateway"), A), "via = [\"pull\"]");
+    let tables = [table(B, pull, Some(pull)), table(B, pull, None)];
+    withdrawn_from_a_mailbox(&alliance, &fetcher, (B, "archive"), tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_the_own_table_refuses_stays_in_the_mailbox_of_its_system() {
+    let alliance = Alliance::new(&[(A, &["window", "archive"])]);
+    let archive = alliance.client(A, "archive");
+    let system = "system = \"archive\"";
+    let tables = [table(A, system, Some(system)), table(A, system, Some("refuse = \"SUSPENDED\""))];
+    withdrawn_from_a_mailbox(&alliance, &archive, (A, ""), tables).await;
+}
+
+/// What waits in a mailbox at `A` stays there while the second table is in force, and comes with the first.
+async fn withdrawn_from_a_mailbox(alliance: &Alliance, reader: &Client, to: (&str, &str), tables: [String; 2]) {
+    add_ops(alliance, A);
+    let clock = Clock::default();
+    let origin = alliance.start_by(&alliance.config(A), clock.clone()).await;
+    let [allowed, withdrawn] = tables;
+    publish(alliance, A, allowed.clone()).await;
+    let window = alliance.client(A, "window");
+    let waits = three(&window, to).await;
+    publish(alliance, A, withdrawn).await;
+
+    let mut mailbox = reader.receive(64).await;
+    let mut states = BTreeSet::new();
+    for round in 1..=3 {
+        let last = submit(&window, to, Some(STAYS)).await;
+        let came = come(&mut mailbox, Some(&last), usize::MAX).await;
+        assert!(waits.is_disjoint(&came), "round {round}: {came:?}");
+        for id in &waits {
+            states.insert(window.message(A, id).await.unwrap().state);
+        }
+        clock.advance(61_000);
+    }
+    assert_eq!(states.len(), 1, "nothing happens to them: {states:?}");
+    publish(alliance, A, allowed).await;
+    clock.advance(61_000);
+    let mut missing = waits;
+    while !missing.is_empty() {
+        for came in come(&mut mailbox, None, 1).await {
+            missing.remove(&came);
+        }
+    }
+    drop(mailbox);
     origin.stop().await;
 }

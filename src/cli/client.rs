@@ -3,6 +3,7 @@
 
 mod carry;
 mod inbox;
+mod letters;
 mod line;
 mod messages;
 mod pipe;
@@ -22,6 +23,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 pub use inbox::{Delivered, Inbox, News, Outcome};
+pub use letters::{
+    Chosen, End, Ended, Fate, Group, Letter, Obstacle, Opened, Preview, Progress, Refusal, Sieve, Step, Way,
+};
 pub use messages::{Filter, Summary};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};

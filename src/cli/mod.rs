@@ -2,6 +2,8 @@
 
 mod check;
 mod client;
+mod consent;
+mod dead;
 mod demo;
 mod directory;
 mod files;
@@ -70,6 +72,9 @@ enum Command {
     /// Show, plan, publish, roll back and explain routing tables
     #[command(subcommand)]
     Route(route::Command),
+    /// Show, redrive and discard dead letters
+    #[command(subcommand)]
+    Dead(Box<dead::Command>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -205,6 +210,7 @@ pub fn run() -> ExitCode {
         Command::Messages(command) => message::acts::run(&command, &out),
         Command::Receipt(command) => receipt::run(&command, &out),
         Command::Route(command) => route::run(&command, &out),
+        Command::Dead(command) => dead::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),

@@ -4,14 +4,13 @@
 mod files;
 mod show;
 
-use std::io::{IsTerminal, Write, stderr, stdin};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::client::{As, Asked, Client, Planned, address, converse};
-use super::{Answer, Exit, Failure, Out};
+use super::{Answer, Exit, Failure, Out, consent};
 use crate::message::{Address, ItemCode, Mode, Step};
 use crate::party::{Division, Member};
 use crate::routing::mode_from;
@@ -179,17 +178,7 @@ fn agreed(planned: &Planned, yes: bool, out: &Out) -> Result<bool, Failure> {
     if !out.json() {
         show::plan(planned, out)?;
     }
-    if yes {
-        return Ok(true);
-    }
-    if !stdin().is_terminal() {
-        let failure = Failure::new(Exit::Usage, "nobody is there to ask", "没有终端可供确认");
-        return Err(failure.hint("add --yes to publish without asking", "如无需确认，请加 --yes"));
-    }
-    let mut line = String::new();
-    write!(stderr().lock(), "{}", out.lang.tr("publish this? [y/N] ", "确认发布？[y/N] "))?;
-    stdin().read_line(&mut line)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes" | "是"))
+    consent::given(yes, ("publish this?", "确认发布？"), out)
 }
 
 impl Message {

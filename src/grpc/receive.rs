@@ -353,7 +353,7 @@ impl Talk<'_> {
         let outline = outline(&stored.header).map_err(|error| error.to_string())?;
         let rules = self.ground.rules.load();
         Ok(match &self.peer.party.role {
-            Role::System(system) => rules.lets_have(system, stored, &outline),
+            Role::System(system) => rules.lets_have(system, stored, &outline, now),
             _ => rules.lets_go(stored, &outline, &self.peer.party.member, now),
         })
     }

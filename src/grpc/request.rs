@@ -94,8 +94,9 @@ async fn reply(
             Reply::HandedOver(receipt) => return Ok((content(door, seq).await?, receipt)),
             Reply::Waits(stored) => {
                 let outline = outline(&stored.header).map_err(|_| Refused::new(Reason::Internal))?;
-                if !door.ground.rules.load().lets_have(&system, &stored, &outline) {
-                    return Err(Refused::new(Reason::NotPermitted).with_detail("no grant covers the reply"));
+                let now = door.ground.clock.now();
+                if !door.ground.rules.load().lets_have(&system, &stored, &outline, now) {
+                    return Err(Refused::new(Reason::NotPermitted).with_detail("no rule in force gives you the reply"));
                 }
                 let Some(mailbox) = &mailbox else { return Err(Refused::new(Reason::ReplyGone)) };
                 // From here on the reply is the caller's, whether its time is over or not.

@@ -71,6 +71,20 @@ impl Rules {
     /// Whether a message that waits for a partner may go there now: the tables still send it that way, and the partner is
     /// still a member.
     pub fn lets_go(&self, stored: &Stored, outline: &Outline, partner: &Member, now: Time) -> bool {
+        self.leads_to(&LaneName::Gateway(partner.clone()), stored, outline, now)
+    }
+
+    /// Whether a message may be handed to, or read by, one of our own systems now: a grant covers it, and the own table does
+    /// not refuse it. A table that names another system for new messages takes away none that has its recipient.
+    pub fn lets_have(&self, system: &Name, stored: &Stored, outline: &Outline, now: Time) -> bool {
+        let party =
+            Party { alliance: self.alliance.clone(), member: self.own.clone(), role: Role::System(system.clone()) };
+        self.grants.allow(&party, &outline.item_code, Some(&stored.key.from_city))
+            && self.leads_to(&LaneName::System(system.clone()), stored, outline, now)
+    }
+
+    /// Whether the tables in force would put the message, with the recipient that it has, into this lane.
+    fn leads_to(&self, wanted: &LaneName, stored: &Stored, outline: &Outline, now: Time) -> bool {
         let brought_by = stored.via.last().cloned().unwrap_or(Member::City(stored.key.from_city.clone()));
         let entered = match brought_by == self.own {
             true => Entered::Here,
@@ -85,15 +99,7 @@ impl Rules {
             now,
             entered,
         };
-        let lane_of_partner = LaneName::Gateway(partner.clone());
         let resolved = self.index.resolve(&query);
-        resolved.is_ok_and(|resolved| resolved.lanes.iter().any(|to| lane(to) == lane_of_partner))
-    }
-
-    /// Whether a message may be handed to, or read by, one of our own systems now: a grant covers it.
-    pub fn lets_have(&self, system: &Name, stored: &Stored, outline: &Outline) -> bool {
-        let party =
-            Party { alliance: self.alliance.clone(), member: self.own.clone(), role: Role::System(system.clone()) };
-        self.grants.allow(&party, &outline.item_code, Some(&stored.key.from_city))
+        resolved.is_ok_and(|resolved| resolved.lanes.iter().any(|to| lane(to) == *wanted))
     }
 }

@@ -284,7 +284,7 @@ pub struct Forgotten {
     pub envelopes: Vec<Seq>,
     /// Messages whose evidence goes: leaf bytes, foreign receipts, and what is left of the message; leaf hashes stay.
     pub evidence: Vec<Seq>,
-    /// Leaves about no message whose bytes go.
+    /// Leaves about no message, of acts of people and of what was refused, whose bytes go.
     pub leaves: Vec<u64>,
 }
 

@@ -41,8 +41,11 @@ pub enum Synchronous {
 }
 
 /// The schema, oldest first; a migration never changes once released.
-const MIGRATIONS: &[(u32, &str)] =
-    &[(1, include_str!("migrations/0001_spine.sql")), (2, include_str!("migrations/0002_roads.sql"))];
+const MIGRATIONS: &[(u32, &str)] = &[
+    (1, include_str!("migrations/0001_spine.sql")),
+    (2, include_str!("migrations/0002_roads.sql")),
+    (3, include_str!("migrations/0003_upkeep.sql")),
+];
 
 /// Opens the store in `folder`, creating it when it is not there, and brings its schema up to date. A crash inside a
 /// migration leaves the schema before it.
@@ -150,12 +153,25 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_the_release_before_is_brought_up_to_date() {
+        let folder = std::env::temp_dir().join(format!("tongban-upgrade-{}", std::process::id()));
+        drop(open(&folder, Synchronous::Full).unwrap());
+        let sql = || Connection::open(folder.join("store.db")).unwrap();
+        sql().execute_batch("DROP INDEX leaf_alone; DELETE FROM migration WHERE version = 3").unwrap();
+        drop(open(&folder, Synchronous::Full).unwrap());
+        let found =
+            sql().query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'leaf_alone'", [], |row| row.get(0));
+        assert_eq!(found, Ok(1));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn a_newer_or_changed_schema_is_refused() {
         let folder = std::env::temp_dir().join(format!("tongban-schema-{}", std::process::id()));
         drop(open(&folder, Synchronous::Full).unwrap());
         let tamper = |sql: &str| Connection::open(folder.join("store.db")).unwrap().execute_batch(sql).unwrap();
         tamper("INSERT INTO migration VALUES (99, x'00')");
-        assert!(matches!(open(&folder, Synchronous::Full), Err(OpenError::Newer { found: 99, known: 2 })));
+        assert!(matches!(open(&folder, Synchronous::Full), Err(OpenError::Newer { found: 99, known: 3 })));
         tamper("DELETE FROM migration WHERE version = 99; UPDATE migration SET checksum = x'00'");
         assert!(matches!(open(&folder, Synchronous::Full), Err(OpenError::Checksum(1))));
         std::fs::remove_dir_all(&folder).unwrap();

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, Stored};
-use crate::evidence::State;
+use crate::audit;
+use crate::evidence::{self, State};
 use crate::id::MessageId;
 use crate::message::{Address, Attached, Digest};
 use crate::party::Division;
@@ -209,6 +210,16 @@ impl Snapshot<'_> {
             let rows = statement.query_map(params![before.ms(), count as u64], |row| row.get(0))?;
             Ok(rows.collect::<Result<_, _>>()?)
         };
+        let alone = |kind: u8, before: Time| -> Result<Vec<u64>, Error> {
+            // A leaf begins with its version, its kind and its id, and that with the milliseconds (RFC 9562 §5.7).
+            let mut statement = self.sql.prepare_cached(
+                "SELECT idx FROM leaf WHERE message IS NULL AND bytes IS NOT NULL AND substr(bytes, 2, 1) = ? \
+                 AND substr(bytes, 5, 6) <= ? LIMIT ?",
+            )?;
+            let (kind, before) = ([kind], before.ms().to_be_bytes());
+            let rows = statement.query_map(params![kind, &before[2..], count as u64], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        };
         Ok(Forgotten {
             bodies: seqs(
                 "SELECT seq FROM message WHERE closed_at <= ? AND body IS NOT NULL LIMIT ?",
@@ -224,11 +235,14 @@ impl Snapshot<'_> {
                  AND seq < (SELECT max(seq) FROM message) LIMIT ?",
                 now.minus_ms(ages.evidence_ms),
             )?,
-            leaves: seqs(
-                "SELECT leaf FROM route_set WHERE at <= ? AND EXISTS (SELECT 1 FROM leaf l WHERE l.idx = leaf \
-                 AND l.bytes IS NOT NULL) LIMIT ?",
-                now.minus_ms(ages.audit_ms),
-            )?,
+            leaves: [
+                alone(audit::KIND, now.minus_ms(ages.audit_ms))?,
+                alone(evidence::KIND, now.minus_ms(ages.evidence_ms))?,
+            ]
+            .concat()
+            .into_iter()
+            .take(count)
+            .collect(),
         })
     }
 
