@@ -75,7 +75,7 @@ pub fn of_header<'a>(
 /// What looks doubtful in an item code. Both marks may stand: the first says nothing of the body.
 pub fn of_item(code: &str) -> Vec<Mark> {
     let shaped =
-        [31, 33].contains(&code.len()) && code.bytes().nth(18).is_some_and(|level| (b'1'..=b'6').contains(&level));
+        [31, 33].contains(&code.len()) && code.as_bytes().get(18).is_some_and(|level| (b'1'..=b'6').contains(level));
     let body = code.get(..18).is_some_and(is_credit_code);
     [(!shaped, Mark::ItemShape), (!body, Mark::ItemBody)]
         .into_iter()

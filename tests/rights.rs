@@ -393,7 +393,7 @@ async fn object(alliance: &Alliance, system: &'static str, to: &'static str, dea
     let told = client.exchange.clone().upload_attachment(tokio_stream::iter(steps)).await.unwrap().into_inner();
     let told: Vec<_> = told.collect().await;
     assert!(matches!(told.last(), Some(Ok(last)) if last.complete), "{told:?}");
-    let attachment = pb::part::Content::Attachment(pb::Attachment { digest: wire, ..Default::default() });
+    let attachment = pb::part::Content::Attachment(pb::Attachment { digest: wire });
     let attached = pb::Part { content: Some(attachment), ..part("scan.pdf", &content) };
     let sent = pb::Envelope { parts: vec![attached], ..envelope((OWN, system), (to, "")) };
     client.submit(sent.clone()).await.unwrap();
