@@ -393,6 +393,9 @@ pub const LANE_STUCK_MS: u64 = DAY_MS;
 pub const PARTNER_CLOCK_MS_MAX: u64 = 60_000;
 /// Seconds between two examinations that a gateway makes of itself, and of its partners, unless configured.
 pub const CHECK_EVERY_S: (u64, u64) = (5, 30);
+/// Bytes of a file of configuration, and files beside the main one.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+pub const CONFIG_FILES_MAX: usize = 64;
 /// Milliseconds for a gateway's examination of itself, after which it counts as hanging.
 pub const CHECK_MS_MAX: u64 = 10_000;
 /// Partners that are examined at once.
