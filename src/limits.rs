@@ -373,6 +373,12 @@ pub const REDRIVE_TRIES_MAX: u32 = 60;
 /// Steps of a redrive that wait for its caller.
 pub const REDRIVE_STEPS_WAITING_MAX: usize = 64;
 
+// Lanes in an operator's hand.
+/// Milliseconds for a lane's answer how it stands: it works on what came before.
+pub const LANE_TELL_MS: u64 = 2_000;
+/// Bytes of the reason for which a lane is paused, or goes on.
+pub const PAUSE_REASON_BYTES_MAX: usize = 256;
+
 // Checks.
 /// Milliseconds by which the clock may be behind what was already signed before that is a fault: one minute.
 pub const CLOCK_BACK_MS_MAX: u64 = 60_000;

@@ -261,7 +261,7 @@ fn doors(
     };
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
-    let admin = Admin { own: config.member.clone(), readers: ground.readers.clone(), redrive };
+    let admin = Admin { ground: ground.clone(), redrive };
     let health =
         Health::new(config.member.clone(), ground.clock.clone(), grpc::SERVICES.map(str::to_owned), stop.clone());
     let (board, clock, verdicts) = (standing.board.clone(), ground.clock.clone(), reception.verdicts.clone());

@@ -96,6 +96,9 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
     ("tongban.admin.v1.AdminService/GetDeadLetter", dead_letter, &["oxy", "uxy"]),
     ("tongban.admin.v1.AdminService/RedriveDeadLetters", redrive, &["oxyn"]),
     ("tongban.admin.v1.AdminService/DiscardDeadLetters", discard, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ListLanes", list_lanes, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/PauseLane", pause_lane, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ResumeLane", resume_lane, &["oxyn"]),
     (
         "grpc.health.v1.Health/Check",
         health_check,
@@ -236,6 +239,19 @@ fn redrive(object: &Object) -> Vec<Vec<u8>> {
 fn discard(object: &Object) -> Vec<Vec<u8>> {
     let (selection, reason) = (selection(object), "a test".to_owned());
     one(pba::DiscardDeadLettersRequest { selection, reason, dry_run: true })
+}
+
+fn list_lanes(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ListLanesRequest::default())
+}
+
+/// Of a lane that carries none of the objects.
+fn pause_lane(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::PauseLaneRequest { lane: "gateway/hub/main".to_owned(), reason: "a test".to_owned() })
+}
+
+fn resume_lane(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ResumeLaneRequest { lane: "gateway/hub/main".to_owned(), reason: String::new() })
 }
 
 fn health_check(_: &Object) -> Vec<Vec<u8>> {

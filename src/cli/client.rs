@@ -3,6 +3,7 @@
 
 mod carry;
 mod inbox;
+mod lanes;
 mod letters;
 mod line;
 mod messages;
@@ -23,6 +24,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 pub use inbox::{Delivered, Inbox, News, Outcome};
+pub use lanes::ToldLane;
 pub use letters::{
     Chosen, End, Ended, Fate, Group, Letter, Obstacle, Opened, Preview, Progress, Refusal, Sieve, Step, Way,
 };
@@ -43,6 +45,7 @@ use crate::message::{Address, Digest, Envelope};
 use crate::party::{Division, Member};
 use crate::receipt::{Checked, Checker, Receipt};
 use crate::wire::envelope::{Fault, parse, to_wire};
+use crate::wire::pb::admin::admin_service_client::AdminServiceClient;
 use crate::wire::pb::evidence::GetMessageEvidenceRequest;
 use crate::wire::pb::evidence::evidence_service_client::EvidenceServiceClient;
 use crate::wire::pb::exchange as pb;
@@ -164,6 +167,10 @@ impl Client {
             Some(trouble) => trouble,
             None => Trouble::Refused(Box::new(self.refused(status::from_status(status)))),
         }
+    }
+
+    fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel.clone()).max_decoding_message_size(ENCODE_BYTES_MAX)
     }
 
     fn exchange(&self) -> ExchangeServiceClient<Channel> {

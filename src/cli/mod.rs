@@ -9,6 +9,7 @@ mod directory;
 mod files;
 mod health;
 mod init;
+mod lanes;
 mod message;
 mod out;
 mod pki;
@@ -75,6 +76,9 @@ enum Command {
     /// Show, redrive and discard dead letters
     #[command(subcommand)]
     Dead(Box<dead::Command>),
+    /// List, pause and resume lanes
+    #[command(subcommand)]
+    Lanes(Box<lanes::Command>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -211,6 +215,7 @@ pub fn run() -> ExitCode {
         Command::Receipt(command) => receipt::run(&command, &out),
         Command::Route(command) => route::run(&command, &out),
         Command::Dead(command) => dead::run(&command, &out),
+        Command::Lanes(command) => lanes::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::desk::{Cancelled, Order};
@@ -169,6 +169,9 @@ impl Opening {
 
     async fn keeper(self) -> Result<Keeper, store::Error> {
         let Opening { ground, name, queue } = self;
+        // Before the logbook is read: what is committed in between is heard.
+        let mut bell = ground.ledger.bells().lane(&name);
+        let heard_last = *bell.borrow_and_update();
         let logbook = Logbook::open(ground.clone(), name.clone()).await?;
         let seed = chance::bytes().map(u64::from_be_bytes).unwrap_or_default();
         let policy = match &name {
@@ -181,6 +184,8 @@ impl Opening {
             ground,
             name,
             logbook,
+            bell,
+            heard_last,
             wake: None,
             sessions: HashMap::new(),
             opened: 0,
@@ -202,6 +207,9 @@ pub struct Keeper {
     name: LaneName,
     lane: Lane,
     logbook: Logbook,
+    /// What the lane's bell says, and what of it has been taken in.
+    bell: watch::Receiver<Heard>,
+    heard_last: Heard,
     homeward: Homeward,
     wake: Option<Time>,
     sessions: HashMap<SessionId, mpsc::Sender<Step>>,
@@ -232,27 +240,25 @@ enum Done {
 impl Keeper {
     /// Keeps the mailbox until `stop`.
     async fn run(mut self, stop: CancellationToken) {
-        let mut messages = self.ground.ledger.bells().lane(&self.name);
         let mut receipts = self.ground.ledger.bells().outbox(&self.name);
         let mut orders = self.ground.desk.open(&self.name);
-        let mut heard = *messages.borrow_and_update();
         self.feed(Event::Enqueued { seq: 0 });
         self.send_home();
         loop {
             let paused = self.homeward.paused_until();
             tokio::select! {
                 () = stop.cancelled() => return,
-                Ok(()) = messages.changed() => {
-                    let now = *messages.borrow_and_update();
-                    self.rung(std::mem::replace(&mut heard, now), now);
-                }
+                Ok(()) = self.bell.changed() => self.rung(),
                 Ok(()) = receipts.changed() => {
                     receipts.borrow_and_update();
                     self.homeward.rung();
                     self.send_home();
                 }
                 Some(call) = self.queue.recv() => self.called(call).await,
-                Some(order) = orders.recv() => self.ordered(order),
+                Some(order) = orders.recv() => {
+                    self.rung();
+                    self.ordered(order);
+                }
                 Some(done) = self.done.1.recv() => self.finished(done),
                 () = self.ground.until(self.wake) => {
                     self.wake = None;
@@ -263,7 +269,13 @@ impl Keeper {
         }
     }
 
-    fn rung(&mut self, before: Heard, now: Heard) {
+    /// Takes in all that the lane's bell has said.
+    fn rung(&mut self) {
+        let now = *self.bell.borrow_and_update();
+        let before = std::mem::replace(&mut self.heard_last, now);
+        if now.held != before.held {
+            self.feed(if now.held == Some(true) { Event::Held } else { Event::Resumed });
+        }
         if now.newest > before.newest {
             self.feed(Event::Enqueued { seq: before.newest + 1 });
         }
@@ -344,8 +356,9 @@ impl Keeper {
                 let doubt = self.logbook.doubts(seq);
                 self.feed(Event::Cancel { seq, doubt });
             }
-            Order::Hold => self.feed(Event::Held),
-            Order::Resume => self.feed(Event::Resumed),
+            Order::Tell { reply } => {
+                let _ = reply.send(self.lane.stats(self.ground.clock.now()));
+            }
         }
     }
 

@@ -2,10 +2,10 @@
 //! Never does the work itself, and never shows a message's content.
 
 mod asked;
+mod lanes;
 mod told;
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -14,11 +14,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::peer;
+use crate::courier::Ground;
 use crate::limits::{DEAD_GROUPS_MAX, REDRIVE_STEPS_WAITING_MAX};
-use crate::party::{Member, Party, Role};
+use crate::party::{Party, Role};
 use crate::reason::Reason;
 use crate::redrive::{Redrive, Step};
-use crate::store::{Error, Readers, Seq, Snapshot};
+use crate::store::{Error, Seq, Snapshot};
 use crate::wire::envelope::join;
 use crate::wire::pb::admin as pb;
 use crate::wire::pb::admin::admin_service_server::AdminService;
@@ -27,8 +28,7 @@ use crate::wire::status::{Refused, to_status};
 /// The door of those who operate the gateway.
 #[derive(Clone)]
 pub struct Admin {
-    pub own: Member,
-    pub readers: Arc<Readers>,
+    pub ground: Ground,
     pub redrive: Redrive,
 }
 
@@ -42,7 +42,7 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::ListDeadLetterGroupsResponse>, Status> {
         self.reader(&request)?;
         let filter = asked::filter(request.into_inner().filter).map_err(faulty)?;
-        let own = self.own.to_string();
+        let own = self.ground.own.to_string();
         let groups = self.look(move |look| look.dead_groups(&filter, &own, DEAD_GROUPS_MAX)).await?;
         Ok(Response::new(pb::ListDeadLetterGroupsResponse { groups: groups.into_iter().map(told::group).collect() }))
     }
@@ -69,7 +69,7 @@ impl AdminService for Admin {
         request: Request<pb::GetDeadLetterRequest>,
     ) -> Result<Response<pb::GetDeadLetterResponse>, Status> {
         self.reader(&request)?;
-        let key = asked::name(&self.own, request.into_inner().name.unwrap_or_default()).map_err(faulty)?;
+        let key = asked::name(&self.ground.own, request.into_inner().name.unwrap_or_default()).map_err(faulty)?;
         let found = self.look(move |look| {
             let Some(letter) = look.dead_letter(&key)? else { return Ok(None) };
             let (header, has_body) = look.header(letter.seq)?.unwrap_or_default();
@@ -88,7 +88,7 @@ impl AdminService for Admin {
         let actor = self.operator(&request)?;
         let asked = request.into_inner();
         let preview = asked.preview;
-        let (selection, orders) = asked::redrive(&self.own, asked, actor).map_err(faulty)?;
+        let (selection, orders) = asked::redrive(&self.ground.own, asked, actor).map_err(faulty)?;
         let (steps, told) = mpsc::channel(REDRIVE_STEPS_WAITING_MAX);
         if preview {
             let plan = self.redrive.plan(selection).await.map_err(|refused| to_status(&refused))?;
@@ -110,7 +110,7 @@ impl AdminService for Admin {
         let actor = self.operator(&request)?;
         let asked = request.into_inner();
         let dry_run = asked.dry_run;
-        let (selection, why) = asked::discard(&self.own, asked).map_err(faulty)?;
+        let (selection, why) = asked::discard(&self.ground.own, asked).map_err(faulty)?;
         let turn = self.redrive.turn().map_err(|refused| to_status(&refused))?;
         let redrive = self.redrive.clone();
         // In a task of its own: the caller's deadline leaves no half of it undone.
@@ -123,13 +123,44 @@ impl AdminService for Admin {
         let (discarded, others) = discarded.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::DiscardDeadLettersResponse { discarded, others }))
     }
+
+    async fn list_lanes(
+        &self,
+        request: Request<pb::ListLanesRequest>,
+    ) -> Result<Response<pb::ListLanesResponse>, Status> {
+        self.operator(&request)?;
+        let lanes = lanes::all(&self.ground).await.map_err(|refused| to_status(&refused))?;
+        Ok(Response::new(pb::ListLanesResponse { lanes }))
+    }
+
+    async fn pause_lane(
+        &self,
+        request: Request<pb::PauseLaneRequest>,
+    ) -> Result<Response<pb::PauseLaneResponse>, Status> {
+        let actor = self.operator(&request)?.to_string();
+        let asked = request.into_inner();
+        let pause = lanes::asked(&asked.lane, &asked.reason, true, actor).map_err(faulty)?;
+        let (changed, lane) = lanes::hold(&self.ground, pause).await.map_err(|refused| to_status(&refused))?;
+        Ok(Response::new(pb::PauseLaneResponse { changed, lane: Some(lane) }))
+    }
+
+    async fn resume_lane(
+        &self,
+        request: Request<pb::ResumeLaneRequest>,
+    ) -> Result<Response<pb::ResumeLaneResponse>, Status> {
+        let actor = self.operator(&request)?.to_string();
+        let asked = request.into_inner();
+        let pause = lanes::asked(&asked.lane, &asked.reason, false, actor).map_err(faulty)?;
+        let (changed, lane) = lanes::hold(&self.ground, pause).await.map_err(|refused| to_status(&refused))?;
+        Ok(Response::new(pb::ResumeLaneResponse { changed, lane: Some(lane) }))
+    }
 }
 
 impl Admin {
     /// The caller, if it operates or audits this gateway.
     fn reader<T>(&self, request: &Request<T>) -> Result<Party, Status> {
         let party = peer(request)?.party.clone();
-        if party.member == self.own && matches!(party.role, Role::Ops(_) | Role::Auditor(_)) {
+        if party.member == self.ground.own && matches!(party.role, Role::Ops(_) | Role::Auditor(_)) {
             return Ok(party);
         }
         Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("only people of this gateway's own member")))
@@ -148,7 +179,7 @@ impl Admin {
         &self,
         look: impl FnOnce(&Snapshot<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Status> {
-        self.readers.seek(look).await.map_err(|error| {
+        self.ground.readers.seek(look).await.map_err(|error| {
             tracing::error!(%error, "the dead letters cannot be read");
             to_status(&Refused::new(Reason::StoreUnavailable))
         })

@@ -26,7 +26,7 @@ use crate::tlog::leaf_hash;
 
 pub use settle::{Fate, Settle, Signed};
 pub use take::{Refusal, Route, Take};
-pub use upkeep::{Notice, RouteChange};
+pub use upkeep::{Notice, Pause, RouteChange};
 pub use witness::{Incoming, Issuer, Witness, WitnessRefusal};
 
 /// What stands the same in every leaf of a commit.
@@ -155,6 +155,7 @@ impl<'a> Batch<'a> {
                 self.commit.lanes.push((lane, state));
                 Ok(Pending::Other(Answer::Done))
             }
+            Entry::Hold(pause) => self.hold(*pause),
             Entry::Notice(notice) => self.notice(notice),
             Entry::Routes(change) => self.routes(*change),
             Entry::Seal { message, forms } => {

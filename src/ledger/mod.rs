@@ -19,7 +19,7 @@ use crate::store::{Forgotten, LaneName, LaneState, Seq};
 use crate::time::Time;
 
 pub use batch::{
-    Fate, Incoming, Issuer, Notice, Refusal, Route, RouteChange, Settle, Signed, Take, Witness, WitnessRefusal,
+    Fate, Incoming, Issuer, Notice, Pause, Refusal, Route, RouteChange, Settle, Signed, Take, Witness, WitnessRefusal,
 };
 pub use bells::{Bells, Heard};
 pub use core::{Core, StartError};
@@ -54,6 +54,8 @@ pub enum Entry {
     Sent { lane: LaneName, leaves: Vec<u64> },
     /// A lane rests, goes on, or has a session.
     Lane { lane: LaneName, state: LaneState },
+    /// Somebody pauses a lane, or lets it go on.
+    Hold(Box<Pause>),
     /// A message still waits: its sender is told.
     Notice(Notice),
     /// Routing tables change.
@@ -92,6 +94,8 @@ pub enum Answer {
     Routes(Result<u64, u64>),
     /// How many dead letters were set aside.
     Discarded(u64),
+    /// Whether the lane was not paused, or not going, before.
+    Held(bool),
     Done,
 }
 

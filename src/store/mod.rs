@@ -175,6 +175,8 @@ pub struct Commit {
     /// Queue rows that were looked at: when to look again, and how many notices of delay there were.
     pub looked_at: Vec<(LaneName, Seq, Time, u32)>,
     pub lanes: Vec<(LaneName, LaneState)>,
+    /// Lanes that somebody pauses, or lets go on.
+    pub holds: Vec<(LaneName, Option<Hold>)>,
     /// Receipts that travel to a lane's owner.
     pub outgoing: Vec<Outgoing>,
     /// Those that have arrived there, by the place of their leaf.
@@ -218,11 +220,19 @@ pub struct Outgoing {
 pub struct LaneState {
     pub failures: u32,
     pub rest_until: Time,
-    pub held: bool,
     /// A session was open when this was written: what was in the lane then may have been sent.
     pub open: bool,
     /// Messages before this place may have been sent without an answer.
     pub sent_below: Seq,
+}
+
+/// That somebody paused a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub since: Time,
+    /// URI name of who did.
+    pub by: String,
+    pub why: String,
 }
 
 /// How a message came to be a dead letter.

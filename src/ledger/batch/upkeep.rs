@@ -1,4 +1,4 @@
-//! Decides what the gateway's own upkeep changes: notices of delay, routing tables, dead letters that
+//! Decides what the gateway's own upkeep changes: notices of delay, lanes that are paused, routing tables, dead letters that
 //! are set aside. Acts of people leave a leaf of audit.
 
 use sha2::{Digest as _, Sha256};
@@ -8,7 +8,7 @@ use crate::evidence::{Event, Evidence};
 use crate::ledger::Answer;
 use crate::message::Digest;
 use crate::party::Division;
-use crate::store::{Error, LaneName, Link, NewRoutes, Seq};
+use crate::store::{Error, Hold, LaneName, Link, NewRoutes, Seq};
 use crate::time::Time;
 
 /// A message still waits: its sender is told.
@@ -18,6 +18,17 @@ pub struct Notice {
     pub seq: Seq,
     /// When the next attempt will be made, as far as the lane knows.
     pub next_attempt_at: Option<Time>,
+}
+
+/// A lane is to be paused, or to go on.
+#[derive(Clone, Debug)]
+pub struct Pause {
+    pub lane: LaneName,
+    /// Whether it is to be paused.
+    pub held: bool,
+    pub why: String,
+    /// URI name of who asks.
+    pub actor: String,
 }
 
 /// Routing tables to be put in place of others.
@@ -56,6 +67,25 @@ impl Batch<'_> {
         let leaf = self.next_leaf(&mut head, evidence, Event::Delayed)?;
         self.heads.insert(seq, head);
         Ok(Pending::Settled(Some(leaf)))
+    }
+
+    /// What is so already stays as it is: the first reason stands, and there is nothing to record.
+    pub(super) fn hold(&mut self, pause: Pause) -> Result<Pending, Error> {
+        let Pause { lane, held, why, actor } = pause;
+        let in_batch = self.commit.holds.iter().rev().find(|(other, _)| *other == lane);
+        let before = match in_batch {
+            Some((_, hold)) => hold.is_some(),
+            None => self.ground.writer.hold(&lane)?.is_some(),
+        };
+        if before == held {
+            return Ok(Pending::Other(Answer::Held(false)));
+        }
+        let act = if held { "lane.pause" } else { "lane.resume" };
+        self.audit(act, &actor, &lane.to_string(), None)?;
+        let hold = Hold { since: self.scribe.at, by: actor, why };
+        self.commit.holds.push((lane.clone(), held.then_some(hold)));
+        self.rung.held.push((lane, held));
+        Ok(Pending::Other(Answer::Held(true)))
     }
 
     pub(super) fn routes(&mut self, change: RouteChange) -> Result<Pending, Error> {
