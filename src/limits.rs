@@ -379,6 +379,11 @@ pub const LANE_TELL_MS: u64 = 2_000;
 /// Bytes of the reason for which a lane is paused, or goes on.
 pub const PAUSE_REASON_BYTES_MAX: usize = 256;
 
+// Reloads.
+/// Faults told of one reload, and bytes of each.
+pub const RELOAD_FAULTS_MAX: usize = 100;
+pub const RELOAD_FAULT_BYTES_MAX: usize = 1_024;
+
 // Checks.
 /// Milliseconds by which the clock may be behind what was already signed before that is a fault: one minute.
 pub const CLOCK_BACK_MS_MAX: u64 = 60_000;

@@ -163,7 +163,7 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
 
     let (ground, ledger_thread) = ground(config, &standing, clock)?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let (doors, law) = doors(config, &standing, &ground, &reception, &stop, &tasks)?;
+    let (doors, law) = doors(config, &standing, &ground, &reception, &renewal, &stop, &tasks)?;
     tasks.spawn(law.follow(asked, stop.clone()));
     let (health, routes) = (doors.health.clone(), doors.open());
 
@@ -213,6 +213,7 @@ fn doors(
     standing: &Standing,
     ground: &Ground,
     reception: &Reception,
+    renewal: &Renewal,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(Doors, Law), ServerError> {
@@ -261,7 +262,7 @@ fn doors(
     };
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
-    let admin = Admin { ground: ground.clone(), redrive };
+    let admin = Admin { ground: ground.clone(), redrive, reload: renewal.for_admin() };
     let health =
         Health::new(config.member.clone(), ground.clock.clone(), grpc::SERVICES.map(str::to_owned), stop.clone());
     let (board, clock, verdicts) = (standing.board.clone(), ground.clock.clone(), reception.verdicts.clone());

@@ -249,3 +249,23 @@ async fn check_and_health_say_who_paused_a_lane_and_why() {
     world.resume(TO_B).await;
     until("it serves again", async || says("partner/440600").await == Said::Serving).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_up_all_and_says_what_or_nothing_and_says_why() {
+    let world = World::new().await;
+    let reload = async || world.li.clone().reload(pba::ReloadRequest {}).await.unwrap().into_inner();
+    assert_eq!(reload().await, pba::ReloadResponse::default(), "nothing has changed");
+    let path = world.alliance.config_path(A);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let grant = "\n[[grant]]\nwho = \"every-system\"\nitems = [\"9*\"]\ndivisions = [\"*\"]\n";
+    std::fs::write(&path, text.replace("\nevery_s = 1\n", "\nevery_s = 7\n") + grant).unwrap();
+    let told = reload().await;
+    assert_eq!((told.changed, told.at_next_start, told.faults), (vec!["grant".into()], vec!["checks".into()], vec![]));
+    std::fs::write(&path, format!("{text}\n[[grant]]\nwho = 1\nitms = []\n")).unwrap();
+    let told = reload().await;
+    assert!(told.changed.is_empty() && !told.faults.is_empty(), "{told:?}");
+    let place = format!("{}:", path.display());
+    assert!(told.faults.iter().all(|fault| fault.starts_with(&place)), "each says where: {:?}", told.faults);
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(reload().await.changed, ["grant"], "the grant held until now");
+}

@@ -99,6 +99,7 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
     ("tongban.admin.v1.AdminService/ListLanes", list_lanes, &["oxyn"]),
     ("tongban.admin.v1.AdminService/PauseLane", pause_lane, &["oxyn"]),
     ("tongban.admin.v1.AdminService/ResumeLane", resume_lane, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/Reload", reload, &["oxyn"]),
     (
         "grpc.health.v1.Health/Check",
         health_check,
@@ -252,6 +253,10 @@ fn pause_lane(_: &Object) -> Vec<Vec<u8>> {
 
 fn resume_lane(_: &Object) -> Vec<Vec<u8>> {
     one(pba::ResumeLaneRequest { lane: "gateway/hub/main".to_owned(), reason: String::new() })
+}
+
+fn reload(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ReloadRequest {})
 }
 
 fn health_check(_: &Object) -> Vec<Vec<u8>> {

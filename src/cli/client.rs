@@ -24,7 +24,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 pub use inbox::{Delivered, Inbox, News, Outcome};
-pub use lanes::ToldLane;
+pub use lanes::{Reloaded, ToldLane};
 pub use letters::{
     Chosen, End, Ended, Fate, Group, Letter, Obstacle, Opened, Preview, Progress, Refusal, Sieve, Step, Way,
 };

@@ -15,6 +15,7 @@ mod out;
 mod pki;
 mod receipt;
 mod receive;
+mod reload;
 mod route;
 mod send;
 mod serve;
@@ -79,6 +80,7 @@ enum Command {
     /// List, pause and resume lanes
     #[command(subcommand)]
     Lanes(Box<lanes::Command>),
+    Reload(Box<reload::Reload>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -216,6 +218,7 @@ pub fn run() -> ExitCode {
         Command::Route(command) => route::run(&command, &out),
         Command::Dead(command) => dead::run(&command, &out),
         Command::Lanes(command) => lanes::run(&command, &out),
+        Command::Reload(command) => reload::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),

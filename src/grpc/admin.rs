@@ -3,6 +3,7 @@
 
 mod asked;
 mod lanes;
+pub mod reload;
 mod told;
 
 use std::pin::Pin;
@@ -30,6 +31,7 @@ use crate::wire::status::{Refused, to_status};
 pub struct Admin {
     pub ground: Ground,
     pub redrive: Redrive,
+    pub reload: reload::Reload,
 }
 
 #[tonic::async_trait]
@@ -153,6 +155,13 @@ impl AdminService for Admin {
         let pause = lanes::asked(&asked.lane, &asked.reason, false, actor).map_err(faulty)?;
         let (changed, lane) = lanes::hold(&self.ground, pause).await.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::ResumeLaneResponse { changed, lane: Some(lane) }))
+    }
+
+    async fn reload(&self, request: Request<pb::ReloadRequest>) -> Result<Response<pb::ReloadResponse>, Status> {
+        let actor = self.operator(&request)?;
+        let reloaded = reload::run(&self.reload).await.map_err(|refused| to_status(&refused))?;
+        tracing::info!(%actor, changed = ?reloaded.changed, "somebody had the configuration read again");
+        Ok(Response::new(reloaded))
     }
 }
 

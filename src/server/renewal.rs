@@ -11,6 +11,7 @@ use super::{Standing, check_own_certificate, member_trusts, own_certificate, rul
 use crate::config::{Config, ConfigError};
 use crate::directory::Directory;
 use crate::directory::notes::{Carried, Kind};
+use crate::grpc::admin::reload::{Reload, Reloaded};
 use crate::intake::Rules;
 use crate::keys;
 use crate::party::{Member, Party};
@@ -20,6 +21,9 @@ use crate::tls::trust::{MemberTrust, Trust};
 /// What came of a renewal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Renewed {
+    /// What has changed and holds now: names of settings, `directory`, or `trust/MEMBER` for a member's authorities or
+    /// revocation lists.
+    pub changed: Vec<String>,
     /// Connections that were cut: their peers are no longer let in, or may no longer exchange anything.
     pub cut: usize,
     /// Settings that have changed and take effect at the next start alone.
@@ -55,6 +59,20 @@ impl Renewal {
     }
 }
 
+impl Renewal {
+    /// The same, for those who operate the gateway from afar.
+    pub(super) fn for_admin(&self) -> Reload {
+        let renewal = self.clone();
+        Arc::new(move || {
+            let renewal = renewal.clone();
+            Box::pin(async move {
+                let Renewed { changed, cut, at_next_start } = renewal.renew().await.map_err(|faults| faults.0)?;
+                Ok(Reloaded { changed, at_next_start, cut })
+            })
+        })
+    }
+}
+
 /// All that is put in place together.
 struct Ready {
     config: Config,
@@ -79,8 +97,9 @@ impl Law {
         }
         let at_next_start = self.changed_for_the_next_start(&config);
         let ready = self.ready(config)?;
+        let changed = self.changed_at_once(&ready);
         let cut = self.put_all_in_place(ready)?;
-        Ok(Renewed { cut, at_next_start })
+        Ok(Renewed { changed, cut, at_next_start })
     }
 
     /// What a gateway is.
@@ -110,6 +129,21 @@ impl Law {
             ("telemetry", old.telemetry == new.telemetry),
         ];
         settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
+    /// What takes effect when it is put in place.
+    fn changed_at_once(&self, new: &Ready) -> Vec<String> {
+        let (old, certificate) = (&self.config, self.standing.certificate.load());
+        let settings = [
+            ("directory", self.standing.directory.version() == new.standing.directory.version()),
+            ("tls.certificate", certificate.chain == new.certificate.chain),
+            ("routing.allow", old.route_allow == new.config.route_allow),
+            ("system", old.systems == new.config.systems),
+            ("grant", old.grants == new.config.grants),
+        ];
+        let settings = settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned());
+        let trust = changed(&self.standing.members, &new.members).into_iter().map(|member| format!("trust/{member}"));
+        settings.chain(trust).collect()
     }
 
     /// Reads and validates everything; changes nothing but the noticeboard, which takes a newer directory for good.

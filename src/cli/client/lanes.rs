@@ -1,5 +1,5 @@
-//! Decides how a gateway is asked about its lanes, told to pause one or let it go on, and how its answers are read. Never
-//! decides which lane is meant.
+//! Decides how a gateway is asked about its lanes, told to pause one or let it go on, or to read its configuration again,
+//! and how its answers are read. Never decides which lane is meant.
 
 use serde::Serialize;
 
@@ -36,7 +36,24 @@ pub struct ToldPause {
     pub reason: String,
 }
 
+/// What a gateway took up of its changed configuration; nothing where there are faults.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reloaded {
+    pub changed: Vec<String>,
+    pub at_next_start: Vec<String>,
+    pub cut: u64,
+    pub faults: Vec<String>,
+}
+
 impl Client {
+    /// Lets the gateway read its configuration again.
+    pub async fn reload(&self) -> Result<Reloaded, Trouble> {
+        let answer = self.answered(self.admin().reload(timed(pb::ReloadRequest {})).await)?;
+        let all = |texts: Vec<String>| texts.iter().map(|text| plain(text)).collect();
+        let (changed, at_next_start) = (all(answer.changed), all(answer.at_next_start));
+        Ok(Reloaded { changed, at_next_start, cut: answer.cut, faults: all(answer.faults) })
+    }
+
     /// The lanes, by name.
     pub async fn lanes(&self) -> Result<Vec<ToldLane>, Trouble> {
         let answer = self.answered(self.admin().list_lanes(timed(pb::ListLanesRequest {})).await)?;
