@@ -384,6 +384,16 @@ pub const PAUSE_REASON_BYTES_MAX: usize = 256;
 pub const RELOAD_FAULTS_MAX: usize = 100;
 pub const RELOAD_FAULT_BYTES_MAX: usize = 1_024;
 
+// The audit.
+/// Refused acts that go on record in one minute: of one identity, and of all identities of one member.
+pub const AUDIT_REFUSED_PER_MINUTE: (u32, u32) = (10, 60);
+/// Acts on a page when the caller does not say, and at most.
+pub const AUDIT_PAGE: (usize, usize) = (100, 500);
+/// Acts that one page looks at, at most.
+pub const AUDIT_EXAMINED_MAX: usize = 10_000;
+/// Bytes of the reason for which somebody looks at a content.
+pub const LOOK_REASON_BYTES_MAX: usize = 256;
+
 // Checks.
 /// Milliseconds by which the clock may be behind what was already signed before that is a fault: one minute.
 pub const CLOCK_BACK_MS_MAX: u64 = 60_000;

@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::courier::{Desk, Diallers, Follower, Ground, Partner, Pools, Post, Pull};
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
+use crate::grpc::record::Record;
 use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
 use crate::grpc::tally::Tally;
@@ -246,7 +247,8 @@ fn doors(
         let stop = stop.clone();
         tasks.spawn(async move { follower.follow(stop).await });
     }
-    let routing = Routing::new(config.alliance.clone(), ground, stop.clone());
+    let record = Record::new(ground);
+    let routing = Routing::new(config.alliance.clone(), ground, record.clone(), stop.clone());
     standing.in_force.set(ground.readers.clone(), ground.rules.clone());
     let current = Arc::new(config.clone());
     let law = Law {
@@ -260,9 +262,9 @@ fn doors(
         post,
         routes: routing.board.clone(),
     };
-    let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
+    let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), record.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
-    let admin = Admin { ground: ground.clone(), redrive, reload: renewal.for_admin() };
+    let admin = Admin { ground: ground.clone(), redrive, reload: renewal.for_admin(), record };
     let health =
         Health::new(config.member.clone(), ground.clock.clone(), grpc::SERVICES.map(str::to_owned), stop.clone());
     let (board, clock, verdicts) = (standing.board.clone(), ground.clock.clone(), reception.verdicts.clone());

@@ -8,7 +8,7 @@ mod process;
 
 use std::time::Duration;
 
-use alliance::{Alliance, City, Client, Gateway, Mailbox, envelope, reason};
+use alliance::{Alliance, City, Client, Gateway, Mailbox, envelope, part, reason};
 use process::{let_work, until};
 use rusqlite::{Connection, OpenFlags};
 use tongban::checks::{Verdict, examine_self};
@@ -18,6 +18,8 @@ use tongban::wire::pb::admin as pba;
 use tongban::wire::pb::admin::admin_service_client::AdminServiceClient;
 use tongban::wire::pb::exchange as pb;
 use tongban::wire::pb::exchange::receive_response::Response as Step;
+use tongban::wire::pb::routing as pbr;
+use tongban::wire::pb::routing::routing_service_client::RoutingServiceClient;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -86,6 +88,19 @@ impl World {
             self.window.submit(sent).await.unwrap();
         }
         ids
+    }
+
+    /// A page of the audit, as the auditor reads it.
+    async fn page(&self, request: pba::ListAuditRequest) -> pba::ListAuditResponse {
+        admin(&self.alliance, "450200/auditors/shen").list_audit(request).await.unwrap().into_inner()
+    }
+
+    /// The whole audit, oldest first: who, what, to what, why not, and why.
+    async fn audit(&self) -> Vec<[String; 5]> {
+        let entries = self.page(pba::ListAuditRequest { page_size: 500, ..Default::default() }).await.entries;
+        let last = |uri: &str| uri.rsplit('/').next().unwrap().to_owned();
+        let row = |one: pba::AuditEntry| [last(&one.actor), one.act, one.object, one.refused, one.reason];
+        entries.into_iter().rev().map(row).collect()
     }
 
     /// Messages that the store of this city holds.
@@ -268,4 +283,138 @@ async fn a_reload_takes_up_all_and_says_what_or_nothing_and_says_why() {
     assert!(told.faults.iter().all(|fault| fault.starts_with(&place)), "each says where: {:?}", told.faults);
     std::fs::write(&path, &text).unwrap();
     assert_eq!(reload().await.changed, ["grant"], "the grant held until now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_act_done_or_refused_stands_in_the_audit() {
+    let world = World::new().await;
+    let [mut shen, mut huang] = ["450200/auditors/shen", "440600/ops/huang"].map(|who| admin(&world.alliance, who));
+    let pause = |lane: &str| pba::PauseLaneRequest { lane: lane.to_owned(), reason: "planted words".to_owned() };
+    let id = world.send((B, ""), 1).await.remove(0);
+    world.pause(TO_B).await;
+    world.pause(TO_B).await;
+    assert_eq!(reason(&shen.pause_lane(pause(TO_B)).await.unwrap_err()), "NOT_PERMITTED");
+    assert_eq!(reason(&huang.pause_lane(pause(TO_B)).await.unwrap_err()), "NOT_PERMITTED");
+    assert_eq!(reason(&huang.reload(pba::ReloadRequest {}).await.unwrap_err()), "NOT_PERMITTED");
+    world.resume(TO_B).await;
+    world.li.clone().pause_lane(pause("gateway/350200")).await.unwrap_err();
+    world.li.clone().pause_lane(pause("nonsense")).await.unwrap_err();
+    world.li.clone().reload(pba::ReloadRequest {}).await.unwrap();
+    let path = world.alliance.config_path(A);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}x")).unwrap();
+    world.li.clone().reload(pba::ReloadRequest {}).await.unwrap();
+    std::fs::write(&path, &text).unwrap();
+    let names =
+        pba::DeadLetterNames { names: vec![pba::DeadLetterName { from_city: A.to_owned(), message_id: id.clone() }] };
+    let selection =
+        Some(pba::DeadLetterSelection { selection: Some(pba::dead_letter_selection::Selection::Names(names)) });
+    let discard = pba::DiscardDeadLettersRequest { selection, reason: "x".to_owned(), dry_run: false };
+    shen.discard_dead_letters(discard).await.unwrap_err();
+    let mut routing = RoutingServiceClient::new(world.alliance.client_of("450200/auditors/shen", A).channel);
+    routing.publish_tables(pbr::PublishTablesRequest::default()).await.unwrap_err();
+
+    let why = "对方迁移机房";
+    let expected = [
+        ["li", "lane.pause", TO_B, "", why],
+        ["shen", "lane.pause", TO_B, "NOT_PERMITTED", ""],
+        ["huang", "lane.pause", "", "NOT_PERMITTED", ""],
+        ["huang", "gateway.reload", "", "NOT_PERMITTED", ""],
+        ["li", "lane.resume", TO_B, "", ""],
+        ["li", "lane.pause", "gateway/350200", "INVALID_ENVELOPE", ""],
+        ["li", "lane.pause", "", "INVALID_ENVELOPE", ""],
+        ["li", "gateway.reload", "", "", ""],
+        ["li", "gateway.reload", "", "NOT_TAKEN_UP", ""],
+        ["shen", "dead.discard", "", "NOT_PERMITTED", ""],
+        ["shen", "route.publish", "", "NOT_PERMITTED", ""],
+    ];
+    until("all is on record", async || world.audit().await.len() == expected.len()).await;
+    assert_eq!(world.audit().await, expected.map(|row| row.map(str::to_owned)));
+    let world = world.again().await;
+    assert_eq!(world.audit().await.len(), expected.len(), "the log keeps it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_refused_again_and_again_does_not_fill_the_log() {
+    let world = World::new().await;
+    let mut huang = admin(&world.alliance, "440600/ops/huang");
+    for _ in 0..100 {
+        huang.reload(pba::ReloadRequest {}).await.unwrap_err();
+    }
+    let mut shen = admin(&world.alliance, "450200/auditors/shen");
+    shen.reload(pba::ReloadRequest {}).await.unwrap_err();
+    let by = async |who: &str| world.audit().await.iter().filter(|row| row[0] == who).count();
+    until("another's refusal is on record all the same", async || by("shen").await == 1).await;
+    let of_huang = by("huang").await;
+    // The minute may have changed once meanwhile.
+    assert!([10, 20].contains(&of_huang), "{of_huang}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_is_read_page_by_page_and_narrowed() {
+    let world = World::new().await;
+    for _ in 0..6 {
+        world.pause(TO_B).await;
+        world.resume(TO_B).await;
+    }
+    let whole = world.page(pba::ListAuditRequest::default()).await;
+    assert_eq!((whole.entries.len(), whole.next_page_token.as_str()), (12, ""));
+    assert!(whole.entries.is_sorted_by_key(|entry| std::cmp::Reverse(entry.leaf_index)), "newest first");
+    let paged = async |request: pba::ListAuditRequest| {
+        let (mut all, mut page_token) = (vec![], String::new());
+        loop {
+            let page = world.page(pba::ListAuditRequest { page_size: 5, page_token, ..request.clone() }).await;
+            assert!(page.entries.len() <= 5);
+            all.extend(page.entries);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return all;
+            }
+        }
+    };
+    let any = pba::ListAuditRequest::default;
+    assert_eq!(paged(any()).await, whole.entries);
+    let those = |keep: &dyn Fn(&pba::AuditEntry) -> bool| {
+        whole.entries.iter().filter(|entry| keep(entry)).cloned().collect::<Vec<_>>()
+    };
+    let resumed = pba::ListAuditRequest { act: "lane.r".to_owned(), ..any() };
+    assert_eq!(paged(resumed).await, those(&|entry| entry.act == "lane.resume"));
+    for (actor, count) in [("ops/li", 12), ("ops/wu", 0)] {
+        assert_eq!(paged(pba::ListAuditRequest { actor: actor.to_owned(), ..any() }).await.len(), count);
+    }
+    let (newest, oldest) = (whole.entries[3].time, whole.entries[8].time);
+    let key = |time: &Option<prost_types::Timestamp>| time.map(|time| (time.seconds, time.nanos));
+    let between = pba::ListAuditRequest { from: oldest, until: newest, ..any() };
+    let inside = |entry: &pba::AuditEntry| key(&entry.time) >= key(&oldest) && key(&entry.time) < key(&newest);
+    assert_eq!(paged(between).await, those(&inside));
+    let token = pba::ListAuditRequest { page_token: "x".to_owned(), ..any() };
+    let refused = admin(&world.alliance, "450200/auditors/shen").list_audit(token).await.unwrap_err();
+    assert_eq!(reason(&refused), "INVALID_ENVELOPE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_looks_at_a_content_off_the_record() {
+    let world = World::new().await;
+    let content = b"planted content";
+    let sent = pb::Envelope { parts: vec![part("form.json", content)], ..envelope((A, "window"), (B, "")) };
+    let id = sent.message_id.clone();
+    world.window.submit(sent).await.unwrap();
+    let look = async |message_id: &str, why: &str| {
+        let (from_city, message_id, reason) = (String::new(), message_id.to_owned(), why.to_owned());
+        world.li.clone().read_content(pba::ReadContentRequest { from_city, message_id, reason }).await
+    };
+    let shown = look(&id, "核对投诉 2026-118").await.unwrap().into_inner();
+    let inline = shown.envelope.unwrap().parts.remove(0).content;
+    assert!(shown.has_body && matches!(inline, Some(pb::part::Content::Inline(bytes)) if bytes == content[..]));
+    let unknown = alliance::new_id();
+    for (id, why, refusal) in [(&id, " ", "INVALID_ENVELOPE"), (&unknown, "x", "MESSAGE_NOT_FOUND")] {
+        assert_eq!(reason(&look(id, why).await.unwrap_err()), refusal);
+    }
+    let expected = [
+        ["li", "content.read", &format!("{A}/{id}"), "", "核对投诉 2026-118"],
+        ["li", "content.read", &format!("{A}/{id}"), "INVALID_ENVELOPE", ""],
+        ["li", "content.read", &format!("{A}/{unknown}"), "MESSAGE_NOT_FOUND", ""],
+    ];
+    until("all is on record", async || world.audit().await.len() == expected.len()).await;
+    assert_eq!(world.audit().await, expected.map(|row| row.map(str::to_owned)));
 }

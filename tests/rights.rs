@@ -73,7 +73,7 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
         &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn"],
     ),
     ("tongban.exchange.v1.ExchangeService/CancelMessage", cancel, &["wx", "ay"]),
-    ("tongban.evidence.v1.EvidenceService/GetMessageEvidence", evidence, &["wx", "ay", "px", "ty", "oxy"]),
+    ("tongban.evidence.v1.EvidenceService/GetMessageEvidence", evidence, &["wx", "ay", "px", "ty", "oxy", "uxy"]),
     (
         "tongban.directory.v1.DirectoryService/GetDirectory",
         get_directory,
@@ -100,6 +100,8 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
     ("tongban.admin.v1.AdminService/PauseLane", pause_lane, &["oxyn"]),
     ("tongban.admin.v1.AdminService/ResumeLane", resume_lane, &["oxyn"]),
     ("tongban.admin.v1.AdminService/Reload", reload, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ListAudit", list_audit, &["uxyn"]),
+    ("tongban.admin.v1.AdminService/ReadContent", read_content, &["oxy"]),
     (
         "grpc.health.v1.Health/Check",
         health_check,
@@ -257,6 +259,15 @@ fn resume_lane(_: &Object) -> Vec<Vec<u8>> {
 
 fn reload(_: &Object) -> Vec<Vec<u8>> {
     one(pba::ReloadRequest {})
+}
+
+fn list_audit(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ListAuditRequest::default())
+}
+
+fn read_content(object: &Object) -> Vec<Vec<u8>> {
+    let (from_city, message_id) = (OWN.to_owned(), object.open.clone());
+    one(pba::ReadContentRequest { from_city, message_id, reason: "a test".to_owned() })
 }
 
 fn health_check(_: &Object) -> Vec<Vec<u8>> {

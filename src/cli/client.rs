@@ -1,6 +1,7 @@
 //! Decides how a command speaks with its city's gateway as one of the city's systems, and what the gateway's answers mean
 //! once they are checked. Never believes a receipt that it has not checked, and never tries a call twice.
 
+mod acts;
 mod carry;
 mod inbox;
 mod lanes;
@@ -23,6 +24,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+pub use acts::{ToldAct, WantedActs};
 pub use inbox::{Delivered, Inbox, News, Outcome};
 pub use lanes::{Reloaded, ToldLane};
 pub use letters::{

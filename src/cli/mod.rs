@@ -1,5 +1,6 @@
 //! Decides which command runs and with which exit code it ends. Never does a command's work: each family has its file.
 
+mod audit;
 mod check;
 mod client;
 mod consent;
@@ -23,6 +24,7 @@ mod span;
 mod text;
 mod verify;
 mod version;
+mod when;
 
 use std::io;
 use std::process::ExitCode;
@@ -81,6 +83,7 @@ enum Command {
     #[command(subcommand)]
     Lanes(Box<lanes::Command>),
     Reload(Box<reload::Reload>),
+    Audit(Box<audit::Audit>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -219,6 +222,7 @@ pub fn run() -> ExitCode {
         Command::Dead(command) => dead::run(&command, &out),
         Command::Lanes(command) => lanes::run(&command, &out),
         Command::Reload(command) => reload::run(&command, &out),
+        Command::Audit(command) => audit::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),

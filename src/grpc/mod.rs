@@ -10,6 +10,7 @@ pub mod front;
 pub mod health;
 mod list;
 mod receive;
+pub mod record;
 mod request;
 pub mod routing;
 pub mod serve;

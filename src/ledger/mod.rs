@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::audit::Deed;
 use crate::clock::Clock;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
 use crate::message::Attached;
@@ -66,6 +67,8 @@ pub enum Entry {
     Discard { messages: Vec<Seq>, why: String, actor: String },
     /// A person did something that changes nothing here by itself: it goes on record.
     Act { act: &'static str, actor: String, object: String },
+    /// The same with more to say: why, or why it was refused.
+    Deed(Box<Deed>),
     /// Retention takes what is old.
     Forget(Box<Forgotten>),
 }

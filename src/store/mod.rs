@@ -3,6 +3,7 @@
 //!
 //! There is one [`Writer`], which the ledger owns, and a few [`Readers`] that see what is committed.
 
+mod acts;
 mod dead;
 mod inspect;
 mod list;
@@ -21,6 +22,7 @@ use crate::time::Time;
 use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
+pub use acts::{ActPlace, ActSift};
 pub use dead::{DeadFate, DeadFilter, DeadGroup, DeadLetter};
 pub use inspect::{LaneLook, Room, in_use, inspect, probe, room, wal_bytes};
 pub use list::{Entry, Listed, Reach, Sift};

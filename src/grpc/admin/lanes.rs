@@ -10,6 +10,7 @@ use crate::lanes::{self, Stats};
 use crate::ledger::{Answer, Entry, Pause};
 use crate::limits::PAUSE_REASON_BYTES_MAX;
 use crate::message::visible;
+use crate::party::Party;
 use crate::reason::Reason;
 use crate::store::{Hold, LaneLook, LaneName};
 use crate::wire::envelope::{Fault, Faults, time_to_wire};
@@ -53,8 +54,13 @@ pub async fn hold(ground: &Ground, pause: Pause) -> Result<(bool, pb::Lane), Ref
     held.await.unwrap_or_else(|_| Err(Refused::new(Reason::Internal)))
 }
 
+/// A lane's name as the audit says it; empty where it is none.
+pub fn named(lane: &str) -> String {
+    lane.parse::<LaneName>().map(|lane| lane.to_string()).unwrap_or_default()
+}
+
 /// Reads which lane is meant, and why.
-pub fn asked(lane: &str, why: &str, held: bool, actor: String) -> Result<Pause, Vec<Fault>> {
+pub fn asked(lane: &str, why: &str, held: bool, actor: &Party) -> Result<Pause, Vec<Fault>> {
     let mut faults = Faults::default();
     if lane.is_empty() {
         faults.add("lane", "is obligatory");
@@ -64,7 +70,7 @@ pub fn asked(lane: &str, why: &str, held: bool, actor: String) -> Result<Pause, 
     if (held && why.is_empty()) || why.len() > PAUSE_REASON_BYTES_MAX || !visible(&why) {
         faults.add("reason", format!("must be 1 to {PAUSE_REASON_BYTES_MAX} visible bytes"));
     }
-    faults.or(parsed.map(|lane| Pause { lane, held, why, actor }))
+    faults.or(parsed.map(|lane| Pause { lane, held, why, actor: actor.to_string() }))
 }
 
 impl Seen {

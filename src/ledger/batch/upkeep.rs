@@ -4,6 +4,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::{Batch, Pending, due_at};
+use crate::audit::Deed;
 use crate::evidence::{Event, Evidence};
 use crate::ledger::Answer;
 use crate::message::Digest;
@@ -81,7 +82,8 @@ impl Batch<'_> {
             return Ok(Pending::Other(Answer::Held(false)));
         }
         let act = if held { "lane.pause" } else { "lane.resume" };
-        self.audit(act, &actor, &lane.to_string(), None)?;
+        let (act, object) = (act.to_owned(), lane.to_string());
+        self.audit(Deed { act, object, actor: actor.clone(), why: why.clone(), ..Deed::default() })?;
         let hold = Hold { since: self.scribe.at, by: actor, why };
         self.commit.holds.push((lane.clone(), held.then_some(hold)));
         self.rung.held.push((lane, held));
@@ -105,8 +107,9 @@ impl Batch<'_> {
             content.update([0]);
         }
         let content = Digest(content.finalize().into());
-        let leaf =
-            self.audit(&format!("route.{}", change.action), &change.actor, &version.to_string(), Some(content))?;
+        let (act, object) = (format!("route.{}", change.action), version.to_string());
+        let deed = Deed { act, object, actor: change.actor.clone(), content: Some(content), ..Deed::default() };
+        let leaf = self.audit(deed)?;
         self.commit.routes = Some(NewRoutes {
             version,
             at: self.scribe.at,
@@ -127,7 +130,8 @@ impl Batch<'_> {
                 continue;
             }
             let object = format!("{}/{}", head.key.from_city.as_str(), head.key.id);
-            self.audit("dead.discard", &actor, &object, None)?;
+            let act = "dead.discard".to_owned();
+            self.audit(Deed { act, object, actor: actor.clone(), why: why.clone(), ..Deed::default() })?;
             self.commit.discarded.push((seq, why.clone()));
             discarded += 1;
         }
