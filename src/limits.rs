@@ -394,6 +394,17 @@ pub const AUDIT_EXAMINED_MAX: usize = 10_000;
 /// Bytes of the reason for which somebody looks at a content.
 pub const LOOK_REASON_BYTES_MAX: usize = 256;
 
+// Statistics.
+/// Milliseconds of the range of time that one request counts: 400 days.
+pub const STATS_RANGE_MS_MAX: u64 = 400 * DAY_MS;
+/// Messages that one page looks at, and rows that it has, at most.
+pub const STATS_EXAMINED_MAX: usize = 20_000;
+pub const STATS_ROWS_MAX: usize = 2_000;
+
+// Reflection.
+/// Questions that one stream of reflection may ask.
+pub const REFLECTIONS_MAX: usize = 1_000;
+
 // Checks.
 /// Milliseconds by which the clock may be behind what was already signed before that is a fault: one minute.
 pub const CLOCK_BACK_MS_MAX: u64 = 60_000;

@@ -30,6 +30,7 @@ use crate::courier::{Desk, Diallers, Follower, Ground, Partner, Pools, Post, Pul
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
 use crate::grpc::record::Record;
+use crate::grpc::reflection::Reflection;
 use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
 use crate::grpc::tally::Tally;
@@ -270,7 +271,8 @@ fn doors(
     let (board, clock, verdicts) = (standing.board.clone(), ground.clock.clone(), reception.verdicts.clone());
     let watchman = Watchman { config: law.current.clone(), board, clock, verdicts, health: health.clone() };
     tasks.spawn(watchman.watch(stop.clone()));
-    Ok((Doors { exchange, evidence, directory, routing, admin, health }, law))
+    let reflection = Reflection::new(stop.clone());
+    Ok((Doors { exchange, evidence, directory, routing, admin, health, reflection }, law))
 }
 
 /// How connections are taken and served.

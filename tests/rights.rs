@@ -18,6 +18,7 @@ use tongban::wire::pb::admin as pba;
 use tongban::wire::pb::directory as pbd;
 use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::exchange as pb;
+use tongban::wire::pb::reflection::v1;
 use tongban::wire::pb::routing as pbr;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
@@ -100,8 +101,19 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
     ("tongban.admin.v1.AdminService/PauseLane", pause_lane, &["oxyn"]),
     ("tongban.admin.v1.AdminService/ResumeLane", resume_lane, &["oxyn"]),
     ("tongban.admin.v1.AdminService/Reload", reload, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/GetStats", get_stats, &["oxyn"]),
     ("tongban.admin.v1.AdminService/ListAudit", list_audit, &["uxyn"]),
     ("tongban.admin.v1.AdminService/ReadContent", read_content, &["oxy"]),
+    (
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        list_services,
+        &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn", "uxyn", "sxyn", "fxyn"],
+    ),
+    (
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        list_services,
+        &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn", "uxyn", "sxyn", "fxyn"],
+    ),
     (
         "grpc.health.v1.Health/Check",
         health_check,
@@ -261,6 +273,11 @@ fn reload(_: &Object) -> Vec<Vec<u8>> {
     one(pba::ReloadRequest {})
 }
 
+fn get_stats(_: &Object) -> Vec<Vec<u8>> {
+    let day = |day: i64| Some(prost_types::Timestamp { seconds: day * 86_400, nanos: 0 });
+    one(pba::GetStatsRequest { from: day(20_000), until: day(20_001), ..Default::default() })
+}
+
 fn list_audit(_: &Object) -> Vec<Vec<u8>> {
     one(pba::ListAuditRequest::default())
 }
@@ -268,6 +285,11 @@ fn list_audit(_: &Object) -> Vec<Vec<u8>> {
 fn read_content(object: &Object) -> Vec<Vec<u8>> {
     let (from_city, message_id) = (OWN.to_owned(), object.open.clone());
     one(pba::ReadContentRequest { from_city, message_id, reason: "a test".to_owned() })
+}
+
+fn list_services(_: &Object) -> Vec<Vec<u8>> {
+    let asked = v1::server_reflection_request::MessageRequest::ListServices(String::new());
+    one(v1::ServerReflectionRequest { host: String::new(), message_request: Some(asked) })
 }
 
 fn health_check(_: &Object) -> Vec<Vec<u8>> {

@@ -11,6 +11,7 @@ mod messages;
 mod pipe;
 mod reach;
 mod routes;
+mod stats;
 mod told;
 mod trouble;
 
@@ -34,6 +35,7 @@ pub use messages::{Filter, Summary};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
 pub use routes::{Asked, Decided, Planned, PlannedChange, PlannedRow, Tables};
+pub use stats::{By, ToldSum};
 pub use told::{Told, ToldEvent, ToldPart, mode_name};
 pub use trouble::{Refused, Trouble, Words};
 

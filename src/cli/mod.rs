@@ -21,6 +21,7 @@ mod route;
 mod send;
 mod serve;
 mod span;
+mod stats;
 mod text;
 mod verify;
 mod version;
@@ -84,6 +85,7 @@ enum Command {
     Lanes(Box<lanes::Command>),
     Reload(Box<reload::Reload>),
     Audit(Box<audit::Audit>),
+    Stats(Box<stats::Stats>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -223,6 +225,7 @@ pub fn run() -> ExitCode {
         Command::Lanes(command) => lanes::run(&command, &out),
         Command::Reload(command) => reload::run(&command, &out),
         Command::Audit(command) => audit::run(&command, &out),
+        Command::Stats(command) => stats::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),

@@ -5,6 +5,7 @@ mod asked;
 mod audit;
 mod lanes;
 pub mod reload;
+mod stats;
 mod told;
 
 use std::pin::Pin;
@@ -166,6 +167,12 @@ impl AdminService for Admin {
     async fn reload(&self, request: Request<pb::ReloadRequest>) -> Result<Response<pb::ReloadResponse>, Status> {
         let reload = async |_, actor: Party| reload::run(&self.reload, &self.record, &actor).await;
         self.acts(request, ("gateway.reload", String::new()), reload).await
+    }
+
+    async fn get_stats(&self, request: Request<pb::GetStatsRequest>) -> Result<Response<pb::GetStatsResponse>, Status> {
+        self.operator(&peer(&request)?.party).map_err(|refused| to_status(&refused))?;
+        let ask = stats::asked(request.get_ref()).map_err(faulty)?;
+        stats::count(&self.ground, ask).await.map(Response::new).map_err(|refused| to_status(&refused))
     }
 
     async fn list_audit(

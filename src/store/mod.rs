@@ -11,6 +11,7 @@ mod open;
 mod mark;
 mod notes;
 mod read;
+mod stats;
 mod write;
 
 use crate::evidence::State;
@@ -30,6 +31,7 @@ pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
 pub use read::{Readers, Snapshot};
+pub use stats::{Direction, StatsAsk, StatsBy, Sum, Sums, TEST_ITEM};
 pub use write::Writer;
 
 /// A message's place in this gateway: its lanes deliver in this order.
