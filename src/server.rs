@@ -262,6 +262,7 @@ fn doors(
         readers: ground.readers.clone(),
         post,
         routes: routing.board.clone(),
+        record: record.clone(),
     };
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), record.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());

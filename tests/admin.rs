@@ -283,6 +283,9 @@ async fn a_reload_takes_up_all_and_says_what_or_nothing_and_says_why() {
     assert!(told.faults.iter().all(|fault| fault.starts_with(&place)), "each says where: {:?}", told.faults);
     std::fs::write(&path, &text).unwrap();
     assert_eq!(reload().await.changed, ["grant"], "the grant held until now");
+    world.a.renewal.renew().await.unwrap();
+    let last = world.audit().await.pop().unwrap();
+    assert_eq!(last[..2], ["SIGHUP", "gateway.reload"], "a signal says no name");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,6 +82,19 @@ fn messages_are_counted_and_acts_are_on_record() {
     terminal.ends(78, &format!("reload {OPS}"));
     std::fs::write(&path, text).unwrap();
 
+    let id =
+        terminal.json(0, &format!("messages list {OPS}"))["messages"][0]["message_id"].as_str().unwrap().to_owned();
+    let look = format!("content {OPS} {id} --out looked");
+    says(&terminal.ends(64, &look).1, &["--reason"]);
+    says(&terminal.ends(0, &format!("{look} --reason 核对投诉 --lang zh")).0, &["已保存于 looked/"]);
+    assert_eq!(std::fs::read_to_string(terminal.path(&format!("looked/{id}/text.txt"))).unwrap(), "您好");
+    terminal.ends(77, &format!("content {AUDITOR} {id} --out looked --reason x"));
+    let acts = terminal.json(0, &format!("audit {AUDITOR} --act content.read"));
+    assert_eq!(
+        (&acts["acts"][1]["reason"], &acts["acts"][0]["refused"]),
+        (&"核对投诉".into(), &"NOT_PERMITTED".into())
+    );
+
     says(&terminal.ends(0, &format!("stats {OPS}")).0, &["1 messages accepted", "partner", "440600", "sent"]);
     says(
         &terminal.ends(0, &format!("stats {OPS} --by step --lang zh")).0,

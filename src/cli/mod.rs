@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod client;
 mod consent;
+mod content;
 mod dead;
 mod demo;
 mod directory;
@@ -86,6 +87,7 @@ enum Command {
     Reload(Box<reload::Reload>),
     Audit(Box<audit::Audit>),
     Stats(Box<stats::Stats>),
+    Content(Box<content::Content>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -226,6 +228,7 @@ pub fn run() -> ExitCode {
         Command::Reload(command) => reload::run(&command, &out),
         Command::Audit(command) => audit::run(&command, &out),
         Command::Stats(command) => stats::run(&command, &out),
+        Command::Content(command) => content::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),

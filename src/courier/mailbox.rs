@@ -255,10 +255,7 @@ impl Keeper {
                     self.send_home();
                 }
                 Some(call) = self.queue.recv() => self.called(call).await,
-                Some(order) = orders.recv() => {
-                    self.rung();
-                    self.ordered(order);
-                }
+                Some(order) = orders.recv() => self.ordered(order),
                 Some(done) = self.done.1.recv() => self.finished(done),
                 () = self.ground.until(self.wake) => {
                     self.wake = None;
@@ -345,7 +342,9 @@ impl Keeper {
         }
     }
 
+    /// Carries an order out. Whoever gives one finds the lane as their last commit left it.
     fn ordered(&mut self, order: Order) {
+        self.rung();
         match order {
             Order::Due { seq, expires_at } => {
                 let doubt = self.logbook.doubts(seq);
@@ -560,7 +559,7 @@ mod tests {
     use crate::courier::desk::Desk;
     use crate::directory::book::Directory;
     use crate::intake::Rules;
-    use crate::ledger::{Core, Ledger};
+    use crate::ledger::{Answer, Core, Entry, Ledger, Pause};
     use crate::party::Member;
     use crate::receipt::Checker;
     use crate::routing::{Index, Tables, Ways};
@@ -675,6 +674,22 @@ mod tests {
         assert!(matches!(given.try_recv(), Ok(Step::Settled { delivery: told, receipt: None }) if told == delivery));
         bench.keeper.outcome(holder, delivery, later());
         assert!(matches!(given.try_recv(), Ok(Step::NotHeld { .. })), "it was given up");
+    }
+
+    #[tokio::test]
+    async fn who_asks_how_the_lane_stands_finds_it_as_their_commit_left_it() {
+        let mut bench = Bench::new("tell").await;
+        let (_, mut given) = bench.opened(3).await;
+        for held in [true, false] {
+            let (lane, why, actor) = (bench.keeper.name.clone(), "x".to_owned(), "li".to_owned());
+            let pause = Entry::Hold(Box::new(Pause { lane, held, why, actor }));
+            assert!(matches!(bench.keeper.ground.ledger.enter(pause).await, Ok(Answer::Held(true))));
+            let (reply, mut told) = oneshot::channel();
+            bench.keeper.ordered(Order::Tell { reply });
+            assert_eq!(told.try_recv().unwrap().held, held);
+            bench.loaded(if held { 1..=2 } else { 3..=2 });
+            assert_eq!(given.try_recv().is_ok(), !held);
+        }
     }
 
     #[tokio::test]

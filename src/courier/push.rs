@@ -121,10 +121,7 @@ impl Push {
                     self.homeward.rung();
                     self.send_home();
                 }
-                Some(order) = orders.recv() => {
-                    self.rung();
-                    self.ordered(order);
-                }
+                Some(order) = orders.recv() => self.ordered(order),
                 Some((session, news)) = self.news.1.recv() => self.heard(session, news),
                 Some(done) = self.done.1.recv() => self.finished(done).await,
                 () = self.ground.until(self.wake) => {
@@ -154,7 +151,9 @@ impl Push {
         }
     }
 
+    /// Carries an order out. Whoever gives one finds the lane as their last commit left it.
     fn ordered(&mut self, order: Order) {
+        self.rung();
         match order {
             Order::Due { seq, expires_at } => {
                 let doubt = self.logbook.doubts(seq);

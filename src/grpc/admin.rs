@@ -165,8 +165,8 @@ impl AdminService for Admin {
     }
 
     async fn reload(&self, request: Request<pb::ReloadRequest>) -> Result<Response<pb::ReloadResponse>, Status> {
-        let reload = async |_, actor: Party| reload::run(&self.reload, &self.record, &actor).await;
-        self.acts(request, ("gateway.reload", String::new()), reload).await
+        let reload = async |_, actor: Party| reload::run(&self.reload, actor).await;
+        self.acts(request, (reload::RELOAD, String::new()), reload).await
     }
 
     async fn get_stats(&self, request: Request<pb::GetStatsRequest>) -> Result<Response<pb::GetStatsResponse>, Status> {

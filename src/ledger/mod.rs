@@ -213,8 +213,9 @@ fn run(
         match core.apply(now, entries) {
             Ok((answers, rung)) => {
                 core.counts().committed(count, begun.elapsed().as_secs_f64());
-                replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))));
+                // First: whoever has an answer can rely on it that the others have been told.
                 bells.ring(rung);
+                replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))));
             }
             Err(crate::store::Error::Full) => {
                 replies.into_iter().for_each(|reply| drop(reply.send(Err(Trouble::Full))));

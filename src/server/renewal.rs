@@ -8,10 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::law::Law;
 use super::{Standing, check_own_certificate, member_trusts, own_certificate, rules};
+use crate::audit::Deed;
 use crate::config::{Config, ConfigError};
 use crate::directory::Directory;
 use crate::directory::notes::{Carried, Kind};
-use crate::grpc::admin::reload::{Reload, Reloaded};
+use crate::grpc::admin::reload::{RELOAD, Reload, Reloaded};
 use crate::intake::Rules;
 use crate::keys;
 use crate::party::{Member, Party};
@@ -39,7 +40,17 @@ pub struct NotRenewed(pub Vec<String>);
 #[derive(Clone)]
 pub struct Renewal(mpsc::Sender<Asked>);
 
-pub(super) type Asked = oneshot::Sender<Result<Renewed, NotRenewed>>;
+/// That somebody asks for a renewal.
+pub(super) struct Asked {
+    /// Who does, for the audit.
+    pub by: String,
+    pub answer: oneshot::Sender<Result<Renewed, NotRenewed>>,
+}
+
+/// Who asks by SIGHUP, which says nobody's name.
+const BY_SIGNAL: &str = "signal/SIGHUP";
+/// What the audit says of a renewal that changed nothing for its faults.
+const NOT_TAKEN_UP: &str = "NOT_TAKEN_UP";
 
 impl Renewal {
     pub(super) fn new() -> (Renewal, mpsc::Receiver<Asked>) {
@@ -52,10 +63,14 @@ impl Renewal {
     /// # Errors
     /// Every fault found; nothing has changed then.
     pub async fn renew(&self) -> Result<Renewed, NotRenewed> {
-        let (asked, answer) = oneshot::channel();
+        self.renew_by(BY_SIGNAL.to_owned()).await
+    }
+
+    async fn renew_by(&self, by: String) -> Result<Renewed, NotRenewed> {
+        let (answer, told) = oneshot::channel();
         let stopping = || NotRenewed(vec!["the gateway is stopping".to_owned()]);
-        self.0.send(asked).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        self.0.send(Asked { by, answer }).await.map_err(|_| stopping())?;
+        told.await.map_err(|_| stopping())?
     }
 }
 
@@ -63,10 +78,11 @@ impl Renewal {
     /// The same, for those who operate the gateway from afar.
     pub(super) fn for_admin(&self) -> Reload {
         let renewal = self.clone();
-        Arc::new(move || {
+        Arc::new(move |actor| {
             let renewal = renewal.clone();
             Box::pin(async move {
-                let Renewed { changed, cut, at_next_start } = renewal.renew().await.map_err(|faults| faults.0)?;
+                let renewed = renewal.renew_by(actor.to_string()).await;
+                let Renewed { changed, cut, at_next_start } = renewed.map_err(|faults| faults.0)?;
                 Ok(Reloaded { changed, at_next_start, cut })
             })
         })
@@ -85,6 +101,27 @@ struct Ready {
 }
 
 impl Law {
+    /// Reads all again for whoever asks, tells them what came of it, and puts it on record.
+    pub(super) async fn renew_for(&mut self, asked: Asked) {
+        let (renewed, Asked { by, answer }) = (self.renew(), asked);
+        let (object, refused) = match &renewed {
+            Ok(Renewed { changed, cut, .. }) => {
+                tracing::info!(by, ?changed, cut, "the configuration was read again");
+                (changed.join(","), None)
+            }
+            Err(error) => {
+                tracing::error!(by, %error, "the changed configuration cannot be used; the old one holds");
+                (String::new(), NOT_TAKEN_UP.parse().ok())
+            }
+        };
+        // What was taken up holds, whether or not it can be written down now.
+        let deed = Deed { act: RELOAD.to_owned(), actor: by, object, refused, ..Deed::default() };
+        if self.record.done(deed).await.is_err() {
+            tracing::error!("a renewal could not be put on record");
+        }
+        let _ = answer.send(renewed);
+    }
+
     /// Blocks on the disk.
     pub(super) fn renew(&mut self) -> Result<Renewed, NotRenewed> {
         let path = self.config.file.clone();

@@ -1,12 +1,16 @@
-//! Decides how a gateway is asked what people did to it, and how its answers are read. Never judges it.
+//! Decides how a gateway is asked what people did to it, or for a content, which is such an act; and how its answers are read.
+//! Never judges it.
 
 use serde::Serialize;
 
 use super::lanes::written;
 use super::told::{moment, plain};
 use super::{Client, Trouble, timed};
+use crate::id::MessageId;
+use crate::message::Envelope;
+use crate::party::Division;
 use crate::time::Time;
-use crate::wire::envelope::time_to_wire;
+use crate::wire::envelope::{parse, time_to_wire};
 use crate::wire::pb::admin as pb;
 
 /// Which acts are meant; what is unset or empty matches all.
@@ -56,6 +60,26 @@ impl Client {
         };
         let page = self.answered(self.admin().list_audit(timed(request)).await)?;
         Ok((page.entries.into_iter().map(ToldAct::read).collect(), page.next_page_token))
+    }
+}
+
+impl Client {
+    /// A message with its content, attachments left out, for a reason that goes on record; none when the content is gone.
+    /// Without a city, one of our own city's.
+    pub async fn content(
+        &self,
+        from: Option<&Division>,
+        id: MessageId,
+        reason: &str,
+    ) -> Result<Option<Envelope>, Trouble> {
+        let from_city = from.map(|city| city.as_str().to_owned()).unwrap_or_default();
+        let request = pb::ReadContentRequest { from_city, message_id: id.to_string(), reason: reason.to_owned() };
+        let answer = self.answered(self.admin().read_content(timed(request)).await)?;
+        if !answer.has_body {
+            return Ok(None);
+        }
+        let unsound = || Trouble::unsound("the message is not what its digests say", "消息与其摘要不符");
+        parse(answer.envelope.unwrap_or_default()).map(Some).map_err(|_| unsound())
     }
 }
 

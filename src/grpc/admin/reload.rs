@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::audit::Deed;
-use crate::grpc::record::Record;
 use crate::limits::{RELOAD_FAULT_BYTES_MAX, RELOAD_FAULTS_MAX};
 use crate::party::Party;
 use crate::reason::Reason;
 use crate::wire::pb::admin as pb;
 use crate::wire::status::Refused;
 
-/// What the audit says of a reload that changed nothing for its faults.
-const NOT_TAKEN_UP: &str = "NOT_TAKEN_UP";
+/// What a reload is called in the audit.
+pub const RELOAD: &str = "gateway.reload";
 
 /// What a reload put in place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,21 +24,12 @@ pub struct Reloaded {
     pub cut: usize,
 }
 
-/// Reads the configuration again; every fault when nothing was taken up.
-pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<Reloaded, Vec<String>>> + Send + Sync>;
+/// Reads the configuration again for somebody, and puts that on record; every fault when nothing was taken up.
+pub type Reload = Arc<dyn Fn(Party) -> BoxFuture<'static, Result<Reloaded, Vec<String>>> + Send + Sync>;
 
 /// Reads it again, to the end even when the caller goes away.
-pub async fn run(reload: &Reload, record: &Record, actor: &Party) -> Result<pb::ReloadResponse, Refused> {
-    let reloaded = tokio::spawn(reload()).await.map_err(|_| Refused::new(Reason::Internal))?;
-    let (object, refused) = match &reloaded {
-        Ok(reloaded) => (reloaded.changed.join(","), None),
-        Err(_) => (String::new(), NOT_TAKEN_UP.parse().ok()),
-    };
-    // What was taken up holds, whether or not it can be written down now.
-    let deed = Deed { act: "gateway.reload".to_owned(), actor: actor.to_string(), object, refused, ..Deed::default() };
-    if record.done(deed).await.is_err() {
-        tracing::error!(%actor, "a reload could not be put on record");
-    }
+pub async fn run(reload: &Reload, actor: Party) -> Result<pb::ReloadResponse, Refused> {
+    let reloaded = tokio::spawn(reload(actor)).await.map_err(|_| Refused::new(Reason::Internal))?;
     Ok(match reloaded {
         Ok(Reloaded { changed, at_next_start, cut }) => pb::ReloadResponse {
             changed,
