@@ -159,7 +159,8 @@ async fn a_paused_lane_pushes_nothing_until_it_is_resumed_over_a_restart_too() {
     let resumed = world.resume(TO_B).await;
     assert!(resumed.changed && resumed.lane.unwrap().pause.is_none());
     let mut taken = take(&mut approval, 4).await;
-    (taken.sort(), sent.sort());
+    taken.sort();
+    sent.sort();
     assert_eq!(taken, sent);
     until("the lane is empty", async || world.lane(TO_B).await.waiting == 0).await;
     let world = world.again().await;

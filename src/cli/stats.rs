@@ -105,7 +105,7 @@ fn shown(sums: &[ToldSum], (from, until): (Time, Time), by: By, lang: Lang) -> S
     format!("{line}\n{}", table(&head, sums.iter().map(row)))
 }
 
-fn direction<'a>(direction: &'a str, lang: Lang) -> &'a str {
+fn direction(direction: &str, lang: Lang) -> &str {
     match direction {
         "SENT" => lang.tr("sent", "发出"),
         "RECEIVED" => lang.tr("received", "收到"),

@@ -22,16 +22,18 @@ pub struct ActSift {
 /// The place of an act in the order of the list: its moment and its leaf.
 pub type ActPlace = (Time, u64);
 
+/// Acts, each with its leaf, and the place where the next call goes on; none when there is nothing behind.
+pub type ActPage = (Vec<(u64, Act)>, Option<ActPlace>);
+
 impl Snapshot<'_> {
-    /// At most `count` acts before a place, newest first, and the place where the next call goes on, none when there is
-    /// nothing behind. Looks at no more than `examined` of them.
+    /// At most `count` acts before a place, newest first. Looks at no more than `examined` of them.
     pub fn acts(
         &self,
         sift: &ActSift,
         before: Option<ActPlace>,
         count: usize,
         examined: usize,
-    ) -> Result<(Vec<(u64, Act)>, Option<ActPlace>), Error> {
+    ) -> Result<ActPage, Error> {
         // A leaf begins with its version, its kind and its id, and that with the milliseconds (RFC 9562 §5.7).
         let mut statement = self.sql.prepare_cached(
             "SELECT idx, bytes FROM leaf WHERE message IS NULL AND bytes IS NOT NULL AND substr(bytes, 2, 1) = ?1 \

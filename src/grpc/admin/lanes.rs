@@ -42,9 +42,8 @@ pub async fn hold(ground: &Ground, pause: Pause) -> Result<(bool, pb::Lane), Ref
             return Err(Refused::faults(vec![Fault { field: "lane".to_owned(), must }]));
         }
         let (held, actor) = (pause.held, pause.actor.clone());
-        let changed = match ground.ledger.try_enter(Entry::Hold(Box::new(pause))).await? {
-            Answer::Held(changed) => changed,
-            _ => return Err(Refused::new(Reason::Internal)),
+        let Answer::Held(changed) = ground.ledger.try_enter(Entry::Hold(Box::new(pause))).await? else {
+            return Err(Refused::new(Reason::Internal));
         };
         // Its answer comes after it has heard what was committed.
         let lane = Seen::now(&ground).await?.lane(&ground, &lane).await;
