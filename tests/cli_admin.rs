@@ -120,7 +120,7 @@ fn messages_are_counted_and_acts_are_on_record() {
         .collect();
     let row = |refused: &str, reason: &str| (refused.into(), reason.into());
     assert_eq!(acts, [row("", "迁移"), row("INVALID_ENVELOPE", ""), row("NOT_PERMITTED", "")]);
-    let line = format!("audit {AUDITOR} --actor ops/li --limit 1 --lang zh");
+    let line = format!("audit {AUDITOR} --actor ops/li --act gateway. --limit 1 --lang zh");
     let (told, hint) = terminal.ends(0, &line);
     says(&told, &["操作人", "gateway.reload", "被拒绝：NOT_TAKEN_UP"]);
     says(&hint, &["--limit"]);

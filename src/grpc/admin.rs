@@ -238,10 +238,10 @@ impl Admin {
             Ok(()) => work(request.into_inner(), party.clone()).await,
             Err(refused) => Err(refused),
         };
-        done.map(Response::new).map_err(|refused| {
-            self.record.refused(&party, act, &object, refused.reason);
-            to_status(&refused)
-        })
+        if let Err(refused) = &done {
+            self.record.refused(&party, act, &object, refused.reason).await;
+        }
+        done.map(Response::new).map_err(|refused| to_status(&refused))
     }
 
     async fn look<T: Send + 'static>(

@@ -88,7 +88,7 @@ impl DirectoryService for Directory {
                 &peer.party,
                 gathering.owner().or(gathered.as_ref().and_then(|n| n.owner.as_ref())),
             ) {
-                self.record.refused(&peer.party, PUBLISH, "", Reason::NotPermitted);
+                self.record.refused(&peer.party, PUBLISH, "", Reason::NotPermitted).await;
                 return Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("another member's note")));
             }
             if let Some(note) = gathered {

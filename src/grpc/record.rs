@@ -30,17 +30,18 @@ impl Record {
         Record { own, ledger, clock, refusals: Arc::default() }
     }
 
-    /// Puts on record that somebody was refused. Of whoever is no person of this gateway's member not even the object is
-    /// kept: what strangers say does not enter the log.
-    pub fn refused(&self, party: &Party, act: &'static str, object: &str, reason: Reason) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if !refusals.take(self.clock.now(), party) {
+    /// Puts on record that somebody was refused; on return it is, as far as the ration and the ledger have room. Of whoever
+    /// is no person of this gateway's member not even the object is kept: what strangers say does not enter the log.
+    pub async fn refused(&self, party: &Party, act: &'static str, object: &str, reason: Reason) {
+        if !self.refusals.lock().unwrap_or_else(PoisonError::into_inner).take(self.clock.now(), party) {
             return;
         }
         let ours = party.member == self.own && matches!(party.role, Role::Ops(_) | Role::Auditor(_));
         let object = if ours { object.to_owned() } else { String::new() };
         let (act, actor, refused) = (act.to_owned(), party.to_string(), Some(reason.into()));
-        self.ledger.post(Entry::Deed(Box::new(Deed { act, actor, object, refused, ..Deed::default() })));
+        if self.done(Deed { act, actor, object, refused, ..Deed::default() }).await.is_err() {
+            tracing::warn!(%party, reason = reason.code(), "a refusal could not be put on record");
+        }
     }
 
     /// Puts on record what somebody does; on return it is.

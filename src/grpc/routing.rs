@@ -63,7 +63,7 @@ impl RoutingService for Routing {
         &self,
         request: Request<pb::PlanTablesRequest>,
     ) -> Result<Response<pb::PlanTablesResponse>, Status> {
-        self.operator(&request, "route.plan")?;
+        self.operator(&request, "route.plan").await?;
         let asked = request.into_inner();
         let planned = match wanted(&asked.tables, asked.complete) {
             Ok(wanted) => self.board.plan(wanted).await,
@@ -77,13 +77,15 @@ impl RoutingService for Routing {
         &self,
         request: Request<pb::PublishTablesRequest>,
     ) -> Result<Response<pb::PublishTablesResponse>, Status> {
-        let actor = self.operator(&request, "route.publish")?;
+        let actor = self.operator(&request, "route.publish").await?;
         let asked = request.into_inner();
         let put = match wanted(&asked.tables, asked.complete) {
             Ok(wanted) => self.put(asked.etag, wanted, actor.clone(), "publish").await,
             Err(refused) => Err(refused),
         };
-        let put = put.inspect_err(|refused| self.record.refused(&actor, "route.publish", "", refused.reason));
+        if let Err(refused) = &put {
+            self.record.refused(&actor, "route.publish", "", refused.reason).await;
+        }
         let Standing { version, etag, .. } = put.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::PublishTablesResponse { version, etag }))
     }
@@ -92,7 +94,7 @@ impl RoutingService for Routing {
         &self,
         request: Request<pb::RollbackTablesRequest>,
     ) -> Result<Response<pb::RollbackTablesResponse>, Status> {
-        let actor = self.operator(&request, "route.rollback")?;
+        let actor = self.operator(&request, "route.rollback").await?;
         let asked = request.into_inner();
         let put = match self.board.standing(Some(asked.version)).await {
             Ok(earlier) => {
@@ -101,7 +103,9 @@ impl RoutingService for Routing {
             }
             Err(refused) => Err(refused),
         };
-        let put = put.inspect_err(|refused| self.record.refused(&actor, "route.rollback", "", refused.reason));
+        if let Err(refused) = &put {
+            self.record.refused(&actor, "route.rollback", "", refused.reason).await;
+        }
         let Standing { version, etag, .. } = put.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::RollbackTablesResponse { version, etag }))
     }
@@ -136,12 +140,12 @@ impl Routing {
     }
 
     /// The caller, if it operates this gateway: an auditor only reads.
-    fn operator<T>(&self, request: &Request<T>, act: &'static str) -> Result<Party, Status> {
+    async fn operator<T>(&self, request: &Request<T>, act: &'static str) -> Result<Party, Status> {
         let party = peer(request)?.party.clone();
         if party.member == self.own && matches!(party.role, Role::Ops(_)) {
             return Ok(party);
         }
-        self.record.refused(&party, act, "", Reason::NotPermitted);
+        self.record.refused(&party, act, "", Reason::NotPermitted).await;
         Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("only operators change routing tables")))
     }
 
