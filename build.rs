@@ -3,13 +3,18 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 7] = [
     "tongban/exchange/v1/exchange.proto",
     "tongban/evidence/v1/evidence.proto",
     "tongban/directory/v1/directory.proto",
     "tongban/routing/v1/routing.proto",
     "tongban/admin/v1/admin.proto",
+    "grpc/reflection/v1/reflection.proto",
+    "grpc/reflection/v1alpha/reflection.proto",
 ];
+
+/// Where the messages of reflection, version 1, stand in the crate.
+const REFLECTION: &str = "crate::wire::pb::grpc::reflection::v1";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -18,6 +23,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptor.binpb"), prost::Message::encode_to_vec(&descriptors))?;
     tonic_prost_build::configure()
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
+        // Both versions of reflection have the same messages.
+        .extern_path(
+            ".grpc.reflection.v1alpha.ServerReflectionRequest",
+            format!("{REFLECTION}::ServerReflectionRequest"),
+        )
+        .extern_path(
+            ".grpc.reflection.v1alpha.ServerReflectionResponse",
+            format!("{REFLECTION}::ServerReflectionResponse"),
+        )
         .bytes(".tongban.exchange.v1.Part.inline")
         .bytes(".tongban.exchange.v1.SealedParts.ciphertext")
         .bytes(".tongban.exchange.v1.UploadAttachmentRequest.chunk")

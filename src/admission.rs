@@ -49,7 +49,7 @@ impl DivisionPattern {
 }
 
 /// One line of what is allowed; what no line allows is refused.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     pub who: Who,
     pub items: Vec<ItemPattern>,
@@ -58,7 +58,7 @@ pub struct Grant {
 }
 
 /// All grants of a gateway.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(pub Vec<Grant>);
 
 impl Grants {

@@ -373,6 +373,38 @@ pub const REDRIVE_TRIES_MAX: u32 = 60;
 /// Steps of a redrive that wait for its caller.
 pub const REDRIVE_STEPS_WAITING_MAX: usize = 64;
 
+// Lanes in an operator's hand.
+/// Milliseconds for a lane's answer how it stands: it works on what came before.
+pub const LANE_TELL_MS: u64 = 2_000;
+/// Bytes of the reason for which a lane is paused, or goes on.
+pub const PAUSE_REASON_BYTES_MAX: usize = 256;
+
+// Reloads.
+/// Faults told of one reload, and bytes of each.
+pub const RELOAD_FAULTS_MAX: usize = 100;
+pub const RELOAD_FAULT_BYTES_MAX: usize = 1_024;
+
+// The audit.
+/// Refused acts that go on record in one minute: of one identity, and of all identities of one member.
+pub const AUDIT_REFUSED_PER_MINUTE: (u32, u32) = (10, 60);
+/// Acts on a page when the caller does not say, and at most.
+pub const AUDIT_PAGE: (usize, usize) = (100, 500);
+/// Acts that one page looks at, at most.
+pub const AUDIT_EXAMINED_MAX: usize = 10_000;
+/// Bytes of the reason for which somebody looks at a content.
+pub const LOOK_REASON_BYTES_MAX: usize = 256;
+
+// Statistics.
+/// Milliseconds of the range of time that one request counts: 400 days.
+pub const STATS_RANGE_MS_MAX: u64 = 400 * DAY_MS;
+/// Messages that one page looks at, and rows that it has, at most.
+pub const STATS_EXAMINED_MAX: usize = 20_000;
+pub const STATS_ROWS_MAX: usize = 2_000;
+
+// Reflection.
+/// Questions that one stream of reflection may ask.
+pub const REFLECTIONS_MAX: usize = 1_000;
+
 // Checks.
 /// Milliseconds by which the clock may be behind what was already signed before that is a fault: one minute.
 pub const CLOCK_BACK_MS_MAX: u64 = 60_000;

@@ -29,6 +29,8 @@ use crate::config::Config;
 use crate::courier::{Desk, Diallers, Follower, Ground, Partner, Pools, Post, Pull};
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::grpc::front::Calls;
+use crate::grpc::record::Record;
+use crate::grpc::reflection::Reflection;
 use crate::grpc::routing::Routing;
 use crate::grpc::serve::{Lifetime, Serving, serve};
 use crate::grpc::tally::Tally;
@@ -163,7 +165,7 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
 
     let (ground, ledger_thread) = ground(config, &standing, clock)?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let (doors, law) = doors(config, &standing, &ground, &reception, &stop, &tasks)?;
+    let (doors, law) = doors(config, &standing, &ground, &reception, &renewal, &stop, &tasks)?;
     tasks.spawn(law.follow(asked, stop.clone()));
     let (health, routes) = (doors.health.clone(), doors.open());
 
@@ -213,6 +215,7 @@ fn doors(
     standing: &Standing,
     ground: &Ground,
     reception: &Reception,
+    renewal: &Renewal,
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(Doors, Law), ServerError> {
@@ -245,7 +248,8 @@ fn doors(
         let stop = stop.clone();
         tasks.spawn(async move { follower.follow(stop).await });
     }
-    let routing = Routing::new(config.alliance.clone(), ground, stop.clone());
+    let record = Record::new(ground);
+    let routing = Routing::new(config.alliance.clone(), ground, record.clone(), stop.clone());
     standing.in_force.set(ground.readers.clone(), ground.rules.clone());
     let current = Arc::new(config.clone());
     let law = Law {
@@ -258,16 +262,18 @@ fn doors(
         readers: ground.readers.clone(),
         post,
         routes: routing.board.clone(),
+        record: record.clone(),
     };
-    let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), stop.clone());
+    let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), record.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
-    let admin = Admin { own: config.member.clone(), readers: ground.readers.clone(), redrive };
+    let admin = Admin { ground: ground.clone(), redrive, reload: renewal.for_admin(), record };
     let health =
         Health::new(config.member.clone(), ground.clock.clone(), grpc::SERVICES.map(str::to_owned), stop.clone());
     let (board, clock, verdicts) = (standing.board.clone(), ground.clock.clone(), reception.verdicts.clone());
     let watchman = Watchman { config: law.current.clone(), board, clock, verdicts, health: health.clone() };
     tasks.spawn(watchman.watch(stop.clone()));
-    Ok((Doors { exchange, evidence, directory, routing, admin, health }, law))
+    let reflection = Reflection::new(stop.clone());
+    Ok((Doors { exchange, evidence, directory, routing, admin, health, reflection }, law))
 }
 
 /// How connections are taken and served.

@@ -151,7 +151,7 @@ fn store(seen: &Seen, now: Time, page: &mut Registry) {
     page.register("tongban_lane_failures", "Failures of a lane's partner in a row", of(&failures));
     let open = |lane: &LaneLook| i64::from(lane.state.failures >= BREAKER_FAILURES);
     page.register("tongban_lane_breaker_open", "Whether a lane's breaker is open", of(&open));
-    let held = |lane: &LaneLook| i64::from(lane.state.held);
+    let held = |lane: &LaneLook| i64::from(lane.hold.is_some());
     page.register("tongban_lane_held", "Whether somebody holds a lane", of(&held));
 }
 

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use process::until;
 use rusqlite::{Connection, OpenFlags};
 use tongban::admission::Grants;
+use tongban::audit::Act;
 use tongban::blobs::{Blobs, Bounds, Chunks, Owner, Sums, Want};
 use tongban::clock::Clock;
 use tongban::courier::attachments::{Ask, download, upload};
@@ -173,9 +174,11 @@ fn store(alliance: &Alliance, city: &str) -> Connection {
 
 /// How often the audit says that this person did this at a city's gateway.
 fn on_record(alliance: &Alliance, city: &str, who: &str, act: &str) -> u64 {
-    let sql = "SELECT count(*) FROM leaf WHERE substr(bytes, 1, 2) = x'0102' AND instr(bytes, CAST(? AS BLOB)) > 0 \
-               AND instr(bytes, CAST(? AS BLOB)) > 0";
-    store(alliance, city).query_row(sql, [who, act], |row| row.get(0)).unwrap()
+    let store = store(alliance, city);
+    let mut leaves = store.prepare("SELECT bytes FROM leaf WHERE substr(bytes, 1, 2) = x'0102'").unwrap();
+    let leaves = leaves.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    let acts = leaves.map(|leaf| Act::from_leaf(&leaf.unwrap()).unwrap().deed);
+    acts.filter(|deed| deed.actor.ends_with(who) && deed.act == act && deed.refused.is_none()).count() as u64
 }
 
 fn taken() -> pb::outcome::Outcome {

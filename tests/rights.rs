@@ -18,6 +18,7 @@ use tongban::wire::pb::admin as pba;
 use tongban::wire::pb::directory as pbd;
 use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::exchange as pb;
+use tongban::wire::pb::reflection::v1;
 use tongban::wire::pb::routing as pbr;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
@@ -73,7 +74,7 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
         &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn"],
     ),
     ("tongban.exchange.v1.ExchangeService/CancelMessage", cancel, &["wx", "ay"]),
-    ("tongban.evidence.v1.EvidenceService/GetMessageEvidence", evidence, &["wx", "ay", "px", "ty", "oxy"]),
+    ("tongban.evidence.v1.EvidenceService/GetMessageEvidence", evidence, &["wx", "ay", "px", "ty", "oxy", "uxy"]),
     (
         "tongban.directory.v1.DirectoryService/GetDirectory",
         get_directory,
@@ -96,6 +97,23 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
     ("tongban.admin.v1.AdminService/GetDeadLetter", dead_letter, &["oxy", "uxy"]),
     ("tongban.admin.v1.AdminService/RedriveDeadLetters", redrive, &["oxyn"]),
     ("tongban.admin.v1.AdminService/DiscardDeadLetters", discard, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ListLanes", list_lanes, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/PauseLane", pause_lane, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ResumeLane", resume_lane, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/Reload", reload, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/GetStats", get_stats, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ListAudit", list_audit, &["uxyn"]),
+    ("tongban.admin.v1.AdminService/ReadContent", read_content, &["oxy"]),
+    (
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        list_services,
+        &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn", "uxyn", "sxyn", "fxyn"],
+    ),
+    (
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        list_services,
+        &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn", "uxyn", "sxyn", "fxyn"],
+    ),
     (
         "grpc.health.v1.Health/Check",
         health_check,
@@ -236,6 +254,42 @@ fn redrive(object: &Object) -> Vec<Vec<u8>> {
 fn discard(object: &Object) -> Vec<Vec<u8>> {
     let (selection, reason) = (selection(object), "a test".to_owned());
     one(pba::DiscardDeadLettersRequest { selection, reason, dry_run: true })
+}
+
+fn list_lanes(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ListLanesRequest::default())
+}
+
+/// Of a lane that carries none of the objects.
+fn pause_lane(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::PauseLaneRequest { lane: "gateway/hub/main".to_owned(), reason: "a test".to_owned() })
+}
+
+fn resume_lane(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ResumeLaneRequest { lane: "gateway/hub/main".to_owned(), reason: String::new() })
+}
+
+fn reload(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ReloadRequest {})
+}
+
+fn get_stats(_: &Object) -> Vec<Vec<u8>> {
+    let day = |day: i64| Some(prost_types::Timestamp { seconds: day * 86_400, nanos: 0 });
+    one(pba::GetStatsRequest { from: day(20_000), until: day(20_001), ..Default::default() })
+}
+
+fn list_audit(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ListAuditRequest::default())
+}
+
+fn read_content(object: &Object) -> Vec<Vec<u8>> {
+    let (from_city, message_id) = (OWN.to_owned(), object.open.clone());
+    one(pba::ReadContentRequest { from_city, message_id, reason: "a test".to_owned() })
+}
+
+fn list_services(_: &Object) -> Vec<Vec<u8>> {
+    let asked = v1::server_reflection_request::MessageRequest::ListServices(String::new());
+    one(v1::ServerReflectionRequest { host: String::new(), message_request: Some(asked) })
 }
 
 fn health_check(_: &Object) -> Vec<Vec<u8>> {

@@ -11,8 +11,8 @@ use tongban::message::{Address, Attached, Digest};
 use tongban::party::Member;
 use tongban::receipt::Receipt;
 use tongban::store::{
-    self, Commit, DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, Moved, NewLeaf, NewMessage, NewReceived,
-    Outgoing, QueueRow, Readers, Seq, Snapshot, Synchronous, Writer,
+    self, Commit, DueRow, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, Moved, NewLeaf, NewMessage,
+    NewReceived, Outgoing, QueueRow, Readers, Seq, Snapshot, Synchronous, Writer,
 };
 use tongban::time::Time;
 use tongban::tlog::checkpoint::Checkpoint;
@@ -543,16 +543,23 @@ fn what_was_changed_from_outside_is_damage_and_never_an_answer() {
 #[test]
 fn what_a_lane_must_not_forget_reads_back_after_a_restart() {
     let mut scene = Scene::new();
-    let unknown = LaneState { failures: 0, rest_until: Time::ZERO, held: false, open: false, sent_below: 0 };
+    let unknown = LaneState { failures: 0, rest_until: Time::ZERO, open: false, sent_below: 0 };
     assert_eq!(scene.look(|look| look.lane_state(&gateway())), unknown, "of a lane that nobody has named");
     scene.accept(&[(1, gateway())]);
     assert_eq!(scene.look(|look| look.lane_state(&gateway())), unknown, "of a new lane");
-    let rests = LaneState { failures: 7, rest_until: Time::from_ms(99), held: true, open: true, sent_below: 12 };
-    let other = LaneState { held: true, ..unknown };
+    let rests = LaneState { failures: 7, rest_until: Time::from_ms(99), open: true, sent_below: 12 };
+    let other = LaneState { failures: 1, ..unknown };
     // A lane may be written of before it holds anything; the last word of a commit counts.
     let lanes = vec![(gateway(), other), (gateway(), rests), (system("archive"), other)];
-    scene.store(&Commit { lanes, ..Commit::default() }).unwrap();
+    let hold = |why: &str| Some(Hold { since: Time::from_ms(5), by: "li".to_owned(), why: why.to_owned() });
+    let holds = vec![(gateway(), hold("first")), (system("archive"), hold("x")), (system("archive"), None)];
+    scene.store(&Commit { lanes, holds, ..Commit::default() }).unwrap();
+    // A lane that rests otherwise is paused all the same.
+    scene.store(&Commit { lanes: vec![(gateway(), rests)], ..Commit::default() }).unwrap();
     let scene = scene.again();
+    assert_eq!(scene.look(|look| look.hold(&gateway())), hold("first"));
+    assert_eq!(scene.look(|look| look.hold(&system("archive"))), None);
+    assert_eq!(scene.look(|look| look.hold(&third())), None);
     assert_eq!(scene.look(|look| look.lane_state(&gateway())), rests);
     assert_eq!(scene.writer.lane_state(&system("archive")).unwrap(), other);
     assert_eq!(scene.look(|look| look.lane_state(&third())), unknown);

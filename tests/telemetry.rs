@@ -21,9 +21,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tongban::clock::Clock;
 use tongban::config::Config;
-use tongban::ledger::{Core, Entry};
+use tongban::ledger::{Core, Entry, Pause};
 use tongban::limits::{SCRAPE_MS, SCRAPES_AT_ONCE_MAX};
-use tongban::store::{LaneState, Mark};
+use tongban::store::{LaneName, LaneState, Mark};
 use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::exchange as pb;
 
@@ -168,8 +168,11 @@ async fn a_lane_that_stands_still_is_seen() {
     let mut core =
         Core::open(writer, Mark::in_folder(&config.data), alliance.log_key(LIUZHOU.0), config.member.clone()).unwrap();
     let (clock, now) = (Clock::default(), Clock::default().now());
-    let state = LaneState { failures: 7, rest_until: now.plus_ms(3_600_000), held: true, open: false, sent_below: 0 };
-    core.apply(now, vec![Entry::Lane { lane: "gateway/440600".parse().unwrap(), state }]).unwrap();
+    let state = LaneState { failures: 7, rest_until: now.plus_ms(3_600_000), open: false, sent_below: 0 };
+    let lane: LaneName = "gateway/440600".parse().unwrap();
+    let (why, actor) = ("a test".to_owned(), "li".to_owned());
+    let pause = Entry::Hold(Box::new(Pause { lane: lane.clone(), held: true, why, actor }));
+    core.apply(now, vec![Entry::Lane { lane, state }, pause]).unwrap();
     core.write_mark(now);
     drop(core);
 

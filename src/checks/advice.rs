@@ -105,7 +105,7 @@ advice! {
     LANE_RESTS "lane_rests": "the partner has failed again and again: the lane rests between tries" "对方连续失败：该通道在两次尝试之间暂停",
         "call the partner; the lane goes on by itself when it answers" "请联系对方；对方恢复后通道自动继续";
     LANE_HELD "lane_held": "an operator has paused this lane" "该通道已被人工暂停",
-        "resume it when the reason is gone" "原因消除后请恢复";
+        "`tongban lanes resume` when the reason is gone" "原因消除后请用 tongban lanes resume 恢复";
     DEAD_LETTERS "dead_letters": "messages ended without handover and wait for a decision" "有消息未能交付，等待处理",
         "`tongban dead list`, then redrive or discard them" "请用 tongban dead list 查看，再重发或作废";
     PARTNER_NAME "partner_name": "the partner's host name does not resolve" "伙伴的主机名无法解析",

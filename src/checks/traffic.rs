@@ -71,14 +71,20 @@ fn judged(facts: &Facts<'_>, lane: &LaneLook) -> Look {
         Some(ms) => format!("oldest waits {} s, {} failures in a row", ms / 1000, lane.state.failures),
         None => "empty".to_owned(),
     };
+    let seen = match &lane.hold {
+        Some(hold) => format!("paused since {} by {}: {}; {seen}", hold.since, hold.by, hold.why),
+        None => seen,
+    };
     let waits_ms = waits_ms.unwrap_or(0);
-    if waits_ms >= LANE_STUCK_MS {
+    if lane.hold.is_some() {
+        // Somebody wants it so; but nobody wants it forgotten.
+        let forgotten = waits_ms >= LANE_STUCK_MS;
+        if forgotten { Look::fault(&advice::LANE_HELD, seen) } else { Look::warning(&advice::LANE_HELD, seen) }
+    } else if waits_ms >= LANE_STUCK_MS {
         Look::fault(&advice::LANE_OLD, seen)
     } else if lane.state.failures >= BREAKER_FAILURES && waits_ms > 0 {
         let rests = matches!(lane.name, LaneName::Gateway(_));
         if rests { Look::fault(&advice::LANE_RESTS, seen) } else { Look::warning(&advice::LANE_RESTS, seen) }
-    } else if lane.state.held {
-        Look::warning(&advice::LANE_HELD, seen)
     } else if waits_ms >= LANE_OLD_MS {
         Look::warning(&advice::LANE_OLD, seen)
     } else {

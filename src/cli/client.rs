@@ -1,14 +1,17 @@
 //! Decides how a command speaks with its city's gateway as one of the city's systems, and what the gateway's answers mean
 //! once they are checked. Never believes a receipt that it has not checked, and never tries a call twice.
 
+mod acts;
 mod carry;
 mod inbox;
+mod lanes;
 mod letters;
 mod line;
 mod messages;
 mod pipe;
 mod reach;
 mod routes;
+mod stats;
 mod told;
 mod trouble;
 
@@ -22,7 +25,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+pub use acts::{ToldAct, WantedActs};
 pub use inbox::{Delivered, Inbox, News, Outcome};
+pub use lanes::{Reloaded, ToldLane};
 pub use letters::{
     Chosen, End, Ended, Fate, Group, Letter, Obstacle, Opened, Preview, Progress, Refusal, Sieve, Step, Way,
 };
@@ -30,6 +35,7 @@ pub use messages::{Filter, Summary};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
 pub use routes::{Asked, Decided, Planned, PlannedChange, PlannedRow, Tables};
+pub use stats::{By, ToldSum};
 pub use told::{Told, ToldEvent, ToldPart, mode_name};
 pub use trouble::{Refused, Trouble, Words};
 
@@ -43,6 +49,7 @@ use crate::message::{Address, Digest, Envelope};
 use crate::party::{Division, Member};
 use crate::receipt::{Checked, Checker, Receipt};
 use crate::wire::envelope::{Fault, parse, to_wire};
+use crate::wire::pb::admin::admin_service_client::AdminServiceClient;
 use crate::wire::pb::evidence::GetMessageEvidenceRequest;
 use crate::wire::pb::evidence::evidence_service_client::EvidenceServiceClient;
 use crate::wire::pb::exchange as pb;
@@ -164,6 +171,10 @@ impl Client {
             Some(trouble) => trouble,
             None => Trouble::Refused(Box::new(self.refused(status::from_status(status)))),
         }
+    }
+
+    fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel.clone()).max_decoding_message_size(ENCODE_BYTES_MAX)
     }
 
     fn exchange(&self) -> ExchangeServiceClient<Channel> {

@@ -1,26 +1,32 @@
 //! Decides which command runs and with which exit code it ends. Never does a command's work: each family has its file.
 
+mod audit;
 mod check;
 mod client;
 mod consent;
+mod content;
 mod dead;
 mod demo;
 mod directory;
 mod files;
 mod health;
 mod init;
+mod lanes;
 mod message;
 mod out;
 mod pki;
 mod receipt;
 mod receive;
+mod reload;
 mod route;
 mod send;
 mod serve;
 mod span;
+mod stats;
 mod text;
 mod verify;
 mod version;
+mod when;
 
 use std::io;
 use std::process::ExitCode;
@@ -75,6 +81,13 @@ enum Command {
     /// Show, redrive and discard dead letters
     #[command(subcommand)]
     Dead(Box<dead::Command>),
+    /// List, pause and resume lanes
+    #[command(subcommand)]
+    Lanes(Box<lanes::Command>),
+    Reload(Box<reload::Reload>),
+    Audit(Box<audit::Audit>),
+    Stats(Box<stats::Stats>),
+    Content(Box<content::Content>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -211,6 +224,11 @@ pub fn run() -> ExitCode {
         Command::Receipt(command) => receipt::run(&command, &out),
         Command::Route(command) => route::run(&command, &out),
         Command::Dead(command) => dead::run(&command, &out),
+        Command::Lanes(command) => lanes::run(&command, &out),
+        Command::Reload(command) => reload::run(&command, &out),
+        Command::Audit(command) => audit::run(&command, &out),
+        Command::Stats(command) => stats::run(&command, &out),
+        Command::Content(command) => content::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),

@@ -12,6 +12,8 @@ pub struct Logbook {
     ground: Ground,
     lane: LaneName,
     state: LaneState,
+    /// Somebody paused the lane in an earlier life.
+    held: bool,
     /// Messages before this place may have been sent in an earlier life.
     doubt_below: Seq,
 }
@@ -20,17 +22,19 @@ impl Logbook {
     /// Reads what the life before left. One that ended with a session open may have sent everything that was there.
     pub async fn open(ground: Ground, lane: LaneName) -> Result<Logbook, store::Error> {
         let asked = lane.clone();
-        let look = ground.readers.seek(move |look| Ok((look.lane_state(&asked)?, look.last_seq()?)));
-        let (mut state, last_seq) = look.await?;
+        let look = move |look: &store::Snapshot<'_>| {
+            Ok((look.lane_state(&asked)?, look.hold(&asked)?.is_some(), look.last_seq()?))
+        };
+        let (mut state, held, last_seq) = ground.readers.seek(look).await?;
         if state.open {
             state.sent_below = last_seq + 1;
         }
-        Ok(Logbook { ground, lane, doubt_below: state.sent_below, state })
+        Ok(Logbook { ground, lane, doubt_below: state.sent_below, state, held })
     }
 
     /// How the lane rested.
     pub fn rest(&self) -> Rest {
-        Rest { failures: self.state.failures, until: self.state.rest_until, held: self.state.held }
+        Rest { failures: self.state.failures, until: self.state.rest_until, held: self.held }
     }
 
     /// Whether an earlier life may have sent this message.
@@ -43,9 +47,9 @@ impl Logbook {
         self.doubt_below
     }
 
-    /// The lane rests otherwise than before.
+    /// The lane rests otherwise than before. That somebody paused it is written by who did.
     pub fn rests(&mut self, rest: Rest) {
-        self.state = LaneState { failures: rest.failures, rest_until: rest.until, held: rest.held, ..self.state };
+        self.state = LaneState { failures: rest.failures, rest_until: rest.until, ..self.state };
         self.post();
     }
 

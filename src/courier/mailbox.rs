@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::desk::{Cancelled, Order};
@@ -169,6 +169,9 @@ impl Opening {
 
     async fn keeper(self) -> Result<Keeper, store::Error> {
         let Opening { ground, name, queue } = self;
+        // Before the logbook is read: what is committed in between is heard.
+        let mut bell = ground.ledger.bells().lane(&name);
+        let heard_last = *bell.borrow_and_update();
         let logbook = Logbook::open(ground.clone(), name.clone()).await?;
         let seed = chance::bytes().map(u64::from_be_bytes).unwrap_or_default();
         let policy = match &name {
@@ -181,6 +184,8 @@ impl Opening {
             ground,
             name,
             logbook,
+            bell,
+            heard_last,
             wake: None,
             sessions: HashMap::new(),
             opened: 0,
@@ -202,6 +207,9 @@ pub struct Keeper {
     name: LaneName,
     lane: Lane,
     logbook: Logbook,
+    /// What the lane's bell says, and what of it has been taken in.
+    bell: watch::Receiver<Heard>,
+    heard_last: Heard,
     homeward: Homeward,
     wake: Option<Time>,
     sessions: HashMap<SessionId, mpsc::Sender<Step>>,
@@ -232,20 +240,15 @@ enum Done {
 impl Keeper {
     /// Keeps the mailbox until `stop`.
     async fn run(mut self, stop: CancellationToken) {
-        let mut messages = self.ground.ledger.bells().lane(&self.name);
         let mut receipts = self.ground.ledger.bells().outbox(&self.name);
         let mut orders = self.ground.desk.open(&self.name);
-        let mut heard = *messages.borrow_and_update();
         self.feed(Event::Enqueued { seq: 0 });
         self.send_home();
         loop {
             let paused = self.homeward.paused_until();
             tokio::select! {
                 () = stop.cancelled() => return,
-                Ok(()) = messages.changed() => {
-                    let now = *messages.borrow_and_update();
-                    self.rung(std::mem::replace(&mut heard, now), now);
-                }
+                Ok(()) = self.bell.changed() => self.rung(),
                 Ok(()) = receipts.changed() => {
                     receipts.borrow_and_update();
                     self.homeward.rung();
@@ -263,7 +266,13 @@ impl Keeper {
         }
     }
 
-    fn rung(&mut self, before: Heard, now: Heard) {
+    /// Takes in all that the lane's bell has said.
+    fn rung(&mut self) {
+        let now = *self.bell.borrow_and_update();
+        let before = std::mem::replace(&mut self.heard_last, now);
+        if now.held != before.held {
+            self.feed(if now.held == Some(true) { Event::Held } else { Event::Resumed });
+        }
         if now.newest > before.newest {
             self.feed(Event::Enqueued { seq: before.newest + 1 });
         }
@@ -333,7 +342,9 @@ impl Keeper {
         }
     }
 
+    /// Carries an order out. Whoever gives one finds the lane as their last commit left it.
     fn ordered(&mut self, order: Order) {
+        self.rung();
         match order {
             Order::Due { seq, expires_at } => {
                 let doubt = self.logbook.doubts(seq);
@@ -344,8 +355,9 @@ impl Keeper {
                 let doubt = self.logbook.doubts(seq);
                 self.feed(Event::Cancel { seq, doubt });
             }
-            Order::Hold => self.feed(Event::Held),
-            Order::Resume => self.feed(Event::Resumed),
+            Order::Tell { reply } => {
+                let _ = reply.send(self.lane.stats(self.ground.clock.now()));
+            }
         }
     }
 
@@ -547,7 +559,7 @@ mod tests {
     use crate::courier::desk::Desk;
     use crate::directory::book::Directory;
     use crate::intake::Rules;
-    use crate::ledger::{Core, Ledger};
+    use crate::ledger::{Answer, Core, Entry, Ledger, Pause};
     use crate::party::Member;
     use crate::receipt::Checker;
     use crate::routing::{Index, Tables, Ways};
@@ -662,6 +674,22 @@ mod tests {
         assert!(matches!(given.try_recv(), Ok(Step::Settled { delivery: told, receipt: None }) if told == delivery));
         bench.keeper.outcome(holder, delivery, later());
         assert!(matches!(given.try_recv(), Ok(Step::NotHeld { .. })), "it was given up");
+    }
+
+    #[tokio::test]
+    async fn who_asks_how_the_lane_stands_finds_it_as_their_commit_left_it() {
+        let mut bench = Bench::new("tell").await;
+        let (_, mut given) = bench.opened(3).await;
+        for held in [true, false] {
+            let (lane, why, actor) = (bench.keeper.name.clone(), "x".to_owned(), "li".to_owned());
+            let pause = Entry::Hold(Box::new(Pause { lane, held, why, actor }));
+            assert!(matches!(bench.keeper.ground.ledger.enter(pause).await, Ok(Answer::Held(true))));
+            let (reply, mut told) = oneshot::channel();
+            bench.keeper.ordered(Order::Tell { reply });
+            assert_eq!(told.try_recv().unwrap().held, held);
+            bench.loaded((1..=2).filter(|_| held));
+            assert_eq!(given.try_recv().is_ok(), !held);
+        }
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::desk::{Cancelled, Order};
@@ -33,6 +33,9 @@ pub struct Push {
     dialer: Dialer,
     lane: Lane,
     logbook: Logbook,
+    /// What the lane's bell says, and what of it has been taken in.
+    bell: watch::Receiver<Heard>,
+    heard_last: Heard,
     wake: Option<Time>,
     session: Option<Session>,
     /// When the partner last said something on it.
@@ -68,6 +71,9 @@ enum Done {
 /// Carries to one partner until `stop`.
 pub async fn run(ground: Ground, member: Member, dialer: Dialer, stop: CancellationToken) {
     let name = LaneName::Gateway(member.clone());
+    // Before the logbook is read: what is committed in between is heard.
+    let mut bell = ground.ledger.bells().lane(&name);
+    let heard_last = *bell.borrow_and_update();
     let logbook = match Logbook::open(ground.clone(), name.clone()).await {
         Ok(logbook) => logbook,
         Err(error) => return tracing::error!(partner = %member, %error, "the lane cannot be opened"),
@@ -76,6 +82,8 @@ pub async fn run(ground: Ground, member: Member, dialer: Dialer, stop: Cancellat
     let push = Push {
         lane: Lane::new(Policy::push(), seed, logbook.rest()),
         logbook,
+        bell,
+        heard_last,
         wake: None,
         session: None,
         heard_at: Time::ZERO,
@@ -99,20 +107,15 @@ pub async fn run(ground: Ground, member: Member, dialer: Dialer, stop: Cancellat
 
 impl Push {
     async fn run(mut self, stop: CancellationToken) {
-        let mut messages = self.ground.ledger.bells().lane(&self.name);
         let mut receipts = self.ground.ledger.bells().outbox(&self.name);
         let mut orders = self.ground.desk.open(&self.name);
-        let mut heard = *messages.borrow_and_update();
         self.feed(Event::Enqueued { seq: 0 });
         self.send_home();
         loop {
             let homeward = [self.homeward.paused_until(), self.homeward_at].into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => return,
-                Ok(()) = messages.changed() => {
-                    let now = *messages.borrow_and_update();
-                    self.rung(std::mem::replace(&mut heard, now), now);
-                }
+                Ok(()) = self.bell.changed() => self.rung(),
                 Ok(()) = receipts.changed() => {
                     receipts.borrow_and_update();
                     self.homeward.rung();
@@ -133,7 +136,13 @@ impl Push {
         }
     }
 
-    fn rung(&mut self, before: Heard, now: Heard) {
+    /// Takes in all that the lane's bell has said.
+    fn rung(&mut self) {
+        let now = *self.bell.borrow_and_update();
+        let before = std::mem::replace(&mut self.heard_last, now);
+        if now.held != before.held {
+            self.feed(if now.held == Some(true) { Event::Held } else { Event::Resumed });
+        }
         if now.newest > before.newest {
             self.feed(Event::Enqueued { seq: before.newest + 1 });
         }
@@ -142,7 +151,9 @@ impl Push {
         }
     }
 
+    /// Carries an order out. Whoever gives one finds the lane as their last commit left it.
     fn ordered(&mut self, order: Order) {
+        self.rung();
         match order {
             Order::Due { seq, expires_at } => {
                 let doubt = self.logbook.doubts(seq);
@@ -153,8 +164,9 @@ impl Push {
                 let doubt = self.logbook.doubts(seq);
                 self.feed(Event::Cancel { seq, doubt });
             }
-            Order::Hold => self.feed(Event::Held),
-            Order::Resume => self.feed(Event::Resumed),
+            Order::Tell { reply } => {
+                let _ = reply.send(self.lane.stats(self.ground.clock.now()));
+            }
         }
     }
 

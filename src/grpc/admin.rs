@@ -2,10 +2,13 @@
 //! Never does the work itself, and never shows a message's content.
 
 mod asked;
+mod audit;
+mod lanes;
+pub mod reload;
+mod stats;
 mod told;
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -14,11 +17,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::peer;
+use super::record::Record;
+use crate::courier::Ground;
 use crate::limits::{DEAD_GROUPS_MAX, REDRIVE_STEPS_WAITING_MAX};
-use crate::party::{Member, Party, Role};
+use crate::party::{Party, Role};
 use crate::reason::Reason;
 use crate::redrive::{Redrive, Step};
-use crate::store::{Error, Readers, Seq, Snapshot};
+use crate::store::{Error, Seq, Snapshot};
 use crate::wire::envelope::join;
 use crate::wire::pb::admin as pb;
 use crate::wire::pb::admin::admin_service_server::AdminService;
@@ -27,9 +32,10 @@ use crate::wire::status::{Refused, to_status};
 /// The door of those who operate the gateway.
 #[derive(Clone)]
 pub struct Admin {
-    pub own: Member,
-    pub readers: Arc<Readers>,
+    pub ground: Ground,
     pub redrive: Redrive,
+    pub record: Record,
+    pub reload: reload::Reload,
 }
 
 #[tonic::async_trait]
@@ -42,7 +48,7 @@ impl AdminService for Admin {
     ) -> Result<Response<pb::ListDeadLetterGroupsResponse>, Status> {
         self.reader(&request)?;
         let filter = asked::filter(request.into_inner().filter).map_err(faulty)?;
-        let own = self.own.to_string();
+        let own = self.ground.own.to_string();
         let groups = self.look(move |look| look.dead_groups(&filter, &own, DEAD_GROUPS_MAX)).await?;
         Ok(Response::new(pb::ListDeadLetterGroupsResponse { groups: groups.into_iter().map(told::group).collect() }))
     }
@@ -69,7 +75,7 @@ impl AdminService for Admin {
         request: Request<pb::GetDeadLetterRequest>,
     ) -> Result<Response<pb::GetDeadLetterResponse>, Status> {
         self.reader(&request)?;
-        let key = asked::name(&self.own, request.into_inner().name.unwrap_or_default()).map_err(faulty)?;
+        let key = asked::name(&self.ground.own, request.into_inner().name.unwrap_or_default()).map_err(faulty)?;
         let found = self.look(move |look| {
             let Some(letter) = look.dead_letter(&key)? else { return Ok(None) };
             let (header, has_body) = look.header(letter.seq)?.unwrap_or_default();
@@ -85,43 +91,110 @@ impl AdminService for Admin {
         &self,
         request: Request<pb::RedriveDeadLettersRequest>,
     ) -> Result<Response<Self::RedriveDeadLettersStream>, Status> {
-        let actor = self.operator(&request)?;
-        let asked = request.into_inner();
-        let preview = asked.preview;
-        let (selection, orders) = asked::redrive(&self.own, asked, actor).map_err(faulty)?;
-        let (steps, told) = mpsc::channel(REDRIVE_STEPS_WAITING_MAX);
-        if preview {
-            let plan = self.redrive.plan(selection).await.map_err(|refused| to_status(&refused))?;
-            let _ = steps.try_send(Step::Plan(plan));
-        } else {
-            // The plan is made within the turn: nobody else changes what it found.
-            let turn = self.redrive.turn().map_err(|refused| to_status(&refused))?;
-            let plan = self.redrive.plan(selection).await.map_err(|refused| to_status(&refused))?;
-            tokio::spawn(self.redrive.clone().run(plan, orders, steps, turn));
-        }
-        let told = ReceiverStream::new(told).map(|step| Ok(told::step(step)));
-        Ok(Response::new(Box::pin(told)))
+        let redrive = async |asked: pb::RedriveDeadLettersRequest, actor| {
+            let preview = asked.preview;
+            let (selection, orders) = asked::redrive(&self.ground.own, asked, actor).map_err(Refused::faults)?;
+            let (steps, told) = mpsc::channel(REDRIVE_STEPS_WAITING_MAX);
+            if preview {
+                let _ = steps.try_send(Step::Plan(self.redrive.plan(selection).await?));
+            } else {
+                // The plan is made within the turn: nobody else changes what it found.
+                let turn = self.redrive.turn()?;
+                let plan = self.redrive.plan(selection).await?;
+                tokio::spawn(self.redrive.clone().run(plan, orders, steps, turn));
+            }
+            let told = ReceiverStream::new(told).map(|step| Ok(told::step(step)));
+            Ok(Box::pin(told) as Self::RedriveDeadLettersStream)
+        };
+        self.acts(request, ("dead.redrive", String::new()), redrive).await
     }
 
     async fn discard_dead_letters(
         &self,
         request: Request<pb::DiscardDeadLettersRequest>,
     ) -> Result<Response<pb::DiscardDeadLettersResponse>, Status> {
-        let actor = self.operator(&request)?;
-        let asked = request.into_inner();
-        let dry_run = asked.dry_run;
-        let (selection, why) = asked::discard(&self.own, asked).map_err(faulty)?;
-        let turn = self.redrive.turn().map_err(|refused| to_status(&refused))?;
-        let redrive = self.redrive.clone();
-        // In a task of its own: the caller's deadline leaves no half of it undone.
-        let discarded = tokio::spawn(async move {
-            let discarded = redrive.discard(selection, &why, &actor, dry_run).await;
-            drop(turn);
-            discarded
-        });
-        let discarded = discarded.await.unwrap_or_else(|_| Err(Refused::new(Reason::Internal)));
-        let (discarded, others) = discarded.map_err(|refused| to_status(&refused))?;
-        Ok(Response::new(pb::DiscardDeadLettersResponse { discarded, others }))
+        let discard = async |asked: pb::DiscardDeadLettersRequest, actor| {
+            let dry_run = asked.dry_run;
+            let (selection, why) = asked::discard(&self.ground.own, asked).map_err(Refused::faults)?;
+            let (turn, redrive) = (self.redrive.turn()?, self.redrive.clone());
+            // In a task of its own: the caller's deadline leaves no half of it undone.
+            let discarded = tokio::spawn(async move {
+                let discarded = redrive.discard(selection, &why, &actor, dry_run).await;
+                drop(turn);
+                discarded
+            });
+            let (discarded, others) = discarded.await.unwrap_or_else(|_| Err(Refused::new(Reason::Internal)))?;
+            Ok(pb::DiscardDeadLettersResponse { discarded, others })
+        };
+        self.acts(request, ("dead.discard", String::new()), discard).await
+    }
+
+    async fn list_lanes(
+        &self,
+        request: Request<pb::ListLanesRequest>,
+    ) -> Result<Response<pb::ListLanesResponse>, Status> {
+        self.operator(&peer(&request)?.party).map_err(|refused| to_status(&refused))?;
+        let lanes = lanes::all(&self.ground).await.map_err(|refused| to_status(&refused))?;
+        Ok(Response::new(pb::ListLanesResponse { lanes }))
+    }
+
+    async fn pause_lane(
+        &self,
+        request: Request<pb::PauseLaneRequest>,
+    ) -> Result<Response<pb::PauseLaneResponse>, Status> {
+        let object = lanes::named(&request.get_ref().lane);
+        let pause = async |asked: pb::PauseLaneRequest, actor: Party| {
+            let pause = lanes::asked(&asked.lane, &asked.reason, true, &actor).map_err(Refused::faults)?;
+            let (changed, lane) = lanes::hold(&self.ground, pause).await?;
+            Ok(pb::PauseLaneResponse { changed, lane: Some(lane) })
+        };
+        self.acts(request, ("lane.pause", object), pause).await
+    }
+
+    async fn resume_lane(
+        &self,
+        request: Request<pb::ResumeLaneRequest>,
+    ) -> Result<Response<pb::ResumeLaneResponse>, Status> {
+        let object = lanes::named(&request.get_ref().lane);
+        let resume = async |asked: pb::ResumeLaneRequest, actor: Party| {
+            let pause = lanes::asked(&asked.lane, &asked.reason, false, &actor).map_err(Refused::faults)?;
+            let (changed, lane) = lanes::hold(&self.ground, pause).await?;
+            Ok(pb::ResumeLaneResponse { changed, lane: Some(lane) })
+        };
+        self.acts(request, ("lane.resume", object), resume).await
+    }
+
+    async fn reload(&self, request: Request<pb::ReloadRequest>) -> Result<Response<pb::ReloadResponse>, Status> {
+        let reload = async |_, actor: Party| reload::run(&self.reload, actor).await;
+        self.acts(request, (reload::RELOAD, String::new()), reload).await
+    }
+
+    async fn get_stats(&self, request: Request<pb::GetStatsRequest>) -> Result<Response<pb::GetStatsResponse>, Status> {
+        self.operator(&peer(&request)?.party).map_err(|refused| to_status(&refused))?;
+        let ask = stats::asked(request.get_ref()).map_err(faulty)?;
+        stats::count(&self.ground, ask).await.map(Response::new).map_err(|refused| to_status(&refused))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<pb::ListAuditRequest>,
+    ) -> Result<Response<pb::ListAuditResponse>, Status> {
+        let party = self.reader(&request)?;
+        if !matches!(party.role, Role::Auditor(_)) {
+            return Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("only auditors")));
+        }
+        let page = audit::asked(request.into_inner()).map_err(faulty)?;
+        audit::list(&self.ground, page).await.map(Response::new).map_err(|refused| to_status(&refused))
+    }
+
+    async fn read_content(
+        &self,
+        request: Request<pb::ReadContentRequest>,
+    ) -> Result<Response<pb::ReadContentResponse>, Status> {
+        let key = asked::key(&self.ground.own, &request.get_ref().from_city, &request.get_ref().message_id);
+        let object = key.map(|key| format!("{}/{}", key.from_city.as_str(), key.id)).unwrap_or_default();
+        let read = async |asked, actor| audit::content(&self.ground, &self.record, actor, asked).await;
+        self.acts(request, ("content.read", object), read).await
     }
 }
 
@@ -129,26 +202,53 @@ impl Admin {
     /// The caller, if it operates or audits this gateway.
     fn reader<T>(&self, request: &Request<T>) -> Result<Party, Status> {
         let party = peer(request)?.party.clone();
-        if party.member == self.own && matches!(party.role, Role::Ops(_) | Role::Auditor(_)) {
-            return Ok(party);
-        }
-        Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("only people of this gateway's own member")))
+        self.own_people(&party).map_err(|refused| to_status(&refused))?;
+        Ok(party)
     }
 
-    /// The caller, if it operates this gateway: an auditor only reads.
-    fn operator<T>(&self, request: &Request<T>) -> Result<Party, Status> {
-        let party = self.reader(request)?;
-        if matches!(party.role, Role::Ops(_)) {
-            return Ok(party);
+    fn own_people(&self, party: &Party) -> Result<(), Refused> {
+        if party.member == self.ground.own && matches!(party.role, Role::Ops(_) | Role::Auditor(_)) {
+            return Ok(());
         }
-        Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("only operators")))
+        Err(Refused::new(Reason::NotPermitted).with_detail("only people of this gateway's own member"))
+    }
+
+    /// Whether somebody operates this gateway: an auditor only reads.
+    fn operator(&self, party: &Party) -> Result<(), Refused> {
+        self.own_people(party)?;
+        if matches!(party.role, Role::Ops(_)) {
+            return Ok(());
+        }
+        Err(Refused::new(Reason::NotPermitted).with_detail("only operators"))
+    }
+
+    /// Lets an operator do something. Whoever is refused, and for whatever reason, goes on record.
+    async fn acts<T, R, F>(
+        &self,
+        request: Request<T>,
+        (act, object): (&'static str, String),
+        work: impl FnOnce(T, Party) -> F + Send,
+    ) -> Result<Response<R>, Status>
+    where
+        T: Send,
+        F: Future<Output = Result<R, Refused>> + Send,
+    {
+        let party = peer(&request)?.party.clone();
+        let done = match self.operator(&party) {
+            Ok(()) => work(request.into_inner(), party.clone()).await,
+            Err(refused) => Err(refused),
+        };
+        if let Err(refused) = &done {
+            self.record.refused(&party, act, &object, refused.reason).await;
+        }
+        done.map(Response::new).map_err(|refused| to_status(&refused))
     }
 
     async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Snapshot<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Status> {
-        self.readers.seek(look).await.map_err(|error| {
+        self.ground.readers.seek(look).await.map_err(|error| {
             tracing::error!(%error, "the dead letters cannot be read");
             to_status(&Refused::new(Reason::StoreUnavailable))
         })

@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::peer;
+use super::record::Record;
+use crate::audit::Deed;
 use crate::directory::notes::{Carried, Kind};
 use crate::limits::{NOTE_PIECES_WAITING_MAX, NOTE_READERS_MAX};
 use crate::noticeboard::{Noticeboard, OfferError, Offered, Reader};
@@ -26,8 +28,12 @@ pub struct Directory {
     own: Member,
     board: Arc<Noticeboard>,
     readers: Arc<Semaphore>,
+    record: Record,
     stop: CancellationToken,
 }
+
+/// What publishing a note is called in the audit.
+const PUBLISH: &str = "note.publish";
 
 type Answers = mpsc::Sender<Result<pb::WatchNotesResponse, Status>>;
 
@@ -82,13 +88,23 @@ impl DirectoryService for Directory {
                 &peer.party,
                 gathering.owner().or(gathered.as_ref().and_then(|n| n.owner.as_ref())),
             ) {
+                self.record.refused(&peer.party, PUBLISH, "", Reason::NotPermitted).await;
                 return Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("another member's note")));
             }
             if let Some(note) = gathered {
                 break note;
             }
         };
-        let news = self.take(note).await.map_err(|refused| to_status(&refused))?;
+        let object = format!("{} {}", note.kind, crate::noticeboard::owner(&note));
+        let taken = self.take(note).await;
+        // What gateways bring is no act of a person.
+        if matches!(peer.party.role, Role::Ops(_)) {
+            let refused = taken.as_ref().err().map(|refused| refused.reason.into());
+            let (act, actor) = (PUBLISH.to_owned(), peer.party.to_string());
+            let recorded = self.record.done(Deed { act, actor, object, refused, ..Deed::default() }).await;
+            recorded.map_err(|refused| to_status(&refused))?;
+        }
+        let news = taken.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::PublishNoteResponse { news }))
     }
 }
@@ -102,8 +118,8 @@ impl Directory {
     }
 
     /// The door of the gateway of `own`.
-    pub fn new(own: Member, board: Arc<Noticeboard>, stop: CancellationToken) -> Directory {
-        Directory { own, board, readers: Arc::new(Semaphore::new(NOTE_READERS_MAX)), stop }
+    pub fn new(own: Member, board: Arc<Noticeboard>, record: Record, stop: CancellationToken) -> Directory {
+        Directory { own, board, readers: Arc::new(Semaphore::new(NOTE_READERS_MAX)), record, stop }
     }
 
     async fn take(&self, note: Carried) -> Result<bool, Refused> {

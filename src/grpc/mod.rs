@@ -10,6 +10,8 @@ pub mod front;
 pub mod health;
 mod list;
 mod receive;
+pub mod record;
+pub mod reflection;
 mod request;
 pub mod routing;
 pub mod serve;
@@ -34,11 +36,13 @@ use crate::wire::pb::admin::admin_service_server::AdminServiceServer;
 use crate::wire::pb::directory::directory_service_server::DirectoryServiceServer;
 use crate::wire::pb::evidence::evidence_service_server::EvidenceServiceServer;
 use crate::wire::pb::exchange::exchange_service_server::ExchangeServiceServer;
+use crate::wire::pb::reflection::v1::server_reflection_server::ServerReflectionServer;
+use crate::wire::pb::reflection::v1alpha::server_reflection_server::ServerReflectionServer as ServerReflectionAlphaServer;
 use crate::wire::pb::routing::routing_service_server::RoutingServiceServer;
 use crate::wire::status::{Refused, to_status};
 
 /// Calls that last as long as the caller likes, by path.
-pub const STREAMING: [&str; 9] = [
+pub const STREAMING: [&str; 11] = [
     "/tongban.exchange.v1.ExchangeService/WatchMessage",
     "/tongban.exchange.v1.ExchangeService/SubmitStream",
     "/tongban.exchange.v1.ExchangeService/Receive",
@@ -48,6 +52,8 @@ pub const STREAMING: [&str; 9] = [
     "/tongban.routing.v1.RoutingService/WatchTables",
     "/tongban.admin.v1.AdminService/RedriveDeadLetters",
     "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
 /// Calls that wait for a reply, by path, and milliseconds that they may take at most.
@@ -61,6 +67,7 @@ pub struct Doors {
     pub routing: routing::Routing,
     pub admin: admin::Admin,
     pub health: health::Health,
+    pub reflection: reflection::Reflection,
 }
 
 /// The services whose health is that of the gateway.
@@ -95,7 +102,13 @@ impl Doors {
         let admin = AdminServiceServer::new(self.admin)
             .max_decoding_message_size(ADMIN_DECODE_BYTES_MAX)
             .max_encoding_message_size(ENCODE_BYTES_MAX);
-        routes.add_service(admin)
+        let reflection = ServerReflectionServer::new(self.reflection.clone())
+            .max_decoding_message_size(DECODE_BYTES_MAX)
+            .max_encoding_message_size(ENCODE_BYTES_MAX);
+        let reflection_alpha = ServerReflectionAlphaServer::new(self.reflection)
+            .max_decoding_message_size(DECODE_BYTES_MAX)
+            .max_encoding_message_size(ENCODE_BYTES_MAX);
+        routes.add_service(admin).add_service(reflection).add_service(reflection_alpha)
     }
 }
 

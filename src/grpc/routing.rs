@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 pub use self::board::{Board, Wanted};
 use self::board::{Shelf, Standing};
 use super::peer;
+use super::record::Record;
 use crate::clock::Clock;
 use crate::courier::Ground;
 use crate::message::Mode;
@@ -32,6 +33,7 @@ pub struct Routing {
     pub own: Member,
     pub board: Arc<Board>,
     clock: Clock,
+    record: Record,
     stop: CancellationToken,
 }
 
@@ -61,7 +63,7 @@ impl RoutingService for Routing {
         &self,
         request: Request<pb::PlanTablesRequest>,
     ) -> Result<Response<pb::PlanTablesResponse>, Status> {
-        self.operator(&request)?;
+        self.operator(&request, "route.plan").await?;
         let asked = request.into_inner();
         let planned = match wanted(&asked.tables, asked.complete) {
             Ok(wanted) => self.board.plan(wanted).await,
@@ -75,12 +77,15 @@ impl RoutingService for Routing {
         &self,
         request: Request<pb::PublishTablesRequest>,
     ) -> Result<Response<pb::PublishTablesResponse>, Status> {
-        let actor = self.operator(&request)?;
+        let actor = self.operator(&request, "route.publish").await?;
         let asked = request.into_inner();
         let put = match wanted(&asked.tables, asked.complete) {
-            Ok(wanted) => self.put(asked.etag, wanted, actor, "publish").await,
+            Ok(wanted) => self.put(asked.etag, wanted, actor.clone(), "publish").await,
             Err(refused) => Err(refused),
         };
+        if let Err(refused) = &put {
+            self.record.refused(&actor, "route.publish", "", refused.reason).await;
+        }
         let Standing { version, etag, .. } = put.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::PublishTablesResponse { version, etag }))
     }
@@ -89,15 +94,18 @@ impl RoutingService for Routing {
         &self,
         request: Request<pb::RollbackTablesRequest>,
     ) -> Result<Response<pb::RollbackTablesResponse>, Status> {
-        let actor = self.operator(&request)?;
+        let actor = self.operator(&request, "route.rollback").await?;
         let asked = request.into_inner();
         let put = match self.board.standing(Some(asked.version)).await {
             Ok(earlier) => {
                 let tables = earlier.set.tables.into_values().map(Arc::unwrap_or_clone).collect();
-                self.put(asked.etag, Wanted { tables, complete: true }, actor, "rollback").await
+                self.put(asked.etag, Wanted { tables, complete: true }, actor.clone(), "rollback").await
             }
             Err(refused) => Err(refused),
         };
+        if let Err(refused) = &put {
+            self.record.refused(&actor, "route.rollback", "", refused.reason).await;
+        }
         let Standing { version, etag, .. } = put.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::RollbackTablesResponse { version, etag }))
     }
@@ -125,18 +133,19 @@ impl RoutingService for Routing {
 
 impl Routing {
     /// The door of the gateway that stands on this ground.
-    pub fn new(alliance: Alliance, ground: &Ground, stop: CancellationToken) -> Routing {
+    pub fn new(alliance: Alliance, ground: &Ground, record: Record, stop: CancellationToken) -> Routing {
         let shelf = Shelf { readers: ground.readers.clone(), ledger: ground.ledger.clone() };
         let board = Arc::new(Board::new(alliance, ground.rules.clone(), shelf, ground.clock.clone()));
-        Routing { own: ground.own.clone(), board, clock: ground.clock.clone(), stop }
+        Routing { own: ground.own.clone(), board, clock: ground.clock.clone(), record, stop }
     }
 
     /// The caller, if it operates this gateway: an auditor only reads.
-    fn operator<T>(&self, request: &Request<T>) -> Result<Party, Status> {
+    async fn operator<T>(&self, request: &Request<T>, act: &'static str) -> Result<Party, Status> {
         let party = peer(request)?.party.clone();
         if party.member == self.own && matches!(party.role, Role::Ops(_)) {
             return Ok(party);
         }
+        self.record.refused(&party, act, "", Reason::NotPermitted).await;
         Err(to_status(&Refused::new(Reason::NotPermitted).with_detail("only operators change routing tables")))
     }
 

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use super::bells::Rung;
 use super::counts::Said;
 use super::{Answer, Entry};
-use crate::audit::Act;
+use crate::audit::{Act, Deed};
 use crate::chance;
 use crate::evidence::{Code, Event, Evidence, Instants};
 use crate::id::ReceiptId;
@@ -26,7 +26,7 @@ use crate::tlog::leaf_hash;
 
 pub use settle::{Fate, Settle, Signed};
 pub use take::{Refusal, Route, Take};
-pub use upkeep::{Notice, RouteChange};
+pub use upkeep::{Notice, Pause, RouteChange};
 pub use witness::{Incoming, Issuer, Witness, WitnessRefusal};
 
 /// What stands the same in every leaf of a commit.
@@ -155,6 +155,7 @@ impl<'a> Batch<'a> {
                 self.commit.lanes.push((lane, state));
                 Ok(Pending::Other(Answer::Done))
             }
+            Entry::Hold(pause) => self.hold(*pause),
             Entry::Notice(notice) => self.notice(notice),
             Entry::Routes(change) => self.routes(*change),
             Entry::Seal { message, forms } => {
@@ -163,7 +164,11 @@ impl<'a> Batch<'a> {
             }
             Entry::Discard { messages, why, actor } => self.discard(messages, why, actor),
             Entry::Act { act, actor, object } => {
-                self.audit(act, &actor, &object, None)?;
+                self.audit(Deed { act: act.to_owned(), actor, object, ..Deed::default() })?;
+                Ok(Pending::Other(Answer::Done))
+            }
+            Entry::Deed(deed) => {
+                self.audit(*deed)?;
                 Ok(Pending::Other(Answer::Done))
             }
             Entry::Forget(forgotten) => {
@@ -326,16 +331,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds the leaf of an act that concerns no message.
-    fn audit(&mut self, act: &str, actor: &str, object: &str, content: Option<Digest>) -> Result<u64, Error> {
+    fn audit(&mut self, deed: Deed) -> Result<u64, Error> {
         let act = Act {
             id: self.receipt_id()?,
             at: self.scribe.at,
             issuer: self.scribe.issuer.clone(),
             key_id: self.scribe.key_id,
-            actor: actor.to_owned(),
-            act: act.to_owned(),
-            object: object.to_owned(),
-            content,
+            deed,
         };
         let bytes = act.to_leaf().map_err(|error| Error::Failed(error.to_string()))?;
         Ok(self.append(None, bytes).0)

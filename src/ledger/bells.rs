@@ -15,6 +15,8 @@ use crate::time::Time;
 pub struct Rung {
     /// Lanes with new messages, and the newest message's place.
     pub lanes: Vec<(LaneName, Seq)>,
+    /// Lanes that somebody paused, or let go on.
+    pub held: Vec<(LaneName, bool)>,
     /// Lanes that were given messages from another lane, and their places.
     pub moved: Vec<(LaneName, Seq)>,
     /// Lane owners with receipts to be sent, and the newest leaf.
@@ -35,6 +37,8 @@ pub struct Heard {
     /// How often messages came from another lane, and the lowest of their places.
     pub moves: u64,
     pub lowest_moved: Seq,
+    /// Whether somebody has paused it; none when nobody has said so or otherwise since the start.
+    pub held: Option<bool>,
 }
 
 /// The bells of all.
@@ -56,6 +60,9 @@ impl Bells {
     /// Rings after a commit.
     pub(super) fn ring(&self, rung: Rung) {
         let ropes = &*self.0;
+        for (lane, held) in rung.held {
+            ropes.lanes.entry(lane).or_default().send_modify(|heard| heard.held = Some(held));
+        }
         for (lane, seq) in rung.lanes {
             ropes.lanes.entry(lane).or_default().send_modify(|heard| heard.newest = heard.newest.max(seq));
         }

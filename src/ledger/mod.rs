@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::audit::Deed;
 use crate::clock::Clock;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
 use crate::message::Attached;
@@ -19,7 +20,7 @@ use crate::store::{Forgotten, LaneName, LaneState, Seq};
 use crate::time::Time;
 
 pub use batch::{
-    Fate, Incoming, Issuer, Notice, Refusal, Route, RouteChange, Settle, Signed, Take, Witness, WitnessRefusal,
+    Fate, Incoming, Issuer, Notice, Pause, Refusal, Route, RouteChange, Settle, Signed, Take, Witness, WitnessRefusal,
 };
 pub use bells::{Bells, Heard};
 pub use core::{Core, StartError};
@@ -54,6 +55,8 @@ pub enum Entry {
     Sent { lane: LaneName, leaves: Vec<u64> },
     /// A lane rests, goes on, or has a session.
     Lane { lane: LaneName, state: LaneState },
+    /// Somebody pauses a lane, or lets it go on.
+    Hold(Box<Pause>),
     /// A message still waits: its sender is told.
     Notice(Notice),
     /// Routing tables change.
@@ -64,6 +67,8 @@ pub enum Entry {
     Discard { messages: Vec<Seq>, why: String, actor: String },
     /// A person did something that changes nothing here by itself: it goes on record.
     Act { act: &'static str, actor: String, object: String },
+    /// The same with more to say: why, or why it was refused.
+    Deed(Box<Deed>),
     /// Retention takes what is old.
     Forget(Box<Forgotten>),
 }
@@ -92,6 +97,8 @@ pub enum Answer {
     Routes(Result<u64, u64>),
     /// How many dead letters were set aside.
     Discarded(u64),
+    /// Whether the lane was not paused, or not going, before.
+    Held(bool),
     Done,
 }
 
@@ -206,8 +213,9 @@ fn run(
         match core.apply(now, entries) {
             Ok((answers, rung)) => {
                 core.counts().committed(count, begun.elapsed().as_secs_f64());
-                replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))));
+                // First: whoever has an answer can rely on it that the others have been told.
                 bells.ring(rung);
+                replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))));
             }
             Err(crate::store::Error::Full) => {
                 replies.into_iter().for_each(|reply| drop(reply.send(Err(Trouble::Full))));

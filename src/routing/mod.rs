@@ -40,7 +40,7 @@ use crate::reason::Reason;
 use crate::time::Time;
 
 /// One of the city's own systems and the items it takes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnSystem {
     pub name: Name,
     pub items: Vec<ItemPattern>,

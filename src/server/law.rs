@@ -13,6 +13,7 @@ use crate::admission::Grants;
 use crate::config::Config;
 use crate::courier::Post;
 use crate::directory::notes::News;
+use crate::grpc::record::Record;
 use crate::grpc::routing::{Board, Wanted};
 use crate::intake::{Rules, log_keys};
 use crate::party::Member;
@@ -34,6 +35,7 @@ pub struct Law {
     pub readers: Arc<Readers>,
     pub post: Post,
     pub routes: Arc<Board>,
+    pub record: Record,
 }
 
 impl Law {
@@ -51,14 +53,7 @@ impl Law {
                     changes.borrow_and_update();
                     self.follow_board().await;
                 }
-                Some(answer) = asked.recv() => {
-                    let renewed = self.renew();
-                    match &renewed {
-                        Ok(renewed) => tracing::info!(cut = renewed.cut, "the configuration was read again"),
-                        Err(error) => tracing::error!(%error, "the changed configuration cannot be used; the old one holds"),
-                    }
-                    let _ = answer.send(renewed);
-                }
+                Some(asked) = asked.recv() => self.renew_for(asked).await,
             }
         }
     }

@@ -8,10 +8,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::law::Law;
 use super::{Standing, check_own_certificate, member_trusts, own_certificate, rules};
+use crate::audit::Deed;
 use crate::config::keys::Effect;
 use crate::config::{Change, Config, ConfigError};
 use crate::directory::Directory;
 use crate::directory::notes::{Carried, Kind};
+use crate::grpc::admin::reload::{RELOAD, Reload, Reloaded};
 use crate::intake::Rules;
 use crate::keys;
 use crate::party::{Member, Party};
@@ -21,6 +23,9 @@ use crate::tls::trust::{MemberTrust, Trust};
 /// What came of a renewal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Renewed {
+    /// What has changed and holds now: names of settings, `directory`, or `trust/MEMBER` for a member's authorities or
+    /// revocation lists.
+    pub changed: Vec<String>,
     /// Connections that were cut: their peers are no longer let in, or may no longer exchange anything.
     pub cut: usize,
     /// Settings that have changed and take effect at the next start alone.
@@ -36,7 +41,17 @@ pub struct NotRenewed(pub Vec<String>);
 #[derive(Clone)]
 pub struct Renewal(mpsc::Sender<Asked>);
 
-pub(super) type Asked = oneshot::Sender<Result<Renewed, NotRenewed>>;
+/// That somebody asks for a renewal.
+pub(super) struct Asked {
+    /// Who does, for the audit.
+    pub by: String,
+    pub answer: oneshot::Sender<Result<Renewed, NotRenewed>>,
+}
+
+/// Who asks by SIGHUP, which says nobody's name.
+const BY_SIGNAL: &str = "signal/SIGHUP";
+/// What the audit says of a renewal that changed nothing for its faults.
+const NOT_TAKEN_UP: &str = "NOT_TAKEN_UP";
 
 impl Renewal {
     pub(super) fn new() -> (Renewal, mpsc::Receiver<Asked>) {
@@ -49,10 +64,29 @@ impl Renewal {
     /// # Errors
     /// Every fault found; nothing has changed then.
     pub async fn renew(&self) -> Result<Renewed, NotRenewed> {
-        let (asked, answer) = oneshot::channel();
+        self.renew_by(BY_SIGNAL.to_owned()).await
+    }
+
+    async fn renew_by(&self, by: String) -> Result<Renewed, NotRenewed> {
+        let (answer, told) = oneshot::channel();
         let stopping = || NotRenewed(vec!["the gateway is stopping".to_owned()]);
-        self.0.send(asked).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        self.0.send(Asked { by, answer }).await.map_err(|_| stopping())?;
+        told.await.map_err(|_| stopping())?
+    }
+}
+
+impl Renewal {
+    /// The same, for those who operate the gateway from afar.
+    pub(super) fn for_admin(&self) -> Reload {
+        let renewal = self.clone();
+        Arc::new(move |actor| {
+            let renewal = renewal.clone();
+            Box::pin(async move {
+                let renewed = renewal.renew_by(actor.to_string()).await;
+                let Renewed { changed, cut, at_next_start } = renewed.map_err(|faults| faults.0)?;
+                Ok(Reloaded { changed, at_next_start, cut })
+            })
+        })
     }
 }
 
@@ -68,6 +102,27 @@ struct Ready {
 }
 
 impl Law {
+    /// Reads all again for whoever asks, tells them what came of it, and puts it on record.
+    pub(super) async fn renew_for(&mut self, asked: Asked) {
+        let (renewed, Asked { by, answer }) = (self.renew(), asked);
+        let (object, refused) = match &renewed {
+            Ok(Renewed { changed, cut, .. }) => {
+                tracing::info!(by, ?changed, cut, "the configuration was read again");
+                (changed.join(","), None)
+            }
+            Err(error) => {
+                tracing::error!(by, %error, "the changed configuration cannot be used; the old one holds");
+                (String::new(), NOT_TAKEN_UP.parse().ok())
+            }
+        };
+        // What was taken up holds, whether or not it can be written down now.
+        let deed = Deed { act: RELOAD.to_owned(), actor: by, object, refused, ..Deed::default() };
+        if self.record.done(deed).await.is_err() {
+            tracing::error!("a renewal could not be put on record");
+        }
+        let _ = answer.send(renewed);
+    }
+
     /// Blocks on the disk.
     pub(super) fn renew(&mut self) -> Result<Renewed, NotRenewed> {
         let lines = |error: ConfigError| error.to_string().lines().map(str::to_owned).collect();
@@ -82,8 +137,24 @@ impl Law {
         }
         let at_next_start = live.into_iter().filter(of(Effect::NextStart)).map(|change| change.name).collect();
         let ready = self.ready(config)?;
+        let changed = self.changed_at_once(&ready);
         let cut = self.put_all_in_place(ready)?;
-        Ok(Renewed { cut, at_next_start })
+        Ok(Renewed { changed, cut, at_next_start })
+    }
+
+    /// What takes effect when it is put in place.
+    fn changed_at_once(&self, new: &Ready) -> Vec<String> {
+        let (old, certificate) = (&self.config, self.standing.certificate.load());
+        let settings = [
+            ("directory", self.standing.directory.version() == new.standing.directory.version()),
+            ("tls.certificate", certificate.chain == new.certificate.chain),
+            ("routing.allow", old.route_allow == new.config.route_allow),
+            ("system", old.systems == new.config.systems),
+            ("grant", old.grants == new.config.grants),
+        ];
+        let settings = settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned());
+        let trust = changed(&self.standing.members, &new.members).into_iter().map(|member| format!("trust/{member}"));
+        settings.chain(trust).collect()
     }
 
     /// Reads and validates everything; changes nothing but the noticeboard, which takes a newer directory for good.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::checks::advice::LANE_HELD;
 use crate::checks::{Finding, Verdict, examine_partners, examine_self, is_fault, is_vital};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -111,7 +112,9 @@ fn named<'a>(findings: impl Iterator<Item = &'a Finding>) -> BTreeMap<String, bo
             (check, _) if check.starts_with("partner.") || check == "tls.crls" => format!("partner/{about}"),
             _ => continue,
         };
-        *named.entry(name).or_insert(true) &= !is_fault(finding);
+        // A lane that somebody paused serves nobody: whoever asks by its name is told so.
+        let paused = matches!(&finding.look.verdict, Verdict::Warning(advice) if advice.code == LANE_HELD.code);
+        *named.entry(name).or_insert(true) &= !is_fault(finding) && !paused;
     }
     named
 }

@@ -9,8 +9,8 @@ use std::path::Path;
 use rusqlite::{OpenFlags, OptionalExtension};
 
 use super::open::{OpenError, connect, newest_schema};
-use super::read::{Readers, Snapshot, lane_state};
-use super::{Error, LaneName, LaneState};
+use super::read::{Readers, Snapshot, hold, lane_state};
+use super::{Error, Hold, LaneName, LaneState};
 use crate::time::Time;
 
 /// Room on the disk that a store stands on.
@@ -26,6 +26,8 @@ pub struct Room {
 pub struct LaneLook {
     pub name: LaneName,
     pub state: LaneState,
+    /// Who paused it; none when nobody did.
+    pub hold: Option<Hold>,
     /// When the message that waits longest was stored; none when nothing waits.
     pub oldest: Option<Time>,
 }
@@ -101,7 +103,12 @@ impl Snapshot<'_> {
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
         let look = |(name, oldest): (String, Option<u64>)| {
             let name: LaneName = name.parse()?;
-            Ok(LaneLook { state: lane_state(self.sql, &name)?, name, oldest: oldest.map(Time::from_ms) })
+            Ok(LaneLook {
+                state: lane_state(self.sql, &name)?,
+                hold: hold(self.sql, &name)?,
+                name,
+                oldest: oldest.map(Time::from_ms),
+            })
         };
         rows.into_iter().map(look).collect()
     }

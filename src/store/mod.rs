@@ -3,6 +3,7 @@
 //!
 //! There is one [`Writer`], which the ledger owns, and a few [`Readers`] that see what is committed.
 
+mod acts;
 mod dead;
 mod inspect;
 mod list;
@@ -10,6 +11,7 @@ mod open;
 mod mark;
 mod notes;
 mod read;
+mod stats;
 mod write;
 
 use crate::evidence::State;
@@ -21,6 +23,7 @@ use crate::time::Time;
 use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
+pub use acts::{ActPlace, ActSift};
 pub use dead::{DeadFate, DeadFilter, DeadGroup, DeadLetter};
 pub use inspect::{LaneLook, Room, in_use, inspect, probe, room, wal_bytes};
 pub use list::{Entry, Listed, Reach, Sift};
@@ -28,6 +31,7 @@ pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
 pub use read::{Readers, Snapshot};
+pub use stats::{Direction, StatsAsk, StatsBy, Sum, Sums, TEST_ITEM};
 pub use write::Writer;
 
 /// A message's place in this gateway: its lanes deliver in this order.
@@ -175,6 +179,8 @@ pub struct Commit {
     /// Queue rows that were looked at: when to look again, and how many notices of delay there were.
     pub looked_at: Vec<(LaneName, Seq, Time, u32)>,
     pub lanes: Vec<(LaneName, LaneState)>,
+    /// Lanes that somebody pauses, or lets go on.
+    pub holds: Vec<(LaneName, Option<Hold>)>,
     /// Receipts that travel to a lane's owner.
     pub outgoing: Vec<Outgoing>,
     /// Those that have arrived there, by the place of their leaf.
@@ -218,11 +224,19 @@ pub struct Outgoing {
 pub struct LaneState {
     pub failures: u32,
     pub rest_until: Time,
-    pub held: bool,
     /// A session was open when this was written: what was in the lane then may have been sent.
     pub open: bool,
     /// Messages before this place may have been sent without an answer.
     pub sent_below: Seq,
+}
+
+/// That somebody paused a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub since: Time,
+    /// URI name of who did.
+    pub by: String,
+    pub why: String,
 }
 
 /// How a message came to be a dead letter.

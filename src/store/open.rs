@@ -45,6 +45,7 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (1, include_str!("migrations/0001_spine.sql")),
     (2, include_str!("migrations/0002_roads.sql")),
     (3, include_str!("migrations/0003_upkeep.sql")),
+    (6, include_str!("migrations/0006_hands.sql")),
 ];
 
 /// Opens the store in `folder`, creating it when it is not there, and brings its schema up to date. A crash inside a
@@ -157,11 +158,14 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("tongban-upgrade-{}", std::process::id()));
         drop(open(&folder, Synchronous::Full).unwrap());
         let sql = || Connection::open(folder.join("store.db")).unwrap();
-        sql().execute_batch("DROP INDEX leaf_alone; DELETE FROM migration WHERE version = 3").unwrap();
+        let newest = newest_schema();
+        let before = "ALTER TABLE lane DROP COLUMN held_at; ALTER TABLE lane DROP COLUMN held_by; \
+             ALTER TABLE lane DROP COLUMN held_why; DELETE FROM migration WHERE version = 6";
+        sql().execute_batch(before).unwrap();
         drop(open(&folder, Synchronous::Full).unwrap());
-        let found =
-            sql().query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'leaf_alone'", [], |row| row.get(0));
-        assert_eq!(found, Ok(1));
+        let columns = "SELECT count(*) FROM pragma_table_info('lane') WHERE name LIKE 'held_%'";
+        assert_eq!(sql().query_row(columns, [], |row| row.get(0)), Ok(3));
+        assert_eq!(sql().query_row("SELECT max(version) FROM migration", [], |row| row.get(0)), Ok(newest));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
@@ -171,7 +175,9 @@ mod tests {
         drop(open(&folder, Synchronous::Full).unwrap());
         let tamper = |sql: &str| Connection::open(folder.join("store.db")).unwrap().execute_batch(sql).unwrap();
         tamper("INSERT INTO migration VALUES (99, x'00')");
-        assert!(matches!(open(&folder, Synchronous::Full), Err(OpenError::Newer { found: 99, known: 3 })));
+        assert!(
+            matches!(open(&folder, Synchronous::Full), Err(OpenError::Newer { found: 99, known }) if known == newest_schema())
+        );
         tamper("DELETE FROM migration WHERE version = 99; UPDATE migration SET checksum = x'00'");
         assert!(matches!(open(&folder, Synchronous::Full), Err(OpenError::Checksum(1))));
         std::fs::remove_dir_all(&folder).unwrap();

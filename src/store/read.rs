@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{DueRow, Error, Forgotten, Head, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, Stored};
+use super::{
+    DueRow, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, Stored,
+};
 use crate::audit;
 use crate::evidence::{self, State};
 use crate::id::MessageId;
@@ -251,6 +253,11 @@ impl Snapshot<'_> {
         lane_state(self.sql, lane)
     }
 
+    /// Who paused a lane; none when nobody did.
+    pub fn hold(&self, lane: &LaneName) -> Result<Option<Hold>, Error> {
+        hold(self.sql, lane)
+    }
+
     /// The newest message's place; 0 when there is none.
     pub fn last_seq(&self) -> Result<Seq, Error> {
         Ok(self.sql.query_row("SELECT coalesce(max(seq), 0) FROM message", [], |r| r.get(0))?)
@@ -321,19 +328,24 @@ pub(super) fn lane_id(sql: &Connection, name: &LaneName) -> Result<Option<i64>, 
 }
 
 pub(super) fn lane_state(sql: &Connection, lane: &LaneName) -> Result<LaneState, Error> {
-    let mut statement =
-        sql.prepare_cached("SELECT failures, rest_until, held, open, sent_below FROM lane WHERE name = ?")?;
+    let mut statement = sql.prepare_cached("SELECT failures, rest_until, open, sent_below FROM lane WHERE name = ?")?;
     let row = |row: &Row<'_>| {
         Ok(LaneState {
             failures: row.get(0)?,
             rest_until: Time::from_ms(row.get(1)?),
-            held: row.get(2)?,
-            open: row.get(3)?,
-            sent_below: row.get(4)?,
+            open: row.get(2)?,
+            sent_below: row.get(3)?,
         })
     };
-    let unknown = LaneState { failures: 0, rest_until: Time::ZERO, held: false, open: false, sent_below: 0 };
+    let unknown = LaneState { failures: 0, rest_until: Time::ZERO, open: false, sent_below: 0 };
     Ok(statement.query_row([lane.to_string()], row).optional()?.unwrap_or(unknown))
+}
+
+pub(super) fn hold(sql: &Connection, lane: &LaneName) -> Result<Option<Hold>, Error> {
+    let mut statement =
+        sql.prepare_cached("SELECT held_at, held_by, held_why FROM lane WHERE name = ? AND held = 1")?;
+    let row = |row: &Row<'_>| Ok(Hold { since: Time::from_ms(row.get(0)?), by: row.get(1)?, why: row.get(2)? });
+    Ok(statement.query_row([lane.to_string()], row).optional()?)
 }
 
 pub(super) fn case_rows(sql: &Connection, lane: &LaneName, seq: Seq) -> Result<Vec<(Seq, Vec<LaneName>)>, Error> {

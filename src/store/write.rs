@@ -7,7 +7,7 @@ use std::fs::File;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::read::{self, lane_id};
-use super::{Commit, Error, Forgotten, Head, Key, LaneName, LaneState, Link, NewMessage, Seq};
+use super::{Commit, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
 use crate::message::{Attached, Digest};
 use crate::receipt::Receipt;
 use crate::time::Time;
@@ -98,6 +98,11 @@ impl Writer {
     /// What a lane must not forget.
     pub fn lane_state(&self, lane: &LaneName) -> Result<LaneState, Error> {
         read::lane_state(&self.connection, lane)
+    }
+
+    /// Who paused a lane; none when nobody did.
+    pub fn hold(&self, lane: &LaneName) -> Result<Option<Hold>, Error> {
+        read::hold(&self.connection, lane)
     }
 
     /// The notices of delay about a queue row so far; none when there is no such row.
@@ -344,12 +349,18 @@ fn write_outbox(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -
 }
 
 fn write_lanes(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    let mut update = sql.prepare_cached(
-        "UPDATE lane SET failures = ?, rest_until = ?, held = ?, open = ?, sent_below = ? WHERE id = ?",
-    )?;
+    let mut update =
+        sql.prepare_cached("UPDATE lane SET failures = ?, rest_until = ?, open = ?, sent_below = ? WHERE id = ?")?;
     for (lane, state) in &commit.lanes {
         let id = lanes.id(sql, lane)?;
-        update.execute(params![state.failures, state.rest_until.ms(), state.held, state.open, state.sent_below, id])?;
+        update.execute(params![state.failures, state.rest_until.ms(), state.open, state.sent_below, id])?;
+    }
+    let mut update =
+        sql.prepare_cached("UPDATE lane SET held = ?, held_at = ?, held_by = ?, held_why = ? WHERE id = ?")?;
+    for (lane, hold) in &commit.holds {
+        let (held, id) = (hold.is_some(), lanes.id(sql, lane)?);
+        let Hold { since, by, why } = hold.clone().unwrap_or(Hold { since: Time::ZERO, by: "".into(), why: "".into() });
+        update.execute(params![held, since.ms(), by, why, id])?;
     }
     Ok(())
 }

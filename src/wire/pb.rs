@@ -30,6 +30,18 @@ pub mod tongban {
     }
 }
 
+pub mod grpc {
+    pub mod reflection {
+        pub mod v1 {
+            tonic::include_proto!("grpc.reflection.v1");
+        }
+        pub mod v1alpha {
+            tonic::include_proto!("grpc.reflection.v1alpha");
+        }
+    }
+}
+
+pub use grpc::reflection;
 pub use tongban::admin::v1 as admin;
 pub use tongban::directory::v1 as directory;
 pub use tongban::evidence::v1 as evidence;

@@ -10,12 +10,10 @@ use super::{Client, Trouble, timed};
 use crate::cli::span::Span;
 use crate::evidence::State;
 use crate::id::MessageId;
-use crate::limits::ENCODE_BYTES_MAX;
 use crate::message::ItemCode;
 use crate::party::Division;
 use crate::store::LaneName;
 use crate::wire::pb::admin as pb;
-use pb::admin_service_client::AdminServiceClient;
 
 /// Narrows dead letters down; what is unset narrows nothing.
 #[derive(Debug, Clone, Default)]
@@ -254,10 +252,6 @@ impl Client {
             pb::DiscardDeadLettersRequest { selection: Some(chosen.wire()), reason: reason.to_owned(), dry_run };
         let answer = self.answered(self.admin().discard_dead_letters(timed(request)).await)?;
         Ok((answer.discarded, answer.others))
-    }
-
-    fn admin(&self) -> AdminServiceClient<tonic::transport::Channel> {
-        AdminServiceClient::new(self.channel.clone()).max_decoding_message_size(ENCODE_BYTES_MAX)
     }
 }
 

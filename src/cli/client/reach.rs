@@ -23,7 +23,7 @@ use crate::tls::trust::{self, MemberTrust, Trust};
 /// Who speaks, and where.
 #[derive(Args)]
 pub struct As {
-    /// Who you are: a city and one of its systems; for `route` and `dead` CITY/ops/NAME or CITY/auditor/NAME
+    /// Who you are: a city and one of its systems; to operate or audit its gateway CITY/ops/NAME or CITY/auditor/NAME
     #[arg(long = "as", value_name = "CITY/SYSTEM", value_parser = speaker)]
     me: Me,
     /// The development alliance, which holds all of the files below

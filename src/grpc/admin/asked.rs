@@ -81,6 +81,12 @@ pub fn name(own: &Member, wire: pb::DeadLetterName) -> Result<Key, Vec<Fault>> {
     faults.or(key)
 }
 
+/// The name of a message; none where it does not parse.
+pub fn key(own: &Member, from_city: &str, message_id: &str) -> Option<Key> {
+    let wire = pb::DeadLetterName { from_city: from_city.to_owned(), message_id: message_id.to_owned() };
+    name(own, wire).ok()
+}
+
 fn name_in(faults: &mut Faults, field: &str, own: &Member, wire: pb::DeadLetterName) -> Option<Key> {
     let id = faults.need(&format!("{field}.message_id"), &wire.message_id);
     let field = format!("{field}.from_city");

@@ -1,14 +1,15 @@
-//! Decides what the gateway's own upkeep changes: notices of delay, routing tables, dead letters that
+//! Decides what the gateway's own upkeep changes: notices of delay, lanes that are paused, routing tables, dead letters that
 //! are set aside. Acts of people leave a leaf of audit.
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Batch, Pending, due_at};
+use crate::audit::Deed;
 use crate::evidence::{Event, Evidence};
 use crate::ledger::Answer;
 use crate::message::Digest;
 use crate::party::Division;
-use crate::store::{Error, LaneName, Link, NewRoutes, Seq};
+use crate::store::{Error, Hold, LaneName, Link, NewRoutes, Seq};
 use crate::time::Time;
 
 /// A message still waits: its sender is told.
@@ -18,6 +19,17 @@ pub struct Notice {
     pub seq: Seq,
     /// When the next attempt will be made, as far as the lane knows.
     pub next_attempt_at: Option<Time>,
+}
+
+/// A lane is to be paused, or to go on.
+#[derive(Clone, Debug)]
+pub struct Pause {
+    pub lane: LaneName,
+    /// Whether it is to be paused.
+    pub held: bool,
+    pub why: String,
+    /// URI name of who asks.
+    pub actor: String,
 }
 
 /// Routing tables to be put in place of others.
@@ -58,6 +70,26 @@ impl Batch<'_> {
         Ok(Pending::Settled(Some(leaf)))
     }
 
+    /// What is so already stays as it is: the first reason stands, and there is nothing to record.
+    pub(super) fn hold(&mut self, pause: Pause) -> Result<Pending, Error> {
+        let Pause { lane, held, why, actor } = pause;
+        let in_batch = self.commit.holds.iter().rev().find(|(other, _)| *other == lane);
+        let before = match in_batch {
+            Some((_, hold)) => hold.is_some(),
+            None => self.ground.writer.hold(&lane)?.is_some(),
+        };
+        if before == held {
+            return Ok(Pending::Other(Answer::Held(false)));
+        }
+        let act = if held { "lane.pause" } else { "lane.resume" };
+        let (act, object) = (act.to_owned(), lane.to_string());
+        self.audit(Deed { act, object, actor: actor.clone(), why: why.clone(), ..Deed::default() })?;
+        let hold = Hold { since: self.scribe.at, by: actor, why };
+        self.commit.holds.push((lane.clone(), held.then_some(hold)));
+        self.rung.held.push((lane, held));
+        Ok(Pending::Other(Answer::Held(true)))
+    }
+
     pub(super) fn routes(&mut self, change: RouteChange) -> Result<Pending, Error> {
         let current = match &self.commit.routes {
             Some(routes) => routes.version,
@@ -75,8 +107,9 @@ impl Batch<'_> {
             content.update([0]);
         }
         let content = Digest(content.finalize().into());
-        let leaf =
-            self.audit(&format!("route.{}", change.action), &change.actor, &version.to_string(), Some(content))?;
+        let (act, object) = (format!("route.{}", change.action), version.to_string());
+        let deed = Deed { act, object, actor: change.actor.clone(), content: Some(content), ..Deed::default() };
+        let leaf = self.audit(deed)?;
         self.commit.routes = Some(NewRoutes {
             version,
             at: self.scribe.at,
@@ -97,7 +130,8 @@ impl Batch<'_> {
                 continue;
             }
             let object = format!("{}/{}", head.key.from_city.as_str(), head.key.id);
-            self.audit("dead.discard", &actor, &object, None)?;
+            let act = "dead.discard".to_owned();
+            self.audit(Deed { act, object, actor: actor.clone(), why: why.clone(), ..Deed::default() })?;
             self.commit.discarded.push((seq, why.clone()));
             discarded += 1;
         }
