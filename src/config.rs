@@ -1,5 +1,9 @@
-//! Decides how a gateway is configured: one TOML file, every fault of it told at once with line and column, before
-//! anything binds. Never opens what the file points at.
+//! Decides how a gateway is configured: files, environment and command line laid over each other, every fault of them told
+//! at once with its place, before anything binds. Never opens what a setting points at.
+
+pub mod keys;
+mod layers;
+mod sample;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,20 +11,31 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::Deserialize;
-use toml::Spanned;
-
 use crate::admission::{DivisionPattern, Grant, Grants, Who};
-use crate::limits::CHECK_EVERY_S;
 use crate::party::{Alliance, Division, Member, Name, Party};
 use crate::routing::{DivisionPrefix, ItemPattern, OwnSystem};
 use crate::store::Synchronous;
+use keys::{KEYS, Key, Need, Plain};
+use layers::{Found, Layers, Row, Value};
+
+pub use layers::Origin;
+pub use sample::sample;
+
+/// Where a configuration is read from: the main file, those in `conf.d` beside it, the environment
+/// (`TONGBAN_SECTION__NAME`), and what a command line sets (`section.name=value`). The later hold before the earlier;
+/// rows such as `[[grant]]` add up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    pub file: PathBuf,
+    pub sets: Vec<String>,
+}
 
 /// A gateway's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The file it was read from; empty for one that was not.
-    pub file: PathBuf,
+    pub source: Source,
+    /// Every setting as it holds, for those who want to see.
+    pub settings: Vec<Setting>,
     pub alliance: Alliance,
     /// Whose gateway this is: a city's, or an alliance's hub.
     pub member: Member,
@@ -68,12 +83,38 @@ impl CrlFiles {
     }
 }
 
-/// One fault of a configuration.
+/// A setting that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    pub key: &'static Key,
+    /// `section.name`, or `section[row].name`.
+    pub name: String,
+    /// As it would stand in a file; `None` where an optional one is not set.
+    pub value: Option<String>,
+    pub origin: Origin,
+}
+
+/// How a setting differs between two configurations; `None` is the default, or a row that does not stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub key: &'static Key,
+    pub name: String,
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+/// One fault of a configuration, in English and Chinese.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    pub line: usize,
-    pub column: usize,
-    pub what: String,
+    pub origin: Origin,
+    pub en: String,
+    pub zh: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.en)
+    }
 }
 
 /// Why a configuration cannot be used: all of its faults.
@@ -81,302 +122,276 @@ pub struct Fault {
 pub enum ConfigError {
     #[error("{path}: {source}")]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{}", Listing(.path, .faults))]
-    Faulty { path: PathBuf, faults: Vec<Fault> },
+    #[error("{}", Fault::lines(.0))]
+    Faulty(Vec<Fault>),
 }
 
-struct Listing<'a>(&'a Path, &'a [Fault]);
-
-impl fmt::Display for Listing<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, fault) in self.1.iter().enumerate() {
-            let newline = if place == 0 { "" } else { "\n" };
-            write!(f, "{newline}{}:{}:{}: {}", self.0.display(), fault.line, fault.column, fault.what)?;
-        }
-        Ok(())
+impl Fault {
+    fn lines(faults: &[Fault]) -> String {
+        faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n")
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    gateway: Gateway,
-    tls: Tls,
-    directory: DirectoryFiles,
-    log: Log,
-    #[serde(default)]
-    sealing: Sealing,
-    #[serde(default)]
-    routing: Routing,
-    #[serde(default)]
-    store: Store,
-    #[serde(default)]
-    checks: Checks,
-    #[serde(default)]
-    telemetry: Telemetry,
-    #[serde(default)]
-    system: Vec<System>,
-    #[serde(default)]
-    grant: Vec<WrittenGrant>,
+impl ConfigError {
+    /// The same in Chinese.
+    pub fn zh(&self) -> String {
+        match self {
+            ConfigError::Unreadable { path, source } => format!("{}：无法读取（{source}）", path.display()),
+            ConfigError::Faulty(faults) => {
+                faults.iter().map(|fault| format!("{}：{}", fault.origin, fault.zh)).collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Gateway {
-    alliance: Spanned<String>,
-    city: Option<Spanned<String>>,
-    hub: Option<Spanned<String>>,
-    #[serde(default)]
-    fetch_from: Vec<Spanned<String>>,
-    listen: Spanned<String>,
-    #[serde(default = "data")]
-    data: PathBuf,
-}
-
-fn data() -> PathBuf {
-    PathBuf::from("data")
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Tls {
-    certificate: PathBuf,
-    key: PathBuf,
-    crls: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DirectoryFiles {
-    file: PathBuf,
-    alliance_key: PathBuf,
-    follow: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Log {
-    key: PathBuf,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Sealing {
-    key: Option<PathBuf>,
-    #[serde(default)]
-    former: Vec<PathBuf>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Store {
-    synchronous: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Checks {
-    every_s: Option<Spanned<u64>>,
-    partners_every_s: Option<Spanned<u64>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Telemetry {
-    listen: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct System {
-    name: Spanned<String>,
-    items: Vec<Spanned<String>>,
-    #[serde(default)]
-    receipts: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Routing {
-    #[serde(default)]
-    allow: Vec<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenGrant {
-    who: Spanned<String>,
-    items: Vec<Spanned<String>>,
-    divisions: Vec<Spanned<String>>,
-}
-
-/// Reads texts into words and notes where that fails.
+/// Reads values into words and notes where that fails.
 struct Reading<'a> {
-    text: &'a str,
+    layers: &'a Layers,
     folder: &'a Path,
     faults: Vec<Fault>,
 }
 
-impl Reading<'_> {
-    fn fault(&mut self, at: usize, what: impl fmt::Display) {
-        let before = &self.text[..self.text.floor_char_boundary(at)];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        self.faults.push(Fault { line, column, what: what.to_string() });
+impl<'a> Reading<'a> {
+    fn fault(&mut self, origin: &Origin, en: impl Into<String>, zh: impl Into<String>) {
+        self.faults.push(Fault { origin: origin.clone(), en: en.into(), zh: zh.into() });
     }
 
-    fn word<T: FromStr<Err: fmt::Display>>(&mut self, text: &Spanned<String>) -> Option<T> {
-        let parsed = text.as_ref().parse();
-        parsed.map_err(|error| self.fault(text.span().start, format!("{:?}: {error}", text.as_ref()))).ok()
+    fn found(&self, section: &str, name: &str) -> Option<&'a Found> {
+        self.layers.once.get(section)?.values.get(name)
     }
 
-    fn words<T: FromStr<Err: fmt::Display>>(&mut self, texts: &[Spanned<String>]) -> Vec<T> {
-        texts.iter().filter_map(|text| self.word(text)).collect()
+    fn rows(&self, section: &str) -> &'a [Row] {
+        self.layers.rows.get(section).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Paths count from the file's own folder.
-    fn path(&self, path: PathBuf) -> PathBuf {
-        self.folder.join(path)
+    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, origin: &Origin, text: &str) -> Option<T> {
+        let unfit = |error| self.fault(origin, format!("{text:?}: {error}"), format!("{text:?} 无效：{error}"));
+        text.parse().map_err(unfit).ok()
     }
 
-    fn member(&mut self, gateway: &Gateway) -> Option<Member> {
-        match (&gateway.city, &gateway.hub) {
-            (Some(city), None) => self.word::<Division>(city).map(Member::City),
-            (None, Some(hub)) => self.word::<Name>(hub).map(Member::Hub),
-            _ => {
-                self.fault(gateway.alliance.span().start, "must have either `city` or `hub`, whose gateway this is");
+    fn word<T: FromStr<Err: fmt::Display>>(&mut self, found: Option<&Found>) -> Option<T> {
+        let found = found?;
+        self.parsed(&found.origin, text(found)?)
+    }
+
+    fn words<T: FromStr<Err: fmt::Display>>(&mut self, found: Option<&Found>) -> Vec<T> {
+        texts(found).iter().filter_map(|(origin, text)| self.parsed(origin, text)).collect()
+    }
+
+    fn path(&self, section: &str, name: &str) -> Option<PathBuf> {
+        let written = self.found(section, name).and_then(text);
+        let default = || match keys::find(section, name)?.need {
+            Need::Default(Plain::Text(path)) => Some(path),
+            _ => None,
+        };
+        written.or_else(default).map(|path| self.folder.join(path))
+    }
+
+    fn member(&mut self) -> Option<Member> {
+        match (self.found("gateway", "city"), self.found("gateway", "hub")) {
+            (Some(city), None) => self.word::<Division>(Some(city)).map(Member::City),
+            (None, Some(hub)) => self.word::<Name>(Some(hub)).map(Member::Hub),
+            (city, _) => {
+                let section = self.layers.once.get("gateway")?;
+                let origin = city.map_or(&section.origin, |city| &city.origin);
+                let en = "must have either `city` or `hub`, whose gateway this is";
+                self.fault(origin, en, "须且只能设置 city 或 hub 之一，说明网关的归属");
                 None
             }
         }
     }
 
-    fn synchronous(&mut self, text: Option<Spanned<String>>) -> Synchronous {
-        match text.as_ref().map(|text| (text.as_ref().as_str(), text.span().start)) {
+    fn synchronous(&mut self) -> Synchronous {
+        let found = self.found("store", "synchronous");
+        match found.and_then(|found| Some((text(found)?, &found.origin))) {
             None | Some(("full", _)) => Synchronous::Full,
             Some(("normal", _)) => Synchronous::Normal,
-            Some((other, at)) => {
-                self.fault(at, format!("{other:?}: must be \"full\" or \"normal\""));
+            Some((other, origin)) => {
+                let en = format!("{other:?}: must be \"full\" or \"normal\"");
+                self.fault(origin, en, format!("{other:?} 无效：应为 \"full\" 或 \"normal\""));
                 Synchronous::Full
             }
         }
     }
 
     /// Seconds within a day.
-    fn seconds(&mut self, written: Option<Spanned<u64>>, default: u64) -> u64 {
-        match written.map(|seconds| (*seconds.as_ref(), seconds.span().start)) {
-            None => default,
-            Some((seconds @ 1..=86_400, _)) => seconds,
-            Some((other, at)) => {
-                self.fault(at, format!("{other}: must be 1 to 86400 seconds"));
+    fn seconds(&mut self, section: &str, name: &str) -> u64 {
+        let default = match keys::find(section, name).map(|key| key.need) {
+            Some(Need::Default(Plain::Number(seconds))) => seconds,
+            _ => 0,
+        };
+        match self.found(section, name).map(|found| (&found.value, &found.origin)) {
+            Some((Value::Number(seconds @ 1..=86_400), _)) => *seconds,
+            Some((Value::Number(other), origin)) => {
+                let en = format!("{other}: must be 1 to 86400 seconds");
+                self.fault(origin, en, format!("{other} 无效：应为 1 至 86400 秒"));
                 default
             }
+            _ => default,
         }
     }
 
     /// An address of this machine that nobody reaches from outside.
-    fn loopback(&mut self, written: Option<Spanned<String>>) -> Option<SocketAddr> {
-        let written = written?;
-        let address: SocketAddr = self.word(&written)?;
+    fn loopback(&mut self, found: Option<&Found>) -> Option<SocketAddr> {
+        let address: SocketAddr = self.word(found)?;
         if !address.ip().is_loopback() {
-            let what = format!("{address}: must be a loopback address, such as 127.0.0.1:9464");
-            self.fault(written.span().start, what);
+            let en = format!("{address}: must be a loopback address, such as 127.0.0.1:9464");
+            self.fault(&found?.origin, en, format!("{address} 无效：应为本机回环地址，例如 127.0.0.1:9464"));
         }
         Some(address)
     }
 
-    fn systems(&mut self, written: Vec<System>) -> Vec<OwnSystem> {
-        let mut named: BTreeMap<Name, ()> = BTreeMap::new();
-        let mut systems = Vec::new();
-        for system in written {
-            let at = system.name.span().start;
-            let items: Vec<ItemPattern> = self.words(&system.items);
-            let Some(name) = self.word::<Name>(&system.name) else { continue };
-            if named.insert(name.clone(), ()).is_some() {
-                self.fault(at, format!("the system {:?} stands twice", name.as_str()));
+    /// The systems, and those of them to which receipts are delivered.
+    fn systems(&mut self) -> (Vec<OwnSystem>, Vec<Name>) {
+        let (mut systems, mut readers): (Vec<OwnSystem>, _) = (vec![], vec![]);
+        for row in self.rows("system") {
+            let items: Vec<ItemPattern> = self.words(row.values.get("items"));
+            let named = row.values.get("name");
+            let (Some(name), Some(named)) = (self.word::<Name>(named), named) else { continue };
+            if systems.iter().any(|system| system.name == name) {
+                let en = format!("the system {:?} stands twice", name.as_str());
+                self.fault(&named.origin, en, format!("系统 {:?} 重复", name.as_str()));
+            }
+            if row.values.get("receipts").is_some_and(|found| found.value == Value::Flag(true)) {
+                readers.push(name.clone());
             }
             systems.push(OwnSystem { name, items });
         }
-        systems
+        (systems, readers)
     }
 
-    fn grants(&mut self, written: Vec<WrittenGrant>) -> Grants {
-        let grants = written.into_iter().filter_map(|grant| {
-            let who = match grant.who.as_ref().as_str() {
-                "every-system" => Some(Who::EverySystem),
-                "every-gateway" => Some(Who::EveryGateway),
-                _ => self.word::<Party>(&grant.who).map(Who::One),
+    fn grants(&mut self) -> Grants {
+        let grants = self.rows("grant").iter().filter_map(|row| {
+            let who = row.values.get("who");
+            let who = match who.and_then(text) {
+                Some("every-system") => Some(Who::EverySystem),
+                Some("every-gateway") => Some(Who::EveryGateway),
+                _ => self.word::<Party>(who).map(Who::One),
             };
-            let items = self.words(&grant.items);
-            let divisions = self.words::<DivisionPattern>(&grant.divisions);
+            let items = self.words(row.values.get("items"));
+            let divisions = self.words::<DivisionPattern>(row.values.get("divisions"));
             Some(Grant { who: who?, items, divisions })
         });
         Grants(grants.collect())
     }
 }
 
+fn text(found: &Found) -> Option<&str> {
+    match &found.value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn texts(found: Option<&Found>) -> &[(Origin, String)] {
+    match found.map(|found| &found.value) {
+        Some(Value::Texts(texts)) => texts,
+        _ => &[],
+    }
+}
+
 impl Config {
-    /// Reads the configuration in `path`; paths in it count from its own folder.
+    /// Reads the configuration of a main file; paths in it count from its own folder.
     ///
     /// # Errors
-    /// Every fault, with its line and column.
+    /// Every fault, with its place.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        match Config::parse(&text, folder) {
-            Ok(config) => Ok(Config { file: path.to_owned(), ..config }),
-            Err(faults) => Err(ConfigError::Faulty { path: path.to_owned(), faults }),
-        }
+        Config::read(&Source { file: path.to_owned(), sets: vec![] })
     }
 
-    /// Reads a configuration's text; paths in it count from `folder`.
+    /// Reads everything that the source names.
+    ///
+    /// # Errors
+    /// Every fault, with its place.
+    pub fn read(source: &Source) -> Result<Config, ConfigError> {
+        let mut layers = Layers::default();
+        for (path, text) in layers::files(&source.file)? {
+            layers.file(&path, &text);
+        }
+        let variables = std::env::vars_os();
+        layers.environment(
+            variables.filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?))),
+        );
+        layers.command_line(&source.sets);
+        Config::of_layers(layers, source).map_err(ConfigError::Faulty)
+    }
+
+    /// Reads a configuration's text alone; paths in it count from `folder`.
     ///
     /// # Errors
     /// Every fault.
     pub fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Fault>> {
-        let mut reading = Reading { text, folder, faults: vec![] };
-        let written: Written = match toml::from_str(text) {
-            Ok(written) => written,
-            Err(error) => {
-                reading.fault(error.span().map_or(0, |span| span.start), error.message());
-                return Err(reading.faults);
-            }
+        let file = folder.join("tongban.toml");
+        let mut layers = Layers::default();
+        layers.file(&file, text);
+        Config::of_layers(layers, &Source { file, sets: vec![] })
+    }
+
+    fn of_layers(mut layers: Layers, source: &Source) -> Result<Config, Vec<Fault>> {
+        layers.complete(&source.file);
+        let folder = source.file.parent().unwrap_or(Path::new("."));
+        let mut reading = Reading { layers: &layers, folder, faults: layers.faults.clone() };
+        let config = reading.config(source);
+        let mut faults = reading.faults;
+        faults.sort_by(|one, other| one.origin.cmp(&other.origin));
+        match config {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(faults),
+        }
+    }
+
+    /// Where the other differs from this one, by the settings' names.
+    pub fn changes(&self, other: &Config) -> Vec<Change> {
+        let given = |config: &Config| -> BTreeMap<String, (&'static Key, Option<String>)> {
+            let given = config.settings.iter().filter(|setting| setting.origin != Origin::Default);
+            given.map(|setting| (setting.name.clone(), (setting.key, setting.value.clone()))).collect()
         };
-        let alliance = reading.word(&written.gateway.alliance);
-        let member = reading.member(&written.gateway);
-        let listen = reading.word(&written.gateway.listen);
-        let follow = written.directory.follow.as_ref().and_then(|hub| reading.word::<Member>(hub));
-        let synchronous = reading.synchronous(written.store.synchronous);
-        let fetch_from = reading.words(&written.gateway.fetch_from);
-        let route_allow = reading.words(&written.routing.allow);
-        let readers = written.system.iter().filter(|system| system.receipts).map(|system| system.name.clone());
-        let receipt_readers = reading.words(&readers.collect::<Vec<_>>());
-        let systems = reading.systems(written.system);
-        let grants = reading.grants(written.grant);
-        let check_every_s = (
-            reading.seconds(written.checks.every_s, CHECK_EVERY_S.0),
-            reading.seconds(written.checks.partners_every_s, CHECK_EVERY_S.1),
-        );
-        let telemetry = reading.loopback(written.telemetry.listen);
-        let (Some(alliance), Some(member), Some(listen), true) = (alliance, member, listen, reading.faults.is_empty())
-        else {
-            return Err(reading.faults);
-        };
-        Ok(Config {
-            file: PathBuf::new(),
-            alliance,
-            member,
-            listen,
-            data: reading.path(written.gateway.data),
-            certificate: reading.path(written.tls.certificate),
-            key: reading.path(written.tls.key),
-            crls: CrlFiles(reading.path(written.tls.crls)),
-            directory: reading.path(written.directory.file),
-            alliance_key: reading.path(written.directory.alliance_key),
+        let (before, after) = (given(self), given(other));
+        let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let changes = names.into_iter().filter_map(|name| {
+            let (was, is) = (before.get(name), after.get(name));
+            let (key, _) = was.or(is)?;
+            let plain = |side: Option<&(&Key, Option<String>)>| {
+                side.and_then(|(_, value)| value.clone()).filter(|value| key.default_value().as_ref() != Some(value))
+            };
+            let (before, after) = (plain(was), plain(is));
+            (before != after).then(|| Change { key, name: name.clone(), before, after })
+        });
+        changes.collect()
+    }
+}
+
+impl Reading<'_> {
+    /// `None` when something that must be there is not, or is no such thing.
+    fn config(&mut self, source: &Source) -> Option<Config> {
+        let alliance = self.word(self.found("gateway", "alliance"));
+        let member = self.member();
+        let listen = self.word(self.found("gateway", "listen"));
+        let follow = self.word(self.found("directory", "follow"));
+        let fetch_from = self.words(self.found("gateway", "fetch_from"));
+        let route_allow = self.words(self.found("routing", "allow"));
+        let synchronous = self.synchronous();
+        let (systems, receipt_readers) = self.systems();
+        let grants = self.grants();
+        let check_every_s = (self.seconds("checks", "every_s"), self.seconds("checks", "partners_every_s"));
+        let telemetry = self.loopback(self.found("telemetry", "listen"));
+        let former = texts(self.found("sealing", "former"));
+        Some(Config {
+            source: source.clone(),
+            settings: self.settings(),
+            alliance: alliance?,
+            member: member?,
+            listen: listen?,
+            data: self.path("gateway", "data")?,
+            certificate: self.path("tls", "certificate")?,
+            key: self.path("tls", "key")?,
+            crls: CrlFiles(self.path("tls", "crls")?),
+            directory: self.path("directory", "file")?,
+            alliance_key: self.path("directory", "alliance_key")?,
             follow,
-            log_key: reading.path(written.log.key),
-            sealing_key: written.sealing.key.map(|path| reading.path(path)),
-            former_sealing_keys: written.sealing.former.into_iter().map(|path| reading.path(path)).collect(),
+            log_key: self.path("log", "key")?,
+            sealing_key: self.path("sealing", "key"),
+            former_sealing_keys: former.iter().map(|(_, path)| self.folder.join(path)).collect(),
             fetch_from,
             receipt_readers,
             route_allow,
@@ -386,6 +401,32 @@ impl Config {
             check_every_s,
             telemetry,
         })
+    }
+
+    /// Every setting as it holds, by section.
+    fn settings(&self) -> Vec<Setting> {
+        let mut settings = vec![];
+        for section in keys::SECTIONS {
+            let keys = KEYS.iter().filter(|key| key.section == section.name);
+            if !section.rows {
+                settings.extend(keys.map(|key| setting(key, key.to_string(), self.found(key.section, key.name))));
+                continue;
+            }
+            for (place, row) in self.rows(section.name).iter().enumerate() {
+                let label = row.values.get("name").and_then(text).map_or((place + 1).to_string(), str::to_owned);
+                settings.extend(keys.clone().map(|key| {
+                    setting(key, format!("{}[{label}].{}", key.section, key.name), row.values.get(key.name))
+                }));
+            }
+        }
+        settings
+    }
+}
+
+fn setting(key: &'static Key, name: String, found: Option<&Found>) -> Setting {
+    match found {
+        Some(found) => Setting { key, name, value: Some(found.value.to_string()), origin: found.origin.clone() },
+        None => Setting { key, name, value: key.default_value(), origin: Origin::Default },
     }
 }
 
@@ -429,8 +470,8 @@ divisions = ["*"]
         let bad = GOOD.replace("450200", "45").replace("127.0.0.1:7501", "nowhere").replace("\"window\"", "\"a b\"");
         let faults = Config::parse(&bad, Path::new(".")).unwrap_err();
         assert_eq!(
-            faults.iter().map(|fault| (fault.line, fault.column)).collect::<Vec<_>>(),
-            [(4, 8), (5, 10), (16, 8)]
+            faults.iter().map(|fault| fault.origin.to_string()).collect::<Vec<_>>(),
+            ["./tongban.toml:4:8", "./tongban.toml:5:10", "./tongban.toml:16:8"]
         );
     }
 
@@ -464,7 +505,8 @@ divisions = ["*"]
     #[test]
     fn an_unknown_setting_is_refused() {
         let faults = Config::parse(&GOOD.replace("listen", "lisen"), Path::new(".")).unwrap_err();
-        assert_eq!(faults[0].line, 5);
-        assert!(faults[0].what.contains("lisen"), "{}", faults[0].what);
+        let said: Vec<String> = faults.iter().map(Fault::to_string).collect();
+        assert!(said[0].starts_with("./tongban.toml:2:2: gateway.listen is missing"), "{said:?}");
+        assert_eq!(said[1], "./tongban.toml:5:1: there is no setting \"lisen\"; did you mean \"listen\"?");
     }
 }

@@ -67,9 +67,9 @@ impl From<ConfigError> for Failure {
     fn from(fault: ConfigError) -> Failure {
         let exit = match &fault {
             ConfigError::Unreadable { .. } => Exit::NoInput,
-            ConfigError::Faulty { .. } => Exit::Config,
+            ConfigError::Faulty(_) => Exit::Config,
         };
-        Failure::new(exit, &fault, format!("配置有误：\n{fault}"))
+        Failure::new(exit, &fault, format!("配置有误：\n{}", fault.zh()))
     }
 }
 

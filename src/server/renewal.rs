@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::law::Law;
 use super::{Standing, check_own_certificate, member_trusts, own_certificate, rules};
 use crate::audit::Deed;
-use crate::config::{Config, ConfigError};
+use crate::config::keys::Effect;
+use crate::config::{Change, Config, ConfigError};
 use crate::directory::Directory;
 use crate::directory::notes::{Carried, Kind};
 use crate::grpc::admin::reload::{RELOAD, Reload, Reloaded};
@@ -28,7 +29,7 @@ pub struct Renewed {
     /// Connections that were cut: their peers are no longer let in, or may no longer exchange anything.
     pub cut: usize,
     /// Settings that have changed and take effect at the next start alone.
-    pub at_next_start: Vec<&'static str>,
+    pub at_next_start: Vec<String>,
 }
 
 /// Every fault for which a changed configuration was not taken up.
@@ -124,48 +125,21 @@ impl Law {
 
     /// Blocks on the disk.
     pub(super) fn renew(&mut self) -> Result<Renewed, NotRenewed> {
-        let path = self.config.file.clone();
         let lines = |error: ConfigError| error.to_string().lines().map(str::to_owned).collect();
-        let config = Config::load(&path).map_err(|error| NotRenewed(lines(error)))?;
-        let fixed = self.changed_for_good(&config);
+        let config = Config::read(&self.config.source).map_err(|error| NotRenewed(lines(error)))?;
+        let of = |effect: Effect| move |change: &Change| change.key.effect == effect;
+        let (fixed, live): (Vec<Change>, Vec<Change>) =
+            self.config.changes(&config).into_iter().partition(of(Effect::Restart));
         if !fixed.is_empty() {
-            let fault = |setting: &&str| format!("{}: {setting} has changed: that takes a restart", path.display());
+            let file = self.config.source.file.display();
+            let fault = |change: &Change| format!("{file}: {} has changed: that takes a restart", change.name);
             return Err(NotRenewed(fixed.iter().map(fault).collect()));
         }
-        let at_next_start = self.changed_for_the_next_start(&config);
+        let at_next_start = live.into_iter().filter(of(Effect::NextStart)).map(|change| change.name).collect();
         let ready = self.ready(config)?;
         let changed = self.changed_at_once(&ready);
         let cut = self.put_all_in_place(ready)?;
         Ok(Renewed { changed, cut, at_next_start })
-    }
-
-    /// What a gateway is.
-    fn changed_for_good(&self, new: &Config) -> Vec<&'static str> {
-        let old = &self.config;
-        let settings = [
-            ("gateway.alliance", old.alliance == new.alliance),
-            ("gateway.city or hub", old.member == new.member),
-            ("gateway.listen", old.listen == new.listen),
-            ("gateway.data", old.data == new.data),
-            ("directory.alliance_key", old.alliance_key == new.alliance_key),
-            ("log.key", old.log_key == new.log_key),
-            ("store.synchronous", old.synchronous == new.synchronous),
-        ];
-        settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
-    }
-
-    fn changed_for_the_next_start(&self, new: &Config) -> Vec<&'static str> {
-        let old = &self.config;
-        let settings = [
-            ("gateway.fetch_from", old.fetch_from == new.fetch_from),
-            ("directory.follow", old.follow == new.follow),
-            ("sealing.key", old.sealing_key == new.sealing_key),
-            ("sealing.former", old.former_sealing_keys == new.former_sealing_keys),
-            ("system.receipts", old.receipt_readers == new.receipt_readers),
-            ("checks", old.check_every_s == new.check_every_s),
-            ("telemetry", old.telemetry == new.telemetry),
-        ];
-        settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 
     /// What takes effect when it is put in place.

@@ -19,7 +19,7 @@ pub struct Reloaded {
     /// What has changed and holds now.
     pub changed: Vec<String>,
     /// Settings that have changed and take effect at the next start alone.
-    pub at_next_start: Vec<&'static str>,
+    pub at_next_start: Vec<String>,
     /// Connections that were cut.
     pub cut: usize,
 }
@@ -31,12 +31,9 @@ pub type Reload = Arc<dyn Fn(Party) -> BoxFuture<'static, Result<Reloaded, Vec<S
 pub async fn run(reload: &Reload, actor: Party) -> Result<pb::ReloadResponse, Refused> {
     let reloaded = tokio::spawn(reload(actor)).await.map_err(|_| Refused::new(Reason::Internal))?;
     Ok(match reloaded {
-        Ok(Reloaded { changed, at_next_start, cut }) => pb::ReloadResponse {
-            changed,
-            at_next_start: at_next_start.into_iter().map(str::to_owned).collect(),
-            cut: cut as u64,
-            faults: vec![],
-        },
+        Ok(Reloaded { changed, at_next_start, cut }) => {
+            pb::ReloadResponse { changed, at_next_start, cut: cut as u64, faults: vec![] }
+        }
         Err(faults) => pb::ReloadResponse {
             faults: faults.into_iter().take(RELOAD_FAULTS_MAX).map(cut_short).collect(),
             ..Default::default()
