@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::read::{self, lane_id};
 use super::{Commit, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
@@ -41,11 +41,19 @@ impl Writer {
     }
 
     /// Leaves the log as it stands, for good, and begins the next, empty one. What waited may have been sent since this
-    /// store was copied, so every lane's session counts as open.
+    /// store was copied, so every lane's session counts as open. What a partner took, and whose end is not known here,
+    /// waits again: the partner may have told the end since, and tells it once more to who hands the message over again.
     pub fn begin_next_log(&mut self) -> Result<(), Error> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute("UPDATE tree SET first = first + ?, size = 0, edge = x''", [GENERATION_PLACES])?;
         transaction.execute("UPDATE lane SET open = 1", [])?;
+        transaction.execute(
+            "INSERT INTO queue (lane, seq, deliveries, parked_until, due_at) \
+             SELECT m.lane, m.seq, 0, 0, m.expires_at FROM message m JOIN lane l ON l.id = m.lane \
+             WHERE m.closed_at IS NULL AND m.header <> x'' AND l.name LIKE 'gateway/%' \
+             AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.lane = m.lane AND q.seq = m.seq)",
+            [],
+        )?;
         Ok(transaction.commit()?)
     }
 
@@ -72,6 +80,21 @@ impl Writer {
     /// The head of the message in this place.
     pub fn head_at(&self, seq: Seq) -> Result<Option<Head>, Error> {
         read::head_at(&self.connection, seq)
+    }
+
+    /// Our leaves about a message after the one at `first`, in order.
+    pub fn leaves_after(&self, message: Seq, first: u64) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT idx, bytes FROM leaf WHERE message = ? AND idx > ? AND bytes IS NOT NULL ORDER BY idx",
+        )?;
+        let rows = statement.query_map([message, first], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The leaf of the stored receipt of another log with this leaf hash.
+    pub fn received_leaf(&self, leaf_hash: Digest) -> Result<Option<Vec<u8>>, Error> {
+        let mut statement = self.connection.prepare_cached("SELECT leaf FROM received WHERE leaf_hash = ?")?;
+        Ok(statement.query_row([leaf_hash.0], |row| row.get(0)).optional()?)
     }
 
     /// Whether the receipt of another log with this leaf hash is stored.
@@ -345,7 +368,7 @@ fn listed<T: ToString>(names: &[T]) -> String {
 }
 
 fn write_outbox(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    let mut insert = sql.prepare_cached("INSERT INTO outbox (lane, leaf, received) VALUES (?, ?, ?)")?;
+    let mut insert = sql.prepare_cached("INSERT OR IGNORE INTO outbox (lane, leaf, received) VALUES (?, ?, ?)")?;
     for outgoing in &commit.outgoing {
         let received = outgoing.received.map(|leaf_hash| leaf_hash.0);
         insert.execute(params![lanes.id(sql, &outgoing.lane)?, outgoing.leaf, received])?;
