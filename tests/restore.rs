@@ -105,6 +105,7 @@ async fn read(approval: Client, came: Arc<Mutex<Vec<pb::Envelope>>>) {
         let Some(pb::delivery::Content::Message(message)) = delivery.content.take() else { continue };
         came.lock().unwrap().push(message.envelope.unwrap());
         mailbox.acknowledge(&delivery.delivery_id).await;
+        mailbox.say(pb::receive_request::Request::Credits(pb::GrantCredits { count: 1 })).await;
     }
 }
 
@@ -238,6 +239,37 @@ fn closes(alliance: &Alliance, told: &Path, done: &Value) {
     assert_eq!(statement.log_key, *new);
     let last = Checkpoint::open(&statement.last_checkpoint.unwrap(), std::slice::from_ref(old)).unwrap();
     assert_eq!((last.size, <[u8; 32]>::from(last.root)), (closing.closed.size, closing.closed.root.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_a_partner_told_after_the_backup_is_told_again_after_the_restore() {
+    let alliance = world();
+    let hub = alliance.start("hub-main").await;
+    let (liuzhou, foshan) = (alliance.start(LIUZHOU.0).await, alliance.start(FOSHAN.0).await);
+    let (window, approval) = (alliance.client(LIUZHOU.0, LIUZHOU.1), alliance.client(FOSHAN.0, FOSHAN.1));
+    let sent = envelope(LIUZHOU, FOSHAN);
+    let receipt = window.submit(sent.clone()).await.unwrap();
+    window.until("", &sent.message_id, pbe::State::Consigned).await;
+    back_up(&alliance, &alliance.config_path(LIUZHOU.0), "backup");
+    let mut mailbox = approval.receive(2).await;
+    let (delivery, _) = mailbox.delivery().await;
+    mailbox.acknowledge(&delivery.delivery_id).await;
+    mailbox.settled().await;
+    window.until("", &sent.message_id, pbe::State::Confirmed).await;
+    liuzhou.stop().await;
+
+    let done = restore(&alliance, "backup", "anew", &["--member-key", &member_key(&alliance, LIUZHOU.0)]);
+    assert_eq!(done["waiting"], 0, "in the backup nothing waited");
+    let anew = start_restored(&alliance, "anew").await;
+    let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+    window.until("", &sent.message_id, pbe::State::Confirmed).await;
+    let mut checker = checker(&alliance, &alliance.folder.join("anew/succession/trust"));
+    let logs = proved(&window, &sent.message_id, &receipt, &mut checker).await;
+    let own: HashSet<&String> = logs.iter().filter(|log| log.starts_with(LIUZHOU.0)).collect();
+    assert_eq!(own.len(), 2, "one message, proved by two generations: {logs:?}");
+    for gateway in [anew, foshan, hub] {
+        gateway.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
