@@ -82,10 +82,11 @@ impl Writer {
         read::head_at(&self.connection, seq)
     }
 
-    /// Our leaves about a message after the one at `first`, in order.
-    pub fn leaves_after(&self, message: Seq, first: u64) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+    /// Our leaves about a message after the one at `first`, in order, without those that travel.
+    pub fn told_after(&self, message: Seq, first: u64) -> Result<Vec<(u64, Vec<u8>)>, Error> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT idx, bytes FROM leaf WHERE message = ? AND idx > ? AND bytes IS NOT NULL ORDER BY idx",
+            "SELECT idx, bytes FROM leaf WHERE message = ? AND idx > ? AND bytes IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM outbox WHERE leaf = idx) ORDER BY idx",
         )?;
         let rows = statement.query_map([message, first], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -368,7 +369,7 @@ fn listed<T: ToString>(names: &[T]) -> String {
 }
 
 fn write_outbox(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    let mut insert = sql.prepare_cached("INSERT OR IGNORE INTO outbox (lane, leaf, received) VALUES (?, ?, ?)")?;
+    let mut insert = sql.prepare_cached("INSERT INTO outbox (lane, leaf, received) VALUES (?, ?, ?)")?;
     for outgoing in &commit.outgoing {
         let received = outgoing.received.map(|leaf_hash| leaf_hash.0);
         insert.execute(params![lanes.id(sql, &outgoing.lane)?, outgoing.leaf, received])?;

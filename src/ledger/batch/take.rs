@@ -84,7 +84,10 @@ impl Batch<'_> {
     /// A gateway that hands a message over again may have lost what it was told since the first time: it was put back from
     /// a backup. What follows the first receipt goes home once more; told twice, it is witnessed once.
     fn tell_again(&mut self, head: &Head) -> Result<(), Error> {
-        for (leaf, bytes) in self.ground.writer.leaves_after(head.seq, head.first_leaf)? {
+        for (leaf, bytes) in self.ground.writer.told_after(head.seq, head.first_leaf)? {
+            if self.commit.outgoing.iter().any(|outgoing| outgoing.leaf == leaf) {
+                continue;
+            }
             let damaged = |error: LeafError| Error::Damaged(error.to_string());
             let evidence = Evidence::from_leaf(&bytes).map_err(damaged)?;
             let passed_on = evidence.witnessed.as_ref().map(|witnessed| witnessed.leaf_hash);
