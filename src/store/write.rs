@@ -86,7 +86,7 @@ impl Writer {
     pub fn told_after(&self, message: Seq, first: u64) -> Result<Vec<(u64, Vec<u8>)>, Error> {
         let mut statement = self.connection.prepare_cached(
             "SELECT idx, bytes FROM leaf WHERE message = ? AND idx > ? AND bytes IS NOT NULL \
-             AND NOT EXISTS (SELECT 1 FROM outbox WHERE leaf = idx) ORDER BY idx",
+             AND NOT EXISTS (SELECT 1 FROM outbox WHERE lane IN (SELECT id FROM lane) AND leaf = idx) ORDER BY idx",
         )?;
         let rows = statement.query_map([message, first], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
