@@ -196,7 +196,7 @@ async fn a_gateway_restored_from_a_backup_under_load_proves_all_from_before_and_
     let logs = proved(&window, &sent.message_id, &receipt, &mut checker).await;
     assert!(logs.iter().any(|log| log == new) && !logs.iter().any(|log| log == old), "{logs:?}");
 
-    let came = came.lock().unwrap();
+    let came = came.lock().unwrap().clone();
     let ids: Vec<&String> = came.iter().map(|envelope| &envelope.message_id).collect();
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "each message came once");
     assert!(before.iter().all(|(sent, _)| ids.contains(&&sent.message_id)));
