@@ -15,6 +15,7 @@ pub mod message;
 pub mod marks;
 pub mod evidence;
 pub mod audit;
+pub mod succession;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
 pub mod tlog;
@@ -48,6 +49,7 @@ pub mod telemetry;
 
 // 5 ROOF: what puts it all together, and the person at the terminal.
 pub mod config;
+pub mod backup;
 pub mod server;
 pub mod checks;
 pub mod cli;

@@ -281,6 +281,13 @@ pub const NOTE_BYTES_MAX: usize = 8 << 20;
 pub const SIGNATURES_MAX: usize = 32;
 /// Leaves of a log, 2⁶³ − 1: the largest number that an SQL integer and Go's `int64` hold alike.
 pub const LEAVES_MAX: u64 = i64::MAX as u64;
+/// Pages of the store that one step of a backup copies (4 KiB each), and milliseconds of rest between two steps: at most
+/// 200 MiB in a second, so that the ledger's own reads and syncs come in between.
+pub const COPY_STEP: (i32, u64) = (512, 10);
+/// Bytes of a backup's manifest.
+pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
+/// Places that the store keeps for the leaves of one log generation: 2⁴⁰, a whole tile of the fifth level.
+pub const GENERATION_PLACES: u64 = 1 << 40;
 /// Bytes of a receipt file: a checkpoint with sixteen post-quantum signatures of 5 kB in base64, the most C2SP asks of a
 /// reader, and as much again for proof and extra data.
 pub const PROOF_BYTES_MAX: usize = 256 << 10;

@@ -39,7 +39,7 @@ use crate::grpc::{self, attachments::Attachments, exchange::Exchange};
 use crate::grpc::{Doors, admin::Admin, directory::Directory as DirectoryDoor, evidence::Evidence, health::Health};
 use crate::intake::{Intake, Rules, log_keys};
 use crate::janitor;
-use crate::keys::{self, KeyFileError};
+use crate::keys::{self, KeyFileError, Seed};
 use crate::ledger::{Core, Ledger, StartError};
 use crate::noticeboard::{BoardError, Noticeboard};
 use crate::party::{Member, Party};
@@ -451,13 +451,15 @@ fn log_key(config: &Config, standing: &Standing) -> Result<SigningKey, ServerErr
     let seed = keys::read_seed(&config.log_key)?;
     let record =
         standing.directory.member(&standing.own).ok_or_else(|| ServerError::NotAMember(standing.own.clone()))?;
-    for key in &record.log_keys {
-        let signing = SigningKey::from_seed(key.name(), seed.bytes()).map_err(ServerError::AllianceKey)?;
-        if signing.verifying_key() == key {
-            return Ok(signing);
-        }
-    }
-    Err(ServerError::LogKey(standing.own.clone()))
+    own_log(record, &seed).ok_or_else(|| ServerError::LogKey(standing.own.clone()))
+}
+
+/// The log of this record whose key has this seed; none when no key of the record is its public half.
+pub(crate) fn own_log(record: &MemberRecord, seed: &Seed) -> Option<SigningKey> {
+    record.log_keys.iter().find_map(|key| {
+        let signing = SigningKey::from_seed(key.name(), seed.bytes()).ok()?;
+        (signing.verifying_key() == key).then_some(signing)
+    })
 }
 
 /// What makes a dialler for a partner: it expects that member's gateway, whatever the address.

@@ -8,12 +8,12 @@ use std::process::Command;
 
 /// The floors, lowest first: a module uses what stands on its own floor or below.
 const FLOORS: [&[&str]; 6] = [
-    &["limits", "party", "reason", "time", "id", "message", "marks", "evidence", "audit"],
+    &["limits", "party", "reason", "time", "id", "message", "marks", "evidence", "audit", "succession"],
     &["tlog", "receipt", "directory", "routing", "lanes", "admission"],
     &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
     &["ledger", "noticeboard", "intake", "courier", "janitor", "redrive"],
     &["grpc", "telemetry"],
-    &["config", "server", "checks", "demo", "cli", "lib", "main"],
+    &["config", "backup", "server", "checks", "demo", "cli", "lib", "main"],
 ];
 /// The highest floor of pure thought.
 const PURE: usize = 1;
@@ -32,7 +32,7 @@ const OWNED: [(&str, &str, &str); 4] = [
     ("getrandom OsRng thread_rng rand:: new_v4", "chance keys cli/pki", "chance is asked in one place, keys apart"),
     (
         "std::fs tokio::fs",
-        "keys store blobs config server demo cli tls",
+        "keys store blobs config backup server demo cli tls",
         "files belong to those who answer for their durability",
     ),
     ("pb::", "wire grpc courier/dial courier/attachments cli/client", "no generated type past the doors"),

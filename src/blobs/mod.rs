@@ -171,8 +171,7 @@ impl Blobs {
 
 impl Inner {
     fn blob(&self, digest: &Digest) -> PathBuf {
-        let name = hex::encode(digest.0);
-        self.folder.join("blobs").join(&name[..2]).join(name)
+        place(&self.folder, digest)
     }
 
     fn staging(&self) -> PathBuf {
@@ -186,6 +185,12 @@ impl Inner {
     fn opened(&self) -> MutexGuard<'_, Uploads> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where the blob with this digest lies in the store of attachments in `folder`.
+pub fn place(folder: &Path, digest: &Digest) -> PathBuf {
+    let name = hex::encode(digest.0);
+    folder.join("blobs").join(&name[..2]).join(name)
 }
 
 /// Does what blocks on the disk on a thread of its own: the bridge for those who must not block.

@@ -1,6 +1,7 @@
 //! Decides which command runs and with which exit code it ends. Never does a command's work: each family has its file.
 
 mod audit;
+mod backup;
 mod check;
 mod client;
 mod consent;
@@ -90,6 +91,8 @@ enum Command {
     Content(Box<content::Content>),
     Verify(verify::Verify),
     Demo(demo::Demo),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     /// Print the version
     Version,
 }
@@ -231,6 +234,8 @@ pub fn run() -> ExitCode {
         Command::Content(command) => content::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
+        Command::Backup(command) => backup::take_one(&command, &out),
+        Command::Restore(command) => backup::restore_one(&command, &out),
         Command::Version => version::run(&out),
     };
     answer.unwrap_or_else(|failure| tell(failure, &out)).into()

@@ -175,6 +175,7 @@ impl<'a> Batch<'a> {
                 self.commit.forgotten = *forgotten;
                 Ok(Pending::Other(Answer::Done))
             }
+            Entry::Succeed(closed) => self.succeed(*closed),
         }
     }
 

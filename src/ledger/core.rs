@@ -49,6 +49,8 @@ pub struct Core {
     key: SigningKey,
     issuer: Member,
     tree: Tree,
+    /// The place of the log's first leaf in the store.
+    first_place: u64,
     /// The newest note, and whether the mark lacks it.
     newest: Option<String>,
     mark_behind: bool,
@@ -99,7 +101,9 @@ impl Core {
         check_mark(&writer, &mark, &tree)?;
         let next_seq = writer.last_seq()? + 1;
         let waiting = writer.waiting()?;
+        let first_place = writer.first_place()?;
         Ok(Core {
+            first_place,
             waiting,
             receipt_readers: HashSet::new(),
             disk: Disk { looked_at: Time::ZERO, nearly_full: false },
@@ -147,7 +151,7 @@ impl Core {
             receipt_readers: &self.receipt_readers,
             disk_nearly_full: self.disk.nearly_full,
         };
-        let mut batch = Batch::new(ground, scribe, self.tree.size(), self.next_seq);
+        let mut batch = Batch::new(ground, scribe, self.first_place + self.tree.size(), self.next_seq);
         let pending = entries.into_iter().map(|entry| batch.enter(entry)).collect::<Result<Vec<_>, _>>()?;
         let said = std::mem::take(&mut batch.said);
         let (mut commit, rung, next_seq, joined) = batch.finish();
@@ -161,7 +165,7 @@ impl Core {
             let note = checkpoint.sign(&self.key).map_err(|error| store::Error::Failed(error.to_string()))?;
             for ((index, path), leaf) in (appended.first_index..).zip(appended.paths).zip(&commit.leaves) {
                 let proof = TlogProof { extra: None, index, path, checkpoint_note: note.clone() };
-                receipts.insert(index, Receipt { leaf: leaf.bytes.clone(), proof });
+                receipts.insert(self.first_place + index, Receipt { leaf: leaf.bytes.clone(), proof });
             }
             commit.tiles = appended.tiles;
             commit.checkpoint = Some((tree.clone(), note));

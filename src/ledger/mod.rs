@@ -17,6 +17,7 @@ use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK
 use crate::message::Attached;
 use crate::receipt::Receipt;
 use crate::store::{Forgotten, LaneName, LaneState, Seq};
+use crate::succession::Closed;
 use crate::time::Time;
 
 pub use batch::{
@@ -71,6 +72,8 @@ pub enum Entry {
     Deed(Box<Deed>),
     /// Retention takes what is old.
     Forget(Box<Forgotten>),
+    /// This log goes on where another was left: its first leaf closes that one.
+    Succeed(Box<Closed>),
 }
 
 impl Entry {

@@ -4,6 +4,7 @@
 //! There is one [`Writer`], which the ledger owns, and a few [`Readers`] that see what is committed.
 
 mod acts;
+mod copy;
 mod dead;
 mod inspect;
 mod list;
@@ -24,13 +25,14 @@ use crate::tlog::Hash;
 use crate::tlog::tree::{TileRoot, Tree};
 
 pub use acts::{ActPlace, ActSift};
+pub use copy::{CopyError, Examined, copy, examine};
 pub use dead::{DeadFate, DeadFilter, DeadGroup, DeadLetter};
 pub use inspect::{LaneLook, Room, in_use, inspect, probe, room, wal_bytes};
 pub use list::{Entry, Listed, Reach, Sift};
 pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
-pub use read::{Readers, Snapshot};
+pub use read::{Readers, Snapshot, log_index};
 pub use stats::{Direction, StatsAsk, StatsBy, Sum, Sums, TEST_ITEM};
 pub use write::Writer;
 

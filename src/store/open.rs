@@ -45,7 +45,8 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (1, include_str!("migrations/0001_spine.sql")),
     (2, include_str!("migrations/0002_roads.sql")),
     (3, include_str!("migrations/0003_upkeep.sql")),
-    (6, include_str!("migrations/0006_hands.sql")),
+    (4, include_str!("migrations/0004_hands.sql")),
+    (5, include_str!("migrations/0005_generations.sql")),
 ];
 
 /// Opens the store in `folder`, creating it when it is not there, and brings its schema up to date. A crash inside a
@@ -160,7 +161,8 @@ mod tests {
         let sql = || Connection::open(folder.join("store.db")).unwrap();
         let newest = newest_schema();
         let before = "ALTER TABLE lane DROP COLUMN held_at; ALTER TABLE lane DROP COLUMN held_by; \
-             ALTER TABLE lane DROP COLUMN held_why; DELETE FROM migration WHERE version = 6";
+             ALTER TABLE lane DROP COLUMN held_why; DELETE FROM migration WHERE version >= 4; \
+             ALTER TABLE tree DROP COLUMN first";
         sql().execute_batch(before).unwrap();
         drop(open(&folder, Synchronous::Full).unwrap());
         let columns = "SELECT count(*) FROM pragma_table_info('lane') WHERE name LIKE 'held_%'";

@@ -12,12 +12,14 @@ use super::{
 use crate::audit;
 use crate::evidence::{self, State};
 use crate::id::MessageId;
+use crate::limits::GENERATION_PLACES;
 use crate::message::{Address, Attached, Digest};
 use crate::party::Division;
 use crate::receipt::Receipt;
 use crate::time::Time;
 use crate::tlog::proof::{HashSource, inclusion_path};
 use crate::tlog::receipt_file::TlogProof;
+use crate::tlog::tree::{TILE_BITS, Tree};
 use crate::tlog::{Hash, leaf_hash};
 
 /// The store's readers, a few connections beside the writer.
@@ -277,6 +279,13 @@ impl Snapshot<'_> {
         Ok(self.sql.prepare_cached("SELECT 1 FROM attachment WHERE digest = ? LIMIT 1")?.exists([digest.0])?)
     }
 
+    /// Every attachment that a message refers to, in whichever form, and its size.
+    pub fn attachments(&self) -> Result<Vec<(Digest, u64)>, Error> {
+        let mut statement = self.sql.prepare("SELECT digest, max(size) FROM attachment GROUP BY digest")?;
+        let rows = statement.query_map([], |row| Ok((Digest(row.get(0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// The size of an attachment that this message refers to, in whichever form.
     pub fn attached(&self, seq: Seq, digest: &Digest) -> Result<Option<u64>, Error> {
         let mut statement =
@@ -466,10 +475,40 @@ fn foreign(leaf: Vec<u8>, proof: &str) -> Result<Receipt, Error> {
     Ok(Receipt { leaf, proof })
 }
 
-/// The note that signs the log of `size` leaves.
-pub(super) fn checkpoint(sql: &Connection, size: u64) -> Result<Option<String>, Error> {
+/// The note that signs the log that ends before this place.
+pub(super) fn checkpoint(sql: &Connection, end: u64) -> Result<Option<String>, Error> {
     let mut statement = sql.prepare_cached("SELECT note FROM checkpoint WHERE size = ?")?;
-    Ok(statement.query_row([size], |row| row.get(0)).optional()?)
+    Ok(statement.query_row([end], |row| row.get(0)).optional()?)
+}
+
+/// A leaf's index in its own log: its place in the store without the generations before.
+pub fn log_index(place: u64) -> u64 {
+    place % GENERATION_PLACES
+}
+
+/// The place of the first leaf of the log that goes on.
+pub(super) fn first_place(sql: &Connection) -> Result<u64, Error> {
+    Ok(sql.prepare_cached("SELECT first FROM tree")?.query_row([], |row| row.get(0))?)
+}
+
+/// The tree of the log that goes on and the note that signs it, see [`super::Writer::tree`].
+pub(super) fn tree(sql: &Connection) -> Result<(Tree, Option<String>), Error> {
+    let row = |r: &Row<'_>| Ok((r.get::<_, u64>(0)?, r.get::<_, Vec<u8>>(1)?, r.get::<_, u64>(2)?));
+    let (size, edge, first) = sql.query_row("SELECT size, edge, first FROM tree", [], row)?;
+    let leaves = "SELECT coalesce(max(idx) + 1 - ?1, 0) FROM leaf WHERE idx >= ?1";
+    let leaves: u64 = sql.query_row(leaves, [first], |r| r.get(0))?;
+    if leaves != size {
+        return Err(Error::Damaged(format!("the tree is of {size} leaves, the log of {leaves}")));
+    }
+    let edge = edge.chunks(32).filter_map(Hash::from_slice).collect();
+    let tree = Tree::from_edge(size, edge).map_err(|error| Error::Damaged(error.to_string()))?;
+    Ok((tree, if size == 0 { None } else { checkpoint(sql, first + size)? }))
+}
+
+/// The root that the stored hashes give for the log of `size` leaves, computed anew.
+pub(super) fn root_at(sql: &Connection, size: u64) -> Result<Hash, Error> {
+    let first = first_place(sql)?;
+    crate::tlog::proof::root_at(size, &Hashes { sql, first }).map_err(|error| Error::Damaged(error.to_string()))
 }
 
 /// The receipt with this leaf under the checkpoint of its own commit: the first that covers it.
@@ -479,9 +518,12 @@ pub(super) fn receipt(sql: &Connection, leaf: u64) -> Result<Receipt, Error> {
     let bytes: Option<Option<Vec<u8>>> = statement.query_row([leaf], |row| row.get(0)).optional()?;
     let mut statement = sql.prepare_cached("SELECT size, note FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1")?;
     let signed = statement.query_row([leaf], |row| Ok((row.get::<_, u64>(0)?, row.get(1)?))).optional()?;
-    let ((size, checkpoint_note), leaf_bytes) = (signed.ok_or_else(missing)?, bytes.flatten().ok_or_else(missing)?);
-    let path = inclusion_path(leaf, size, &Hashes(sql)).map_err(|error| Error::Damaged(error.to_string()))?;
-    Ok(Receipt { leaf: leaf_bytes, proof: TlogProof { extra: None, index: leaf, path, checkpoint_note } })
+    let ((end, checkpoint_note), leaf_bytes) = (signed.ok_or_else(missing)?, bytes.flatten().ok_or_else(missing)?);
+    let index = log_index(leaf);
+    let first = leaf - index;
+    let path = inclusion_path(index, end - first, &Hashes { sql, first });
+    let path = path.map_err(|error| Error::Damaged(error.to_string()))?;
+    Ok(Receipt { leaf: leaf_bytes, proof: TlogProof { extra: None, index, path, checkpoint_note } })
 }
 
 /// Compares the stored bytes of the leaves from `first` on with their stored hashes.
@@ -497,21 +539,31 @@ pub(super) fn rehash(sql: &Connection, first: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// The log's stored hashes, for proofs.
-pub(super) struct Hashes<'a>(pub &'a Connection);
+/// The stored hashes of one log, for proofs.
+pub(super) struct Hashes<'a> {
+    pub sql: &'a Connection,
+    /// The place of its first leaf.
+    pub first: u64,
+}
 
 impl HashSource for Hashes<'_> {
     type Error = rusqlite::Error;
 
     fn hashes(&self, level: u8, first: u64, count: u64) -> Result<Vec<Hash>, rusqlite::Error> {
+        let first = first + tile_place(level, self.first);
         let hash = |row: &Row<'_>| row.get::<_, [u8; 32]>(0).map(Hash::from);
         if level == 0 {
             let mut statement =
-                self.0.prepare_cached("SELECT hash FROM leaf WHERE idx >= ? AND idx < ? ORDER BY idx")?;
+                self.sql.prepare_cached("SELECT hash FROM leaf WHERE idx >= ? AND idx < ? ORDER BY idx")?;
             return statement.query_map([first, first + count], hash)?.collect();
         }
         let mut statement =
-            self.0.prepare_cached("SELECT hash FROM tile WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx")?;
+            self.sql.prepare_cached("SELECT hash FROM tile WHERE level = ? AND idx >= ? AND idx < ? ORDER BY idx")?;
         statement.query_map(params![level, first, first + count], hash)?.collect()
     }
+}
+
+/// Where the tiles of a log begin on a level, when its first leaf stands at `first`.
+pub(super) fn tile_place(level: u8, first: u64) -> u64 {
+    first.checked_shr(u32::from(level) * TILE_BITS).unwrap_or(0)
 }

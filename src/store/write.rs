@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::fs::File;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::read::{self, lane_id};
 use super::{Commit, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
+use crate::limits::GENERATION_PLACES;
 use crate::message::{Attached, Digest};
 use crate::receipt::Receipt;
 use crate::time::Time;
@@ -31,26 +32,39 @@ impl Writer {
     /// The tree as it was committed last, and the note that signs it. A tree that is not of all leaves is an error: an
     /// empty or an older one would fit its own checkpoint and sign the leaves that follow anew.
     pub fn tree(&self) -> Result<(Tree, Option<String>), Error> {
-        let row = |r: &rusqlite::Row<'_>| Ok((r.get::<_, u64>(0)?, r.get::<_, Vec<u8>>(1)?));
-        let (size, edge) = self.connection.query_row("SELECT size, edge FROM tree", [], row)?;
-        let leaves = "SELECT coalesce(max(idx) + 1, 0) FROM leaf";
-        let leaves: u64 = self.connection.query_row(leaves, [], |r| r.get(0))?;
-        if leaves != size {
-            return Err(Error::Damaged(format!("the tree is of {size} leaves, the log of {leaves}")));
-        }
-        let edge = edge.chunks(32).filter_map(Hash::from_slice).collect();
-        let tree = Tree::from_edge(size, edge).map_err(|error| Error::Damaged(error.to_string()))?;
-        Ok((tree, read::checkpoint(&self.connection, size)?))
+        read::tree(&self.connection)
+    }
+
+    /// The place of the first leaf of the log that goes on; places count on over all logs of this gateway.
+    pub fn first_place(&self) -> Result<u64, Error> {
+        read::first_place(&self.connection)
+    }
+
+    /// Leaves the log as it stands, for good, and begins the next, empty one. What waited may have been sent since this
+    /// store was copied, so every lane's session counts as open. What a partner took, and whose end is not known here,
+    /// waits again: the partner may have told the end since, and tells it once more to who hands the message over again.
+    pub fn begin_next_log(&mut self) -> Result<(), Error> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute("UPDATE tree SET first = first + ?, size = 0, edge = x''", [GENERATION_PLACES])?;
+        transaction.execute("UPDATE lane SET open = 1", [])?;
+        transaction.execute(
+            "INSERT INTO queue (lane, seq, deliveries, parked_until, due_at) \
+             SELECT m.lane, m.seq, 0, 0, m.expires_at FROM message m JOIN lane l ON l.id = m.lane \
+             WHERE m.closed_at IS NULL AND m.header <> x'' AND l.name LIKE 'gateway/%' \
+             AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.lane = m.lane AND q.seq = m.seq)",
+            [],
+        )?;
+        Ok(transaction.commit()?)
     }
 
     /// The root that the stored hashes give for the log of `size` leaves, computed anew.
     pub fn root_at(&self, size: u64) -> Result<Hash, Error> {
-        crate::tlog::proof::root_at(size, &read::Hashes(&self.connection)).map_err(|e| Error::Damaged(e.to_string()))
+        read::root_at(&self.connection, size)
     }
 
-    /// Re-hashes the stored bytes of the leaves from `first` on; an index whose hash differs is an error.
+    /// Re-hashes the stored bytes of the log's leaves from index `first` on; one whose hash differs is an error.
     pub fn rehash(&self, first: u64) -> Result<(), Error> {
-        read::rehash(&self.connection, first)
+        read::rehash(&self.connection, self.first_place()? + first)
     }
 
     /// The newest message's place; 0 when there is none.
@@ -66,6 +80,22 @@ impl Writer {
     /// The head of the message in this place.
     pub fn head_at(&self, seq: Seq) -> Result<Option<Head>, Error> {
         read::head_at(&self.connection, seq)
+    }
+
+    /// Our leaves about a message after the one at `first`, in order, without those that travel.
+    pub fn told_after(&self, message: Seq, first: u64) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT idx, bytes FROM leaf WHERE message = ? AND idx > ? AND bytes IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM outbox WHERE lane IN (SELECT id FROM lane) AND leaf = idx) ORDER BY idx",
+        )?;
+        let rows = statement.query_map([message, first], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The leaf of the stored receipt of another log with this leaf hash.
+    pub fn received_leaf(&self, leaf_hash: Digest) -> Result<Option<Vec<u8>>, Error> {
+        let mut statement = self.connection.prepare_cached("SELECT leaf FROM received WHERE leaf_hash = ?")?;
+        Ok(statement.query_row([leaf_hash.0], |row| row.get(0)).optional()?)
     }
 
     /// Whether the receipt of another log with this leaf hash is stored.
@@ -192,18 +222,21 @@ fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Resul
 
 fn write_log(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
     let Some((tree, note)) = &commit.checkpoint else { return Ok(()) };
-    let first = tree.size() - commit.leaves.len() as u64;
+    let edge = tree.edge().iter().flat_map(|hash| hash.as_ref().to_vec()).collect::<Vec<u8>>();
+    let mut update = sql.prepare_cached("UPDATE tree SET size = ?, edge = ? RETURNING first")?;
+    let log: u64 = update.query_row(params![tree.size(), edge], |row| row.get(0))?;
+    let first = log + tree.size() - commit.leaves.len() as u64;
     let mut insert = sql.prepare_cached("INSERT INTO leaf (idx, hash, message, bytes) VALUES (?, ?, ?, ?)")?;
     for (index, leaf) in (first..).zip(&commit.leaves) {
         insert.execute(params![index, leaf.hash.as_ref(), leaf.message, leaf.bytes])?;
     }
     let mut insert = sql.prepare_cached("INSERT INTO tile (level, idx, hash) VALUES (?, ?, ?)")?;
     for tile in &commit.tiles {
-        insert.execute(params![tile.level, tile.index, tile.hash.as_ref()])?;
+        let place = read::tile_place(tile.level, log) + tile.index;
+        insert.execute(params![tile.level, place, tile.hash.as_ref()])?;
     }
-    let edge = tree.edge().iter().flat_map(|hash| hash.as_ref().to_vec()).collect::<Vec<u8>>();
-    sql.prepare_cached("UPDATE tree SET size = ?, edge = ?")?.execute(params![tree.size(), edge])?;
-    sql.prepare_cached("INSERT INTO checkpoint (size, note) VALUES (?, ?)")?.execute(params![tree.size(), note])?;
+    let mut insert = sql.prepare_cached("INSERT INTO checkpoint (size, note) VALUES (?, ?)")?;
+    insert.execute(params![log + tree.size(), note])?;
     Ok(())
 }
 

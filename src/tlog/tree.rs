@@ -9,7 +9,7 @@ pub use crate::limits::LEAVES_MAX;
 pub const TILE_WIDTH: u64 = 1 << TILE_BITS;
 
 /// Binary levels in one tile level.
-pub(super) const TILE_BITS: u32 = 8;
+pub const TILE_BITS: u32 = 8;
 
 /// A log as its size and right edge, which is all that growing needs.
 ///

@@ -10,7 +10,7 @@ use crate::limits::{AUDIT_EXAMINED_MAX, AUDIT_PAGE, LOOK_REASON_BYTES_MAX, URI_B
 use crate::message::visible;
 use crate::party::Party;
 use crate::reason::Reason;
-use crate::store::{ActPlace, ActSift, Error};
+use crate::store::{ActPlace, ActSift, Error, log_index};
 use crate::time::Time;
 use crate::wire::envelope::{Fault, Faults, digest_to_wire, join, sent, time_to_wire};
 use crate::wire::pb::admin as pb;
@@ -66,10 +66,10 @@ pub async fn list(ground: &Ground, page: Page) -> Result<pb::ListAuditResponse, 
     Ok(pb::ListAuditResponse { entries: acts.into_iter().map(entry).collect(), next_page_token })
 }
 
-fn entry((leaf_index, act): (u64, Act)) -> pb::AuditEntry {
+fn entry((leaf, act): (u64, Act)) -> pb::AuditEntry {
     let Act { at, deed, .. } = act;
     pb::AuditEntry {
-        leaf_index,
+        leaf_index: log_index(leaf),
         time: Some(time_to_wire(at)),
         actor: deed.actor,
         act: deed.act,

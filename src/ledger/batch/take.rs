@@ -3,7 +3,7 @@
 
 use super::{Batch, Pending, due_at, order_key};
 use crate::admission::Ration;
-use crate::evidence::{Code, Event, State};
+use crate::evidence::{Code, Event, Evidence, LeafError, State};
 use crate::limits::LANE_MESSAGES_MAX;
 use crate::message::{Address, Digest, Envelope};
 use crate::party::Member;
@@ -58,7 +58,12 @@ impl Batch<'_> {
     pub(super) fn take(&mut self, take: Take) -> Result<Pending, Error> {
         let key = Key { from_city: take.envelope.from.city.clone(), id: take.envelope.id };
         match (self.head_of(&key)?, &take.verdict) {
-            (Some(head), _) if head.header_digest == take.header_digest => Ok(Pending::Taken(head.first_leaf)),
+            (Some(head), _) if head.header_digest == take.header_digest => {
+                if take.origin.is_some() {
+                    self.tell_again(&head)?;
+                }
+                Ok(Pending::Taken(head.first_leaf))
+            }
             (Some(head), _) => self.refuse(&take, Reason::IdempotencyConflict, Some(head.last.1)),
             (None, _) if self.ground.disk_nearly_full => Ok(Pending::Refused(Reason::StoreFull, None)),
             // These are faults of who brings the message: they leave no word against the message itself.
@@ -74,6 +79,26 @@ impl Batch<'_> {
                 self.accept(key, take, route)
             }
         }
+    }
+
+    /// A gateway that hands a message over again may have lost what it was told since the first time: it was put back from
+    /// a backup. What follows the first receipt goes home once more; told twice, it is witnessed once.
+    fn tell_again(&mut self, head: &Head) -> Result<(), Error> {
+        for (leaf, bytes) in self.ground.writer.told_after(head.seq, head.first_leaf)? {
+            if self.commit.outgoing.iter().any(|outgoing| outgoing.leaf == leaf) {
+                continue;
+            }
+            let damaged = |error: LeafError| Error::Damaged(error.to_string());
+            let evidence = Evidence::from_leaf(&bytes).map_err(damaged)?;
+            let passed_on = evidence.witnessed.as_ref().map(|witnessed| witnessed.leaf_hash);
+            let told = passed_on.map(|hash| self.ground.writer.received_leaf(hash)).transpose()?.flatten();
+            let told = told.map(|leaf| Evidence::from_leaf(&leaf)).transpose().map_err(damaged)?;
+            // A refusal on the way may not have been the end, and then nobody was told.
+            if told.is_none_or(|told| told.event != Event::RelayRejected) {
+                self.send_home(head, &evidence, leaf, passed_on);
+            }
+        }
+        Ok(())
     }
 
     /// A case stays on one lane while any of its messages waits: another lane would let the later overtake.

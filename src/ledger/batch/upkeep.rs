@@ -10,6 +10,7 @@ use crate::ledger::Answer;
 use crate::message::Digest;
 use crate::party::Division;
 use crate::store::{Error, Hold, LaneName, Link, NewRoutes, Seq};
+use crate::succession::{Closed, Succession};
 use crate::time::Time;
 
 /// A message still waits: its sender is told.
@@ -136,6 +137,13 @@ impl Batch<'_> {
             discarded += 1;
         }
         Ok(Pending::Other(Answer::Discarded(discarded)))
+    }
+
+    /// The leaf that closes the log before this one.
+    pub(super) fn succeed(&mut self, closed: Closed) -> Result<Pending, Error> {
+        let (at, issuer, key_id) = (self.scribe.at, self.scribe.issuer.clone(), self.scribe.key_id);
+        let succession = Succession { id: self.receipt_id()?, at, issuer, key_id, closed };
+        Ok(Pending::Settled(Some(self.append(None, succession.to_leaf()).0)))
     }
 
     /// Whether a dead letter is neither redriven nor set aside.
