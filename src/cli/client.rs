@@ -3,6 +3,7 @@
 
 mod acts;
 mod carry;
+mod headers;
 mod inbox;
 mod lanes;
 mod letters;

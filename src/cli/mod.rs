@@ -1,6 +1,7 @@
 //! Decides which command runs and with which exit code it ends. Never does a command's work: each family has its file.
 
 mod audit;
+mod case;
 mod check;
 mod client;
 mod consent;
@@ -88,6 +89,9 @@ enum Command {
     Audit(Box<audit::Audit>),
     Stats(Box<stats::Stats>),
     Content(Box<content::Content>),
+    /// Show one case, or export the file of it that a court or a reviewing body is given
+    #[command(subcommand)]
+    Case(Box<case::Command>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     /// Print the version
@@ -229,6 +233,7 @@ pub fn run() -> ExitCode {
         Command::Audit(command) => audit::run(&command, &out),
         Command::Stats(command) => stats::run(&command, &out),
         Command::Content(command) => content::run(&command, &out),
+        Command::Case(command) => case::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Version => version::run(&out),
