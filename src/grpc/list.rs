@@ -127,7 +127,9 @@ fn summary(listed: Listed, envelope: pb::Envelope) -> pb::MessageSummary {
     pb::MessageSummary {
         message_id: listed.key.id.to_string(),
         // Of an envelope that retention has taken, the sending city is all that is left.
-        from: envelope.from.or_else(|| Some(pb::Address { city: listed.key.from_city.to_string(), ..Default::default() })),
+        from: envelope
+            .from
+            .or_else(|| Some(pb::Address { city: listed.key.from_city.as_str().to_owned(), ..Default::default() })),
         to: Some(address_to_wire(&listed.recipient)),
         item_code: envelope.item_code,
         case_no: envelope.case_no,

@@ -61,7 +61,10 @@ mod tests {
         let files = vec![("a/b".to_owned(), b"hello".to_vec()), ("a/c".to_owned(), vec![7; 513])];
         let archive = tar(&files, Time::from_ms(1_000)).unwrap();
         assert_eq!(archive.len(), BLOCK * (2 + 3 + 2));
-        assert_eq!((&archive[..2], &archive[124..136], &archive[257..265]), (&b"b\0"[..], &b"00000000005\0"[..], &b"ustar\x0000"[..]));
+        assert_eq!(
+            (&archive[..2], &archive[124..136], &archive[257..265]),
+            (&b"b\0"[..], &b"00000000005\0"[..], &b"ustar\x0000"[..])
+        );
         assert_eq!(&archive[345..347], b"a\0");
         let mut summed = archive[..BLOCK].to_vec();
         summed[148..156].fill(b' ');

@@ -134,11 +134,8 @@ fn key(summary: &Summary) -> Result<(crate::message::Address, crate::id::Message
 
 fn too_large() -> Failure {
     let mib = CASE_BODIES_BYTES_MAX >> 20;
-    let failure = Failure::new(
-        Exit::Data,
-        format!("the contents are more than {mib} MiB"),
-        format!("内容超过 {mib} MiB"),
-    );
+    let failure =
+        Failure::new(Exit::Data, format!("the contents are more than {mib} MiB"), format!("内容超过 {mib} MiB"));
     failure.hint(
         "export without --with-bodies and take the contents one by one: tongban content",
         "请不带 --with-bodies 导出，再用 tongban content 逐条取出内容",

@@ -146,3 +146,23 @@ fn holders<'a>(told: impl Iterator<Item = &'a Evidence>) -> Vec<Holder> {
     });
     near.into_iter().chain(gateways).chain(far).collect()
 }
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Holder::System(name) => f.write_str(name),
+            Holder::Gateway(name) => write!(f, "[{name}]"),
+        }
+    }
+}
+
+impl Story {
+    /// Who gave to whom, gateways in brackets: `450200/window → [450200]`.
+    pub fn way(&self, scene: &Scene) -> String {
+        let name = |place: usize| self.holders.get(place).map(ToString::to_string).unwrap_or_default();
+        match scene.from {
+            Some(from) => format!("{} → {}", name(from), name(scene.to)),
+            None => name(scene.to),
+        }
+    }
+}

@@ -24,7 +24,8 @@ impl Client {
 /// An envelope whose parts all lie elsewhere: the header digest covers the same bytes either way.
 fn without_contents(mut envelope: pb::Envelope) -> pb::Envelope {
     for part in &mut envelope.parts {
-        part.content = Some(pb::part::Content::Attachment(pb::Attachment { digest: part.digest.clone() }));
+        let elsewhere = pb::part::Content::Attachment(pb::Attachment { digest: part.digest.clone() });
+        part.content.get_or_insert(elsewhere);
     }
     envelope
 }
