@@ -40,7 +40,8 @@ fn town(name: &str) -> (Town, [String; 3]) {
     let first = first["message_id"].as_str().unwrap().to_owned();
     terminal.ends(0, "receive --as 440600/approval --ack --count 1");
     ended(&town, "450200/window", &first);
-    let answer = sent(&town, "440600/approval", "450200/window", &format!("--step accept --text 已受理 --in-reply-to {first}"));
+    let answer =
+        sent(&town, "440600/approval", "450200/window", &format!("--step accept --text 已受理 --in-reply-to {first}"));
     terminal.ends(0, "receive --as 450200/window --ack --count 1");
     ended(&town, "440600/approval", &answer);
     let refused = sent(&town, "450200/window", "440600/approval", "--step supplement --text 补正");
@@ -93,7 +94,8 @@ fn a_case_file_verifies_alone_and_a_changed_byte_does_not() {
     };
     let found = verify(0);
     assert_eq!((&found["verified"], &found["failed"]), (&told["receipts"], &0.into()));
-    let states: Vec<_> = found["messages"].as_array().unwrap().iter().map(|one| (&one["chain"], &one["state"])).collect();
+    let states: Vec<_> =
+        found["messages"].as_array().unwrap().iter().map(|one| (&one["chain"], &one["state"])).collect();
     assert_eq!(states.len(), 3);
     assert!(states.iter().all(|(chain, _)| *chain == "whole"), "{states:?}");
     assert_eq!(states.iter().filter(|(_, state)| *state == "REJECTED").count(), 1, "{states:?}");
@@ -107,7 +109,10 @@ fn a_case_file_verifies_alone_and_a_changed_byte_does_not() {
     assert_eq!(headers.len(), 3);
     for (name, id) in headers.iter().zip(&ids) {
         let header: Value = serde_json::from_slice(&fs::read(top.join(name)).unwrap()).unwrap();
-        assert_eq!((&header["as_sent"]["message_id"], &header["digest_matches_receipts"]), (&id.as_str().into(), &true.into()));
+        assert_eq!(
+            (&header["as_sent"]["message_id"], &header["digest_matches_receipts"]),
+            (&id.as_str().into(), &true.into())
+        );
     }
     for name in &all {
         let bytes = fs::read(top.join(name)).unwrap();
@@ -137,8 +142,21 @@ fn a_page_shows_the_case_in_two_languages_and_nothing_of_it_is_markup() {
         assert!(!page.contains(planted), "{planted}");
     }
     for shown in [
-        "GX/2026&lt;script&gt;", "&lt;img src=x&gt;.txt", "&lt;b&gt;x&lt;/b&gt;", "&lt;i&gt;缺少申请表&lt;/i&gt;", "NO_FORM", "<svg", "办件卷宗",
-        "Case file", "接收方拒收", "handover refused", "supplement", "[440600]", "440600/approval", &ids[0], &ids[2],
+        "GX/2026&lt;script&gt;",
+        "&lt;img src=x&gt;.txt",
+        "&lt;b&gt;x&lt;/b&gt;",
+        "&lt;i&gt;缺少申请表&lt;/i&gt;",
+        "NO_FORM",
+        "<svg",
+        "办件卷宗",
+        "Case file",
+        "接收方拒收",
+        "handover refused",
+        "supplement",
+        "[440600]",
+        "440600/approval",
+        &ids[0],
+        &ids[2],
     ] {
         assert!(page.contains(shown), "{shown} in\n{page}");
     }
@@ -157,11 +175,18 @@ fn a_case_is_shown_and_one_that_nobody_knows_is_told_so() {
     let shown = town.terminal.json(0, &format!("case show --as 450200/ops/li {CASE}"));
     let steps: Vec<_> = shown["messages"].as_array().unwrap().iter().map(|one| one["step"].as_str().unwrap()).collect();
     assert_eq!(steps, ["apply", "accept", "supplement"]);
-    let events: Vec<_> =
-        shown["events"].as_array().unwrap().iter().map(|one| (one["event"].as_str().unwrap(), one["way"].as_str().unwrap())).collect();
+    let events: Vec<_> = shown["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["event"].as_str().unwrap(), one["way"].as_str().unwrap()))
+        .collect();
     let first = [
-        ("SUBMISSION_ACCEPTED", "450200/window → [450200]"), ("RELAY_ACCEPTED", "[450200] → [440600]"), ("CONSIGNED", "[440600]"),
-        ("HANDED_OVER", "[440600] → 440600/approval"), ("SUBMISSION_ACCEPTED", "440600/approval → [440600]"),
+        ("SUBMISSION_ACCEPTED", "450200/window → [450200]"),
+        ("RELAY_ACCEPTED", "[450200] → [440600]"),
+        ("CONSIGNED", "[440600]"),
+        ("HANDED_OVER", "[440600] → 440600/approval"),
+        ("SUBMISSION_ACCEPTED", "440600/approval → [440600]"),
     ];
     assert_eq!(events[..5], first);
     assert_eq!(events.last(), Some(&("HANDOVER_FAILED", "[440600] → 440600/approval")));
@@ -183,7 +208,8 @@ fn contents_are_in_it_for_a_reason_that_goes_on_record() {
     town.terminal.ends(0, "pki add-auditor 450200 wu");
     town.terminal.ends(64, &format!("case export --as 450200/ops/li {CASE} --with-bodies"));
     town.terminal.ends(77, &format!("case export --as 450200/window {CASE} --with-bodies --reason x --folder refused"));
-    town.terminal.ends(0, &format!("case export --as 450200/ops/li {CASE} --with-bodies --reason 行政诉讼举证 --folder whole"));
+    town.terminal
+        .ends(0, &format!("case export --as 450200/ops/li {CASE} --with-bodies --reason 行政诉讼举证 --folder whole"));
     let folder = town.terminal.path(&format!("whole/bodies/001-{}", ids[0]));
     assert_eq!(fs::read_to_string(folder.join("01.bin")).unwrap(), "秘密内容");
     let acts = town.terminal.json(0, "audit --as 450200/auditor/wu --act content.read");
