@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::terminal::Town;
+use support::terminal::{Gateway, Town};
 
 /// A case number that would be markup, and a path.
 const CASE: &str = "GX/2026<script>alert(1)</script>";
@@ -68,6 +68,24 @@ fn files(folder: &Path) -> Vec<String> {
     found
 }
 
+/// The same receipts before somebody else's verifier, written in another language from the published formats.
+fn go_verifies(town: &Town, top: &Path, all: &[String]) {
+    let flat = town.terminal.path("flat");
+    fs::create_dir(&flat).unwrap();
+    for (name, number) in all.iter().filter(|name| name.ends_with(".leaf")).zip(1..) {
+        for ending in ["leaf", "tlog-proof"] {
+            fs::copy(top.join(name).with_extension(ending), flat.join(format!("{number}.{ending}"))).unwrap();
+        }
+    }
+    let verifier = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/run.sh");
+    let output = Command::new("sh").arg(verifier).arg(&flat).arg(top.join("trust")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(77) => println!("{}", said.trim_end()),
+        code => assert_eq!(code, Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
 #[track_caller]
 fn runs(command: &mut Command) {
     let output = command.output().unwrap();
@@ -118,6 +136,8 @@ fn a_case_file_verifies_alone_and_a_changed_byte_does_not() {
         let bytes = fs::read(top.join(name)).unwrap();
         assert!(!bytes.windows(12).any(|window| window == "秘密内容".as_bytes()), "a content in {name}");
     }
+
+    go_verifies(&town, &top, &all);
 
     for ending in [".leaf", ".tlog-proof"] {
         let path = top.join(all.iter().find(|name| name.ends_with(ending)).unwrap());
@@ -215,4 +235,28 @@ fn contents_are_in_it_for_a_reason_that_goes_on_record() {
     let acts = town.terminal.json(0, "audit --as 450200/auditor/wu --act content.read");
     let done = acts["acts"].as_array().unwrap().iter().filter(|act| act["reason"] == "行政诉讼举证").count();
     assert_eq!(done, 3);
+}
+
+#[test]
+fn a_case_whose_envelopes_retention_has_taken_is_still_found_and_proved() {
+    let (mut town, ids) = town("gone");
+    town.stop();
+    // What retention does to an envelope and its body.
+    let store = rusqlite::Connection::open(town.terminal.path("run/450200/store/store.db")).unwrap();
+    let taken = store.execute("UPDATE message SET header = x'', body = NULL", []).unwrap();
+    assert_eq!(taken, 4);
+    drop(store);
+    town.liuzhou = Some(Gateway::start(&town.terminal, "run/450200"));
+    town.terminal.ends(0, &format!("case export --as 450200/ops/li {CASE} --folder proved"));
+    town.terminal.ends(0, "verify proved/receipts --trust proved/trust");
+    for (id, number) in ids.iter().zip(1..) {
+        let header = fs::read(town.terminal.path(&format!("proved/headers/{number:03}-{id}.json"))).unwrap();
+        let header: Value = serde_json::from_slice(&header).unwrap();
+        assert_eq!((&header["as_sent"], &header["digest_matches_receipts"]), (&Value::Null, &Value::Null));
+    }
+    let page = fs::read_to_string(town.terminal.path("proved/index.html")).unwrap();
+    assert!(
+        page.contains("the header is gone") && page.contains("supplement") && page.contains("handed over"),
+        "{page}"
+    );
 }
