@@ -11,9 +11,9 @@ use crate::limits::CASE_DRAWING_ROWS;
 // All in units of the drawing.
 const ROW: usize = 30;
 const HEAD: usize = 46;
-const LEFT: usize = 250;
+const LEFT: usize = 280;
 const COLUMN: usize = 120;
-const RIGHT: usize = 230;
+const RIGHT: usize = 480;
 /// Messages whose bars stand side by side.
 const BARS: usize = 5;
 const BAR: usize = 7;
