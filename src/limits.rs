@@ -449,3 +449,11 @@ pub const SCRAPE_MS: u64 = 5_000;
 pub const SCRAPE_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Milliseconds for which what was read from the disk is shown again instead of reading it anew.
 pub const LOOK_EVERY_MS: u64 = 1_000;
+
+// Case files.
+/// Messages of one case in its file, at most.
+pub const CASE_MESSAGES_MAX: usize = 1_000;
+/// Bytes of contents in one case file, at most: 256 MiB.
+pub const CASE_BODIES_BYTES_MAX: u64 = 256 << 20;
+/// Events in one drawing of a case, so that it fits a printed page.
+pub const CASE_DRAWING_ROWS: usize = 24;

@@ -3,6 +3,7 @@
 
 mod acts;
 mod carry;
+mod headers;
 mod inbox;
 mod lanes;
 mod letters;
@@ -36,7 +37,7 @@ pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
 pub use routes::{Asked, Decided, Planned, PlannedChange, PlannedRow, Tables};
 pub use stats::{By, ToldSum};
-pub use told::{Told, ToldEvent, ToldPart, mode_name};
+pub use told::{Told, ToldEvent, ToldPart, mode_name, plain};
 pub use trouble::{Refused, Trouble, Words};
 
 use super::Failure;

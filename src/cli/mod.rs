@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod case;
 mod check;
 mod client;
 mod consent;
@@ -89,6 +90,9 @@ enum Command {
     Audit(Box<audit::Audit>),
     Stats(Box<stats::Stats>),
     Content(Box<content::Content>),
+    /// Show one case, or export the file of it that a court or a reviewing body is given
+    #[command(subcommand)]
+    Case(Box<case::Command>),
     Verify(verify::Verify),
     Demo(demo::Demo),
     Backup(backup::Backup),
@@ -232,6 +236,7 @@ pub fn run() -> ExitCode {
         Command::Audit(command) => audit::run(&command, &out),
         Command::Stats(command) => stats::run(&command, &out),
         Command::Content(command) => content::run(&command, &out),
+        Command::Case(command) => case::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Backup(command) => backup::take_one(&command, &out),

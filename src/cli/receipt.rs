@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-pub use export::{files_of, trust};
+pub use export::{Files, files_of, trust};
 pub use order::in_order;
 
 use super::client::{As, Client, Trouble, converse};

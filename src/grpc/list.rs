@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use super::view::{may_see, sees};
 use crate::evidence::State;
 use crate::limits::{LIST_EXAMINED_MAX, PAGE_MESSAGES};
-use crate::message::{CaseNo, ItemCode};
+use crate::message::ItemCode;
 use crate::party::Party;
 use crate::reason::Reason;
 use crate::store::{Error, Listed, Reach, Seq, Sift};
@@ -26,7 +26,6 @@ const MARK_BYTES: usize = 8;
 struct Wanted {
     sift: Sift,
     item_code: Option<ItemCode>,
-    case_no: Option<CaseNo>,
 }
 
 /// One page of the messages that `party` may see.
@@ -76,8 +75,7 @@ pub async fn list(
 
 impl Wanted {
     fn is(&self, envelope: &pb::Envelope) -> bool {
-        let item = self.item_code.as_ref().is_none_or(|item| item.as_str() == envelope.item_code);
-        item && self.case_no.as_ref().is_none_or(|case_no| case_no.as_str() == envelope.case_no)
+        self.item_code.as_ref().is_none_or(|item| item.as_str() == envelope.item_code)
     }
 }
 
@@ -92,12 +90,11 @@ fn wanted(faults: &mut Faults, filter: pb::MessageFilter) -> Option<Wanted> {
     let from_city = faults.parse("filter.from_city", &filter.from_city);
     let to_city = faults.parse("filter.to_city", &filter.to_city);
     let item_code = faults.parse("filter.item_code", &filter.item_code);
-    let case_no: Option<CaseNo> = faults.parse("filter.case_no", &filter.case_no);
+    let case_no = faults.parse("filter.case_no", &filter.case_no);
     let stored_from = sent(faults, "filter.stored_from", filter.stored_from).map(|at| at.time());
     let stored_before = sent(faults, "filter.stored_before", filter.stored_before).map(|at| at.time());
-    let case_ending = case_no.as_ref().map(|case_no| format!("/{}", case_no.as_str()));
-    let sift = Sift { states, from_city, to_city, case_ending, stored_from, stored_before };
-    Some(Wanted { sift, item_code, case_no })
+    let sift = Sift { states, from_city, to_city, case_no, stored_from, stored_before };
+    Some(Wanted { sift, item_code })
 }
 
 /// Tells one filter from another; no secret.
@@ -129,7 +126,10 @@ fn summary(listed: Listed, envelope: pb::Envelope) -> pb::MessageSummary {
     };
     pb::MessageSummary {
         message_id: listed.key.id.to_string(),
-        from: envelope.from,
+        // Of an envelope that retention has taken, the sending city is all that is left.
+        from: envelope
+            .from
+            .or_else(|| Some(pb::Address { city: listed.key.from_city.as_str().to_owned(), ..Default::default() })),
         to: Some(address_to_wire(&listed.recipient)),
         item_code: envelope.item_code,
         case_no: envelope.case_no,

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params_from_iter, types::Value};
 
 use super::read::{Snapshot, address, parsed, state};
 use super::{Error, Key, Seq};
 use crate::evidence::{Event, Evidence, State};
 use crate::id::MessageId;
-use crate::message::{Address, Digest};
+use crate::message::{Address, CaseNo, Digest};
 use crate::party::Division;
 use crate::time::Time;
 use crate::tlog::leaf_hash;
@@ -29,8 +29,8 @@ pub struct Sift {
     pub states: Vec<State>,
     pub from_city: Option<Division>,
     pub to_city: Option<Division>,
-    /// Whether it has a case number at all, and one that ends like this.
-    pub case_ending: Option<String>,
+    /// Of this case, between whichever cities.
+    pub case_no: Option<CaseNo>,
     pub stored_from: Option<Time>,
     pub stored_before: Option<Time>,
 }
@@ -100,12 +100,17 @@ impl Snapshot<'_> {
         reach: Reach,
         mut see: impl FnMut(Listed) -> Result<Option<T>, Error>,
     ) -> Result<(Vec<T>, Option<Seq>), Error> {
-        let mut statement = self.sql.prepare_cached(
-            "SELECT seq, from_city, message_id, state, flags, to_city, to_system, stored_at, expires_at, order_key, header \
-             FROM message WHERE seq < ? ORDER BY seq DESC LIMIT ?",
-        )?;
+        let keys = sift.case_no.as_ref().map(|case_no| self.case_keys(case_no)).transpose()?;
+        let of_case = keys.as_ref().map(|keys| format!("order_key IN ({}) AND", vec!["?"; keys.len()].join(",")));
+        let mut statement = self.sql.prepare(&format!(
+            "SELECT seq, from_city, message_id, state, flags, to_city, to_system, stored_at, expires_at, header \
+             FROM message WHERE {} seq < ? ORDER BY seq DESC LIMIT ?",
+            of_case.unwrap_or_default()
+        ))?;
         // One more than may be looked at: it tells whether there is anything behind.
-        let mut rows = statement.query(params![reach.before.unwrap_or(i64::MAX as u64), reach.examined as u64 + 1])?;
+        let bounds = [reach.before.unwrap_or(i64::MAX as u64) as i64, reach.examined as i64 + 1].map(Value::from);
+        let keys = keys.unwrap_or_default().into_iter().map(Value::from);
+        let mut rows = statement.query(params_from_iter(keys.chain(bounds)))?;
         let (mut seen, mut examined, mut last) = (Vec::new(), 0, None);
         while let Some(row) = rows.next()? {
             if examined == reach.examined || seen.len() == reach.count {
@@ -118,6 +123,23 @@ impl Snapshot<'_> {
             }
         }
         Ok((seen, None))
+    }
+
+    /// The order keys (`from>to/case number`) that a case has between any two cities, by leaps through their index: one
+    /// look for each pair of cities, however many messages there are.
+    fn case_keys(&self, case_no: &CaseNo) -> Result<Vec<String>, Error> {
+        let mut next =
+            self.sql.prepare_cached("SELECT order_key FROM message WHERE order_key >= ? ORDER BY order_key LIMIT 1")?;
+        let (mut keys, mut from) = (Vec::new(), String::new());
+        while let Some(found) = next.query_row([&from], |row| row.get::<_, String>(0)).optional()? {
+            let Some((pair, _)) = found.split_once('/') else {
+                return Err(Error::Damaged(format!("the order key {found:?}")));
+            };
+            keys.push(format!("{pair}/{}", case_no.as_str()));
+            // Of all that follow the pair, a zero is the least that is no slash.
+            from = format!("{pair}0");
+        }
+        Ok(keys)
     }
 }
 
@@ -136,11 +158,6 @@ impl Sift {
         if !is(&self.from_city, 1)? || !is(&self.to_city, 5)? {
             return Ok(false);
         }
-        if let Some(ending) = &self.case_ending
-            && !row.get_ref(9)?.as_str().is_ok_and(|order_key| order_key.ends_with(ending.as_str()))
-        {
-            return Ok(false);
-        }
         Ok(self.states.is_empty() || self.states.contains(&state(row.get(3)?)?))
     }
 }
@@ -156,6 +173,6 @@ fn listed(row: &Row<'_>) -> Result<Listed, Error> {
         recipient: address(row.get(5)?, row.get(6)?)?,
         stored_at: Time::from_ms(row.get(7)?),
         expires_at: Time::from_ms(row.get(8)?),
-        header: row.get(10)?,
+        header: row.get(9)?,
     })
 }
