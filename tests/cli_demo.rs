@@ -22,6 +22,11 @@ fn all_receipts_of_the_demo_verify() {
     assert!(shown["first_receipt_ms"].as_u64().unwrap() <= 3_000, "{shown:#}");
     let marks = &shown["item_evidence"];
     assert_eq!(marks["sourced"].as_u64().unwrap() + marks["unverified"].as_u64().unwrap(), 10);
+    let judge = shown["judge"].as_object().unwrap();
+    assert!(judge.len() == 6 && judge.values().all(|found| found == &serde_json::json!([])), "{judge:?}");
+    let lines = |diary: &str| fs::read_to_string(terminal.path(&format!("demo/{diary}"))).unwrap().lines().count();
+    assert_eq!(lines("450200-window.jsonl"), 22, "ten sent and told, the reply received and acknowledged");
+    assert_eq!(lines("440600-approval.jsonl"), 22, "ten received and settled, the reply sent and told");
     let found = terminal.json(0, "verify demo/receipts --trust demo/trust");
     assert_eq!(found["verified"], 77);
     let (_, err) = terminal.ends(73, "demo --out demo");

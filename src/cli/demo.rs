@@ -2,6 +2,8 @@
 //! them until every receipt is home and verified. Never touches anything outside its own folder, and leaves no process.
 
 mod cases;
+mod diary;
+mod judge;
 mod office;
 mod play;
 mod stage;
@@ -48,7 +50,18 @@ pub fn run(args: &Demo, out: &Out) -> Answer {
     let played = played.map_err(|failure| left_behind(failure, &folder))?;
     write_receipts(&played, &folder)?;
     let (verdicts, chains) = verify::folder(&folder.join("receipts"), &folder.join("trust"), out)?;
-    let summary = summary::Summary { played: &played, verdicts: &verdicts, chains: &chains, folder: &folder };
+    let mut lines = Vec::new();
+    for city in [&stage::LIUZHOU, &stage::FOSHAN] {
+        lines.extend(diary::read(&city.diary(&folder))?);
+    }
+    let findings = judge::judge(&lines, &verdicts);
+    let summary = summary::Summary {
+        played: &played,
+        verdicts: &verdicts,
+        chains: &chains,
+        findings: &findings,
+        folder: &folder,
+    };
     summary.show(started.elapsed(), out)?;
     Ok(summary.answer())
 }
@@ -61,7 +74,7 @@ async fn perform(stage: Stage, cases: usize, started: Instant, out: &Out) -> Res
     let played = tokio::select! {
         played = async {
             let (window, approval) = stage.ready(&mut gateways).await?;
-            Play::new(window, approval, cases, started, out)?.run().await
+            Play::new((window, approval), cases, started, &stage.folder, out)?.run().await
         } => played,
         _ = interrupt.recv() => Err(interrupted()),
         _ = terminate.recv() => Err(interrupted()),

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use super::super::client::{Client, Delivered, Inbox, News, Outcome, Trouble};
 use super::super::{Exit, Failure};
+use super::diary::{self, Diary, Did};
 use crate::evidence::Code;
 use crate::message::Envelope;
 
@@ -38,9 +39,10 @@ pub fn number_of(envelope: &Envelope) -> usize {
 }
 
 /// Works through a mailbox for as long as the demo plays: each delivery gets what `decide` says, and `settled` is told of
-/// it once that is durable.
+/// it once that is durable. What `decide` says follows from the message alone; the diary is told before and after.
 pub async fn work(
     client: &Client,
+    diary: &Diary,
     decide: impl Fn(&Envelope) -> Outcome,
     settled: impl AsyncFn(&Envelope) -> Result<(), Failure>,
 ) -> Result<Infallible, Failure> {
@@ -49,12 +51,17 @@ pub async fn work(
     loop {
         match next(&mut inbox).await? {
             News::Delivered(delivered) => {
+                diary.note(Did::Received, delivered.envelope.id)?;
                 inbox.give(&delivered.delivery, &decide(&delivered.envelope)).await;
                 desk.push(*delivered);
             }
             News::Settled { delivery, .. } => {
                 if let Some(place) = desk.iter().position(|delivered| delivered.delivery == delivery) {
-                    settled(&desk.swap_remove(place).envelope).await?;
+                    let envelope = desk.swap_remove(place).envelope;
+                    if let Some(did) = diary::outcome(&decide(&envelope)) {
+                        diary.note(did, envelope.id)?;
+                    }
+                    settled(&envelope).await?;
                 }
                 inbox.grant(1).await;
             }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -13,6 +14,8 @@ use super::super::client::{Client, Refused, Told, Trouble};
 use super::super::send::draft;
 use super::super::{Exit, Failure, Out, receipt};
 use super::cases::{self, Case};
+use super::diary::{Diary, Did};
+use super::stage::{FOSHAN, LIUZHOU};
 use super::{STANDSTILL, office};
 use crate::evidence::State;
 use crate::id::MessageId;
@@ -35,6 +38,8 @@ const SHOWN: [State; 5] = [State::Accepted, State::Relayed, State::Consigned, St
 pub struct Play {
     window: Client,
     approval: Client,
+    window_diary: Diary,
+    approval_diary: Diary,
     started: Instant,
     board: RefCell<Board>,
     bars: Vec<ProgressBar>,
@@ -69,13 +74,22 @@ struct Asked {
 
 impl Play {
     /// Sets up `count` cases between the two clients' gateways.
-    pub fn new(window: Client, approval: Client, count: usize, started: Instant, out: &Out) -> Result<Play, Failure> {
+    pub fn new(
+        (window, approval): (Client, Client),
+        count: usize,
+        started: Instant,
+        folder: &Path,
+        out: &Out,
+    ) -> Result<Play, Failure> {
         let items = cases::items(count).into_iter().zip(1..);
         let cases = items.map(|(item, number)| Ok(Case::new(number, item, draft::new_id()?)));
         let cases = cases.collect::<Result<Vec<_>, Failure>>()?;
         let replies_due = cases.iter().filter(|case| office::replies_to(case.number)).count();
         let board = Board { cases, replies_due, first_receipt: None, changed: Instant::now() };
-        Ok(Play { window, approval, started, board: RefCell::new(board), bars: bars(count + replies_due, out) })
+        let (window_diary, approval_diary) =
+            (Diary::open(&LIUZHOU.diary(folder))?, Diary::open(&FOSHAN.diary(folder))?);
+        let (board, bars) = (RefCell::new(board), bars(count + replies_due, out));
+        Ok(Play { window, approval, window_diary, approval_diary, started, board, bars })
     }
 
     /// Plays to the end, then fetches all receipts.
@@ -86,6 +100,7 @@ impl Play {
             failed = self.liuzhou() => { failed?; }
         }
         let ended = self.started.elapsed();
+        self.write_ends()?;
         self.bars.iter().for_each(ProgressBar::abandon);
         self.fetch().await?;
         let board = self.board.into_inner();
@@ -103,7 +118,13 @@ impl Play {
         for answered in 0..=envelopes.len() {
             while let (Some(open), true) = (&pipe, sent < answered + OPEN_MAX) {
                 let goes = match envelopes.get(sent) {
-                    Some(envelope) => open.ready().await && open.send(envelope),
+                    Some(envelope) => {
+                        let ready = open.ready().await;
+                        if ready {
+                            self.window_diary.note(Did::Sent, envelope.id)?;
+                        }
+                        ready && open.send(envelope)
+                    }
                     None => false,
                 };
                 sent += usize::from(goes);
@@ -142,7 +163,7 @@ impl Play {
             false => Ok(()),
         };
         let decide = |envelope: &Envelope| office::foshan(office::number_of(envelope));
-        office::work(&self.approval, decide, settled).await.map(|never| match never {})
+        office::work(&self.approval, &self.approval_diary, decide, settled).await.map(|never| match never {})
     }
 
     /// Foshan's own message about a case, back to Liuzhou.
@@ -151,6 +172,7 @@ impl Play {
         let found = self.board.borrow().cases.iter().find(|case| case.id == to.id).map(|case| case.item.clone());
         let Some(item) = found else { return Ok(()) };
         let envelope = cases::reply(number, &item, to.id)?.envelope(&self.approval.me, draft::new_id()?)?;
+        self.approval_diary.note(Did::Sent, envelope.id)?;
         self.approval.submit(&envelope).await?;
         let mut board = self.board.borrow_mut();
         let case = Case { reply: true, state: Some(State::Accepted), ..Case::new(number, item, envelope.id) };
@@ -161,7 +183,7 @@ impl Play {
 
     async fn liuzhou(&self) -> Result<(), Failure> {
         let acknowledge = |_: &Envelope| super::super::client::Outcome::Acknowledge;
-        office::work(&self.window, acknowledge, async |_| Ok(())).await.map(|never| match never {})
+        office::work(&self.window, &self.window_diary, acknowledge, async |_| Ok(())).await.map(|never| match never {})
     }
 
     /// Asks the senders' gateways where each message is until all have ended.
@@ -190,6 +212,20 @@ impl Play {
 
     async fn ask(&self, Asked { place, id, reply }: Asked) -> Result<(usize, Told), Trouble> {
         Ok((place, self.sender(reply).message(None, id).await?))
+    }
+
+    /// Writes into each sender's diary what its gateway told about the end.
+    fn write_ends(&self) -> Result<(), Failure> {
+        for case in &self.board.borrow().cases {
+            let told = match case.state {
+                Some(State::Confirmed) => Did::ToldConfirmed,
+                Some(State::Rejected) => Did::ToldRejected,
+                _ => Did::ToldOther,
+            };
+            let diary = if case.reply { &self.approval_diary } else { &self.window_diary };
+            diary.note(told, case.id)?;
+        }
+        Ok(())
     }
 
     /// Fetches the receipts of every message from its sender's gateway, each checked.

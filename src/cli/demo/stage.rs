@@ -25,6 +25,13 @@ pub const LIUZHOU: City = City { code: "450200", zh: "柳州", en: "Liuzhou", sy
 /// Decides them.
 pub const FOSHAN: City = City { code: "440600", zh: "佛山", en: "Foshan", system: "approval" };
 
+impl City {
+    /// What its system writes down, below the demo's folder.
+    pub fn diary(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}-{}.jsonl", self.code, self.system))
+    }
+}
+
 /// How long a gateway may take until it serves, and until it has stopped.
 const START: Duration = Duration::from_secs(10);
 const STOP: Duration = Duration::from_secs(10);
@@ -33,7 +40,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A folder in which two gateways are ready to be started.
 pub struct Stage {
     program: PathBuf,
-    folder: PathBuf,
+    /// Where all of it lies.
+    pub folder: PathBuf,
 }
 
 /// The two gateways, running.

@@ -12,6 +12,7 @@ use super::super::out::table;
 use super::super::verify::{self, Chain, Link, Verdict};
 use super::super::{Exit, Failure, Lang, Out};
 use super::cases::Case;
+use super::judge::Findings;
 use super::play::Played;
 
 /// Cases that have their own row.
@@ -22,15 +23,16 @@ pub struct Summary<'a> {
     pub played: &'a Played,
     pub verdicts: &'a [Verdict],
     pub chains: &'a [Chain],
+    pub findings: &'a Findings,
     pub folder: &'a Path,
 }
 
 impl Summary<'_> {
-    /// Done only if every message has ended, every receipt holds, and every message's chain is whole.
+    /// Done only if every message has ended, every receipt holds, every message's chain is whole, and the judge found nothing.
     pub fn answer(&self) -> Exit {
         let cases = &self.played.cases;
         let complete = cases.iter().all(Case::ended) && self.chains.len() == cases.len();
-        if complete { verify::answer(self.verdicts, self.chains, false) } else { Exit::No }
+        if complete && self.findings.clean() { verify::answer(self.verdicts, self.chains, false) } else { Exit::No }
     }
 
     /// Shows the run, as tables or as JSON.
@@ -62,18 +64,22 @@ impl Summary<'_> {
         let (first, ended) = (self.played.first_receipt.as_secs_f64(), self.played.ended.as_secs_f64());
         let (took, folder) = (took.as_secs_f64(), self.folder.display());
         let (held, failed) = verify::counts(self.verdicts);
+        let (lost, doubled) = (self.findings.lost.len(), self.findings.doubled.len());
+        let wrong = self.findings.disagreed.len() + self.findings.unsent.len() + self.findings.unreceipted.len();
         let whole = self.chains.iter().filter(|chain| chain.link == Link::Whole).count();
         let (states, marks) = (list(&self.states()), list(&self.marks()));
         match lang {
             Lang::En => vec![
                 format!("first receipt {first:.2} s after start; all messages ended after {ended:.2} s: {states}"),
                 format!("with both gateways stopped: {held} receipts verified, {failed} failed, {whole} chains whole"),
+                format!("by what both systems wrote down: {lost} lost, {doubled} doubled, {wrong} otherwise wrong"),
                 format!("item names: {marks} (data/README.md); codes DEMO-nnn, numbers and contents are made up"),
                 format!("all done after {took:.2} s; everything lies in {folder}"),
             ],
             Lang::Zh => vec![
                 format!("启动后 {first:.2} 秒得到第一份回执，{ended:.2} 秒全部办结：{states}"),
                 format!("两个网关停止后离线验证：{held} 份回执通过，{failed} 份不通过，{whole} 条证据链完整"),
+                format!("按双方系统自己的记录：丢失 {lost}，重复 {doubled}，其他不符 {wrong}"),
                 format!("事项名称：{marks}（见 data/README.md）；编码 DEMO-nnn、编号与内容均为虚构"),
                 format!("共用 {took:.2} 秒；全部文件在 {folder}"),
             ],
@@ -105,6 +111,7 @@ impl Summary<'_> {
             "states": self.states(),
             "item_evidence": self.marks(),
             "receipts": { "verified": verified, "failed": failed },
+            "judge": self.findings,
             "chains_whole": self.chains.iter().filter(|chain| chain.link == Link::Whole).count(),
             "cases": self.played.cases.iter().map(case).collect::<Vec<_>>(),
         })
