@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::config::Configured;
 use super::{Answer, Exit, Failure, Out, now};
 use crate::backup::{BackupError, Order, Restored, restore, take};
-use crate::config::Config;
 
 /// Copy a gateway, running or stopped, into a folder: store, attachments, keys, directory and configuration
 #[derive(Args)]
 pub struct Backup {
-    /// The configuration file
-    #[arg(long, default_value = "tongban.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    configured: Configured,
     /// The backup's folder: a new one, or an empty one
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
@@ -42,7 +41,7 @@ pub struct Restore {
 
 /// Takes a backup.
 pub fn take_one(args: &Backup, out: &Out) -> Answer {
-    let config = Config::load(&args.config)?;
+    let config = args.configured.read()?;
     let taken = take(&config, &args.to, now())?;
     let (manifest, files) = (&taken.manifest, taken.manifest.files.len());
     let shown = json!({ "backup": args.to, "files": files, "bytes": taken.bytes, "messages": manifest.messages,

@@ -3,25 +3,23 @@
 
 mod forms;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use super::config::Configured;
 use super::span::Span;
 use super::{Answer, Exit, Failure, Out};
 use crate::checks::advice::{self, Advice};
 use crate::checks::{CONFIG, Finding, Look, Verdict, Which, examine, ids};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::party::Member;
 
 /// Examine a gateway, its machine and the ways to its partners: what is wrong, and the way out
 #[derive(Args)]
 pub struct Check {
-    /// The configuration file
-    #[arg(long, default_value = "tongban.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    configured: Configured,
     /// These checks or categories alone, e.g. tls or store.tree
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
     only: Vec<String>,
@@ -113,9 +111,9 @@ fn which(command: &Check) -> Result<Which, Failure> {
 /// The findings; of a configuration that cannot be read, its faults alone.
 async fn findings(command: &Check, which: &Which) -> Vec<Finding> {
     let at_fault = |seen: String| Finding { check: CONFIG, look: Look::fault(&advice::CONFIG, seen) };
-    match Config::load(&command.config) {
+    match command.configured.read() {
         Ok(config) => {
-            let read = Look::good(command.config.display().to_string());
+            let read = Look::good(command.configured.file().display().to_string());
             let mut findings = vec![Finding { check: CONFIG, look: read }];
             findings.retain(|finding| which.takes(finding.check));
             findings.extend(examine(&config, &Clock::default(), which).await);

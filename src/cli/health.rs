@@ -1,25 +1,23 @@
 //! Decides how `tongban health` tells in one line whether a gateway serves. Never examines it: the gateway says so itself.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt;
 use serde_json::json;
 
+use super::config::Configured;
 use super::{Answer, Exit, Failure, Out};
 use crate::checks::{caller, own_address};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::grpc::health::{Said, ask, follow};
 use crate::limits::DIAL_MS;
 
 /// Ask a gateway whether it serves: one line, exit code 0 or 1
 #[derive(Args)]
 pub struct Health {
-    /// The gateway's configuration file: its own certificate asks
-    #[arg(long, default_value = "tongban.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    configured: Configured,
     /// The service, partner/CODE or system/NAME [default: the gateway as a whole]
     #[arg(long, default_value = "")]
     service: String,
@@ -30,7 +28,7 @@ pub struct Health {
 
 /// Asks, and answers 1 when it does not serve.
 pub fn run(command: &Health, out: &Out) -> Answer {
-    let config = Config::load(&command.config)?;
+    let config = command.configured.read()?;
     let clock = Clock::default();
     let caller = caller(&config, &clock).map_err(|findings| {
         let seen = findings.iter().map(|finding| finding.look.seen.as_str()).collect::<Vec<_>>().join("; ");

@@ -5,6 +5,7 @@ mod backup;
 mod case;
 mod check;
 mod client;
+mod config;
 mod consent;
 mod content;
 mod dead;
@@ -69,6 +70,8 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Health(health::Health),
+    #[command(subcommand)]
+    Config(config::Command),
     Send(Box<send::Send>),
     Receive(Box<receive::Receive>),
     Message(Box<message::Message>),
@@ -224,6 +227,7 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => serve::run(command, &out),
         Command::Check(command) => check::run(&command, &out),
         Command::Health(command) => health::run(&command, &out),
+        Command::Config(command) => config::run(&command, &out),
         Command::Send(command) => send::run(&command, &out),
         Command::Receive(command) => receive::run(&command, &out),
         Command::Message(command) => message::run(&command, &out),

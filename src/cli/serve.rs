@@ -1,13 +1,12 @@
 //! Decides how `tongban serve` starts and ends a gateway's process. Never decides what the gateway does.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::config::Configured;
 use super::{Answer, Exit, Failure, Out};
-use crate::config::{Config, ConfigError};
+use crate::config::ConfigError;
 use crate::ledger::StartError;
 use crate::server::{self, ServerError};
 use crate::store::OpenError;
@@ -15,9 +14,8 @@ use crate::store::OpenError;
 /// Run a gateway
 #[derive(Args)]
 pub struct Serve {
-    /// The configuration file
-    #[arg(long, default_value = "tongban.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    configured: Configured,
     /// Log lines as JSON
     #[arg(long)]
     log_json: bool,
@@ -26,7 +24,7 @@ pub struct Serve {
 /// Runs a gateway until SIGTERM or SIGINT, then drains; SIGHUP lets it read its configuration again.
 pub fn run(command: Serve, out: &Out) -> Answer {
     logs(command.log_json);
-    let config = Config::load(&command.config)?;
+    let config = command.configured.read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let gateway = server::bind(&config).await?;

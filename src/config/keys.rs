@@ -136,7 +136,7 @@ pub const KEYS: &[Key] = &[
     paths("sealing", "former", "[\"sealing-2025.key\"]")
         .next_start()
         .says("Keys of before, for what was sealed for them", "旧密钥，用于仍在途的内容"),
-    texts("routing", "allow", "[\"4599*\"]")
+    texts("routing", "allow", "[\"4599\"]")
         .says("Divisions that any table may claim beside its owner's own", "除属主辖区外，路由表可主张的区划"),
     text("store", "synchronous", "\"full\"").default(Plain::Text("full")).restart().says(
         "\"full\": an answer means on the disk; \"normal\": a power cut may lose the last of it",

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::keys::{Effect, KEYS, Key, Need, SECTIONS};
+use super::keys::{Effect, KEYS, Key, Need, Plain, SECTIONS};
 
 const TOP: &str = "\
 # 网关配置样例 · Sample of a gateway's configuration. Generated: `tongban config sample`.
@@ -24,7 +24,7 @@ pub fn sample() -> String {
             let _ = match (key.name, key.need) {
                 // One of the two must stand.
                 ("city", _) | (_, Need::Required) => writeln!(text, "{} = {}", key.name, key.sample),
-                (_, Need::Optional) => writeln!(text, "# {} = {}", key.name, key.sample),
+                (_, Need::Optional | Need::Default(Plain::Empty)) => writeln!(text, "# {} = {}", key.name, key.sample),
                 (_, Need::Default(default)) => writeln!(text, "# {} = {default}", key.name),
             };
         }
