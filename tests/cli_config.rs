@@ -152,10 +152,8 @@ fn each_fault_is_told_with_its_place_and_the_way_out() {
         assert_eq!(zh.lines().count(), told.lines().count(), "{zh}");
         let chinese = |line: &str| line.chars().any(|letter| ('\u{4e00}'..='\u{9fff}').contains(&letter));
         assert!(zh.lines().all(chinese), "{zh}");
-        for secret in ["c2VjcmV0"] {
-            let (out, err) = terminal.ends(78, "serve");
-            assert!(![&told, &zh, &out, &err].iter().any(|text| text.contains(secret)), "{told}{err}");
-        }
+        let (out, err) = terminal.ends(78, "serve");
+        assert!(![&told, &zh, &out, &err].iter().any(|text| text.contains("c2VjcmV0")), "{told}{err}");
     }
 }
 

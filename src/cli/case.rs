@@ -100,7 +100,6 @@ fn export_as(args: &Export, out: &Out) -> Answer {
 }
 
 /// Writes a case as `client` sees it into a folder; the page to open. For a demo's end.
-#[allow(dead_code, reason = "the demo takes it up")]
 pub(super) async fn export(client: &Client, case_no: &CaseNo, folder: &Path) -> Result<PathBuf, Failure> {
     let case = gather(client, case_no, None).await?;
     Ok(write_folder(&case, folder)?.join("index.html"))

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+#[cfg(test)]
+pub use self::bench::Fault;
 pub use self::bench::{Bench, Verdict};
 #[cfg(test)]
 pub use self::chain::sample;

@@ -93,6 +93,11 @@ impl As {
         })
     }
 
+    /// The same with `--gateway`.
+    pub fn at(self, gateway: Endpoint) -> As {
+        As { gateway: Some(gateway), ..self }
+    }
+
     /// Reads the files and prepares the connection.
     pub fn reach(&self) -> Result<Reach, Failure> {
         let directory = self.read_directory()?;

@@ -1,20 +1,28 @@
-//! Decides which cases the demo sends: real item names with their evidence marks, and made-up codes, numbers and contents.
-//! Never presents one as official.
+//! Decides which cases the demo sends: real item names with their evidence marks, and made-up codes, numbers, people and
+//! contents. Never presents one as official.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::json;
 
-use super::super::send::draft::{Content, Draft};
+use super::super::send::draft::{self, Content, Draft};
 use super::super::{Exit, Failure};
-use super::stage::{FOSHAN, LIUZHOU};
+use super::cast::City;
+use super::course::{self, Act, Side};
 use crate::cli::client::address;
 use crate::evidence::State;
 use crate::id::MessageId;
-use crate::message::{Mode, TextError};
+use crate::message::{Address, Envelope, Mode, TextError};
 use crate::receipt::Checked;
 
 /// Item names with source and evidence mark; data/README.md says what the marks mean.
 const ITEMS: &str = include_str!("../../../data/items.csv");
+
+/// The applicant of every case: nobody. The id is the example of GB 11643, and stands in contents alone, as all that is personal
+/// must.
+const APPLICANT: [(&str, &str); 3] =
+    [("姓名", "张三"), ("公民身份号码", "11010519491231002X"), ("手机", "13800138000")];
 
 /// A service item of the catalogue.
 #[derive(Debug, Clone)]
@@ -27,15 +35,25 @@ pub struct Item {
     pub evidence: String,
 }
 
-/// One message of the demo.
+/// One case of the demo with all of its messages.
 #[derive(Debug)]
 pub struct Case {
     /// From 1.
     pub number: usize,
     pub item: Item,
+    pub applicant: &'static City,
+    pub competent: &'static City,
+    /// In the order of its course.
+    pub messages: Vec<Message>,
+}
+
+/// One message of a case.
+#[derive(Debug)]
+pub struct Message {
+    pub act: Act,
     pub id: MessageId,
-    /// Foshan's answer to the case, not the case itself.
-    pub reply: bool,
+    /// Whether its recipient has taken it.
+    pub taken: bool,
     /// As its sender's gateway tells it; none until it is accepted.
     pub state: Option<State>,
     /// Reasons of its end, if it ended badly.
@@ -44,64 +62,69 @@ pub struct Case {
     pub receipts: Vec<Checked>,
 }
 
-impl Case {
-    /// A case that was not sent yet.
-    pub fn new(number: usize, item: Item, id: MessageId) -> Case {
-        Case { number, item, id, reply: false, state: None, reasons: vec![], receipts: vec![] }
-    }
-
-    /// `DEMO-0001`, and `DEMO-0001-REPLY` for its answer.
-    pub fn name(&self) -> String {
-        format!("{}{}", case_no(self.number), if self.reply { "-REPLY" } else { "" })
-    }
-
+impl Message {
     /// Whether it has ended.
     pub fn ended(&self) -> bool {
         self.state.is_some_and(State::is_final)
     }
 }
 
-/// The case number of the demo's nth case.
-pub fn case_no(number: usize) -> String {
-    format!("DEMO-{number:04}")
-}
+impl Case {
+    /// The case of that number, of which nothing was sent yet.
+    pub fn new(number: usize, item: Item) -> Result<Case, Failure> {
+        let (applicant, competent) = course::cities(number);
+        let message = |act| {
+            Ok(Message { act, id: draft::new_id()?, taken: false, state: None, reasons: vec![], receipts: vec![] })
+        };
+        let messages = course::course(number, item.mode).into_iter().map(message).collect::<Result<_, Failure>>()?;
+        Ok(Case { number, item, applicant, competent, messages })
+    }
 
-/// What Liuzhou sends.
-pub fn request(number: usize, item: &Item) -> Result<Draft, Failure> {
-    let to = format!("{}/{}", FOSHAN.code, FOSHAN.system);
-    draft(number, item, &to, "apply", "申请表.json", None)
-}
+    /// `DEMO-0001`
+    pub fn no(&self) -> String {
+        format!("DEMO-{:04}", self.number)
+    }
 
-/// What Foshan answers.
-pub fn reply(number: usize, item: &Item, to: MessageId) -> Result<Draft, Failure> {
-    let window = format!("{}/{}", LIUZHOU.code, LIUZHOU.system);
-    draft(number, item, &window, "accept", "受理通知.json", Some(to))
-}
+    /// `DEMO-0001-2-accept`, of the second message.
+    pub fn name(&self, place: usize) -> String {
+        format!("{}-{}-{}", self.no(), place + 1, self.messages[place].act.step)
+    }
 
-fn draft(
-    number: usize,
-    item: &Item,
-    to: &str,
-    step: &str,
-    part: &str,
-    in_reply_to: Option<MessageId>,
-) -> Result<Draft, Failure> {
-    let form = json!({ "事项": item.name, "事项编码": item.code, "办件编号": case_no(number), "申请人": "演示申请人",
-        "说明": "演示数据：编码、编号与内容均为虚构" });
-    let content = Content::new(part, "application/json", Bytes::from(form.to_string())).map_err(unfit)?;
-    Ok(Draft {
-        to: address(to).ok(),
-        jurisdiction: None,
-        item_code: item.code.parse().map_err(unfit)?,
-        case_no: Some(case_no(number).parse().map_err(unfit)?),
-        step: Some(step.parse().map_err(unfit)?),
-        mode: item.mode,
-        in_reply_to,
-        contents: vec![content],
-        attachments: vec![],
-        attributes: [("item-evidence".to_owned(), item.evidence.clone())].into(),
-        expires_in_ms: None,
-    })
+    /// From which city a message of it goes to which.
+    pub fn way(&self, place: usize) -> (&'static City, &'static City) {
+        match self.messages[place].act.by {
+            Side::Applicant => (self.applicant, self.competent),
+            Side::Competent => (self.competent, self.applicant),
+        }
+    }
+
+    /// A message of it, written now; each call writes another, so whoever sends again keeps the first.
+    pub fn envelope(&self, place: usize, me: &Address) -> Result<Envelope, Failure> {
+        let message = &self.messages[place];
+        self.draft(place)?.envelope(me, message.id)
+    }
+
+    fn draft(&self, place: usize) -> Result<Draft, Failure> {
+        let (item, act) = (&self.item, &self.messages[place].act);
+        let (_, to) = self.way(place);
+        let applicant: BTreeMap<&str, &str> = APPLICANT.into();
+        let form = json!({ "事项": item.name, "事项编码": item.code, "办件编号": self.no(), "环节": act.step,
+            "申请人": applicant, "说明": "演示数据：人员、编码、编号与内容均为虚构" });
+        let content = Content::new(act.part, "application/json", Bytes::from(form.to_string())).map_err(unfit)?;
+        Ok(Draft {
+            to: address(&to.address()).ok(),
+            jurisdiction: None,
+            item_code: item.code.parse().map_err(unfit)?,
+            case_no: Some(self.no().parse().map_err(unfit)?),
+            step: Some(act.step.parse().map_err(unfit)?),
+            mode: item.mode,
+            in_reply_to: place.checked_sub(1).map(|before| self.messages[before].id),
+            contents: vec![content],
+            attachments: vec![],
+            attributes: [("item-evidence".to_owned(), item.evidence.clone())].into(),
+            expires_in_ms: None,
+        })
+    }
 }
 
 fn unfit(why: TextError) -> Failure {
@@ -187,13 +210,25 @@ mod tests {
     }
 
     #[test]
-    fn every_case_is_well_formed() {
+    fn every_message_of_every_case_is_well_formed() {
         let me = address("450200/window").unwrap();
-        for (item, number) in items(101).iter().zip(1..) {
-            let id = MessageId::from_bytes([9; 16]);
-            for draft in [request(number, item).unwrap(), reply(number, item, id).unwrap()] {
-                assert_eq!(crate::cli::client::form(&draft.envelope(&me, id).unwrap()), Ok(()), "{item:?}");
+        for (item, number) in items(101).into_iter().zip(1..) {
+            let case = Case::new(number, item).unwrap();
+            for place in 0..case.messages.len() {
+                let envelope = case.envelope(place, &me).unwrap();
+                assert_eq!(crate::cli::client::form(&envelope), Ok(()), "{case:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_applicants_id_would_pass_for_a_real_one() {
+        let [_, (_, id), _] = APPLICANT;
+        let sum: u32 = id
+            .bytes()
+            .zip([7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2])
+            .map(|(digit, weight)| u32::from(digit - b'0') * weight)
+            .sum();
+        assert_eq!(id.chars().last(), "10X98765432".chars().nth(sum as usize % 11));
     }
 }

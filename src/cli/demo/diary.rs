@@ -8,7 +8,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::super::Failure;
-use super::super::client::Outcome;
 use crate::id::MessageId;
 use crate::keys;
 
@@ -52,15 +51,6 @@ impl Diary {
         let line = Line { did, message_id: id.to_string() };
         let text = serde_json::to_string(&line).map_err(std::io::Error::from)?;
         Ok((&self.0).write_all(format!("{text}\n").as_bytes())?)
-    }
-}
-
-/// What a system writes about an outcome that is durable; nothing about "later".
-pub fn outcome(given: &Outcome) -> Option<Did> {
-    match given {
-        Outcome::Acknowledge => Some(Did::Acknowledged),
-        Outcome::Refuse { .. } => Some(Did::Refused),
-        Outcome::Later { .. } => None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::evidence::{Event, State};
 pub struct Findings {
     /// Sent, and no system has an outcome for it.
     pub lost: BTreeSet<String>,
-    /// With more than one durable outcome.
+    /// With more than one durable outcome, or handed out again after it.
     pub doubled: BTreeSet<String>,
     /// With an outcome, and sent by nobody.
     pub unsent: BTreeSet<String>,
@@ -60,7 +60,8 @@ pub fn judge(lines: &[Line], verdicts: &[Verdict]) -> Findings {
             }
         };
         found(!done.contains(&Did::Sent), |all| &mut all.unsent);
-        found(ends.len() > 1, |all| &mut all.doubled);
+        let late = done.iter().skip_while(|did| !ends.contains(did)).any(|did| *did == Did::Received);
+        found(ends.len() > 1 || late, |all| &mut all.doubled);
         let Some(end) = ends.first() else {
             found(true, |all| &mut all.lost);
             continue;
@@ -81,6 +82,7 @@ pub fn judge(lines: &[Line], verdicts: &[Verdict]) -> Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::verify::Fault;
     use crate::cli::verify::sample::receipt;
     use crate::id::MessageId;
     use crate::receipt::Checked;
@@ -119,9 +121,11 @@ mod tests {
         let without = |left: Did| DONE.into_iter().filter(|did| *did != left).collect::<Vec<_>>();
         let twice = [&DONE[..], &[Did::Acknowledged]].concat();
         let other = [Did::Sent, Did::Received, Did::Acknowledged, Did::ToldRejected];
-        let rows: [(&str, &[Did], &[Event], Findings); 7] = [
+        let after = [&DONE[..], &[Did::Received]].concat();
+        let rows: [(&str, &[Did], &[Event], Findings); 8] = [
             ("lost", &without(Did::Acknowledged), &PAPERS, Findings { lost: found(), ..Findings::default() }),
             ("doubled", &twice, &PAPERS, Findings { doubled: found(), ..Findings::default() }),
+            ("handed out again", &after, &PAPERS, Findings { doubled: found(), ..Findings::default() }),
             ("unsent", &without(Did::Sent), &PAPERS, Findings { unsent: found(), ..Findings::default() }),
             ("no acceptance", &DONE, &PAPERS[1..], Findings { unreceipted: found(), ..Findings::default() }),
             (
@@ -136,5 +140,14 @@ mod tests {
         for (name, done, events, expected) in rows {
             assert_eq!(judge(&diary(done), &verdicts(events)), expected, "{name}");
         }
+    }
+    #[test]
+    fn a_receipt_that_does_not_verify_is_found_by_its_file() {
+        let mut verdicts = verdicts(&PAPERS);
+        let fault = Fault { part: "proof", en: "does not hold".to_owned(), zh: "不成立".to_owned() };
+        verdicts.push(Verdict { file: "bad.tlog-proof".into(), found: Err(fault) });
+        let found = judge(&diary(&DONE), &verdicts);
+        assert_eq!(found, Findings { unverified: ["bad.tlog-proof".to_owned()].into(), ..Findings::default() });
+        assert!(!found.clean());
     }
 }

@@ -1,92 +1,211 @@
-//! Decides what the two offices of the demo do with what reaches them: Foshan acknowledges most cases, refuses every
-//! seventh and replies to the first; Liuzhou takes the reply. Never leaves a delivery without an outcome.
+//! Decides how a city's system of the demo works: it sends what its side of a case has to say, takes what comes, refuses where
+//! the course says so, and writes everything down. A gateway that is away is waited for. Never leaves a delivery without an
+//! outcome, and never sends a second message in place of one whose answer was lost: it sends the same again.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::super::client::{Client, Delivered, Inbox, News, Outcome, Trouble};
 use super::super::{Exit, Failure};
-use super::diary::{self, Diary, Did};
-use crate::evidence::Code;
-use crate::message::Envelope;
+use super::board::{Board, Place};
+use super::cast::City;
+use super::course;
+use super::diary::{Diary, Did};
+use crate::evidence::{Code, State};
+use crate::id::MessageId;
+use crate::party::Division;
 
-/// Deliveries that an office has on its desk at once.
+/// Deliveries that a system has on its desk at once, and submissions without an answer.
 const CREDITS: u32 = 64;
-/// Of so many cases one is refused.
-const REFUSED_EVERY: usize = 7;
-/// The first case that is refused.
-const REFUSED_FIRST: usize = 3;
+const SUBMITS: usize = 32;
+/// Before a gateway that is away is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
 
-/// What Foshan does with a case.
-pub fn foshan(number: usize) -> Outcome {
-    let code = "MATERIALS_INCOMPLETE".parse::<Code>();
-    match code {
-        Ok(code) if number % REFUSED_EVERY == REFUSED_FIRST => {
-            Outcome::Refuse { code, text: "缺少材料，请补正后重新提交（演示）".to_owned() }
-        }
-        _ => Outcome::Acknowledge,
+/// A city's system at work.
+pub struct Office<'a> {
+    pub city: &'static City,
+    pub client: Client,
+    pub diary: Diary,
+    pub board: &'a RefCell<Board>,
+    /// What it has to send.
+    post: mpsc::Sender<Place>,
+    /// Deliveries without a durable outcome.
+    desk: RefCell<Vec<Open>>,
+}
+
+/// A delivery that was given its outcome.
+struct Open {
+    delivery: String,
+    id: MessageId,
+    from: Division,
+}
+
+impl<'a> Office<'a> {
+    /// An office that has not begun; it has at most `messages` to send.
+    pub fn new(
+        city: &'static City,
+        client: Client,
+        diary: Diary,
+        board: &'a RefCell<Board>,
+        messages: usize,
+    ) -> (Office<'a>, mpsc::Receiver<Place>) {
+        let (post, posted) = mpsc::channel(messages);
+        (Office { city, client, diary, board, post, desk: RefCell::default() }, posted)
     }
-}
 
-/// Whether Foshan answers a case with a message of its own.
-pub fn replies_to(number: usize) -> bool {
-    number == 1
-}
+    /// Whether every outcome that was given is written down as durable.
+    pub fn is_done(&self) -> bool {
+        self.desk.borrow().is_empty()
+    }
 
-/// The number of the case that an envelope is about; zero when it is none of the demo's.
-pub fn number_of(envelope: &Envelope) -> usize {
-    let case_no = envelope.case_no.as_ref().map(|case| case.as_str()).unwrap_or_default();
-    case_no.strip_prefix("DEMO-").and_then(|number| number.parse().ok()).unwrap_or_default()
-}
+    /// Takes what comes, for as long as the demo plays.
+    pub async fn receive(&self) -> Result<Infallible, Failure> {
+        loop {
+            let ended = match self.client.receive(CREDITS).await {
+                Ok(mut inbox) => self.session(&mut inbox).await?,
+                Err(trouble) => Some(trouble),
+            };
+            endure(ended).await?;
+            self.look_up().await?;
+        }
+    }
 
-/// Works through a mailbox for as long as the demo plays: each delivery gets what `decide` says, and `settled` is told of
-/// it once that is durable. What `decide` says follows from the message alone; the diary is told before and after.
-pub async fn work(
-    client: &Client,
-    diary: &Diary,
-    decide: impl Fn(&Envelope) -> Outcome,
-    settled: impl AsyncFn(&Envelope) -> Result<(), Failure>,
-) -> Result<Infallible, Failure> {
-    let mut inbox = client.receive(CREDITS).await?;
-    let mut desk: Vec<Delivered> = Vec::new();
-    loop {
-        match next(&mut inbox).await? {
-            News::Delivered(delivered) => {
-                diary.note(Did::Received, delivered.envelope.id)?;
-                inbox.give(&delivered.delivery, &decide(&delivered.envelope)).await;
-                desk.push(*delivered);
-            }
-            News::Settled { delivery, .. } => {
-                if let Some(place) = desk.iter().position(|delivered| delivered.delivery == delivery) {
-                    let envelope = desk.swap_remove(place).envelope;
-                    if let Some(did) = diary::outcome(&decide(&envelope)) {
-                        diary.note(did, envelope.id)?;
+    /// One mailbox until it breaks: why, if anything was said.
+    async fn session(&self, inbox: &mut Inbox<'_>) -> Result<Option<Trouble>, Failure> {
+        loop {
+            let news = match inbox.next().await {
+                Ok(Some(news)) => news,
+                Ok(None) => return Ok(None),
+                Err(trouble) => return Ok(Some(trouble)),
+            };
+            match news {
+                News::Delivered(delivered) => self.take(inbox, *delivered).await?,
+                News::Settled { delivery, .. } => {
+                    if let Some(open) = self.clear(&delivery) {
+                        self.diary.note(self.outcome(open.id).1, open.id)?;
                     }
-                    settled(&envelope).await?;
+                    inbox.grant(1).await;
                 }
-                inbox.grant(1).await;
+                News::Withdrawn { delivery } => {
+                    self.clear(&delivery);
+                    inbox.grant(1).await;
+                }
+                News::Refused { refused, .. } => return Err(Trouble::Refused(refused).into()),
             }
-            News::Withdrawn { delivery } => {
-                desk.retain(|delivered| delivered.delivery != delivery);
-                inbox.grant(1).await;
+        }
+    }
+
+    /// Takes one delivery: the first time, what follows is put into the post.
+    async fn take(&self, inbox: &Inbox<'_>, delivered: Delivered) -> Result<(), Failure> {
+        let id = delivered.envelope.id;
+        self.diary.note(Did::Received, id)?;
+        let taken = self.board.borrow_mut().taken(id);
+        if let Some(next) = taken.and_then(|place| self.says_next(place)) {
+            self.send_later(next)?;
+        }
+        inbox.give(&delivered.delivery, &self.outcome(id).0).await;
+        let open = Open { delivery: delivered.delivery, id, from: delivered.envelope.from.city };
+        self.desk.borrow_mut().push(open);
+        Ok(())
+    }
+
+    /// The message that follows, where it is this city's to send.
+    fn says_next(&self, place: Place) -> Option<Place> {
+        let board = self.board.borrow();
+        board.next(place).filter(|next| board.sender(*next) == self.city)
+    }
+
+    /// Takes a delivery off the desk.
+    fn clear(&self, delivery: &str) -> Option<Open> {
+        let mut desk = self.desk.borrow_mut();
+        let place = desk.iter().position(|open| open.delivery == delivery)?;
+        Some(desk.swap_remove(place))
+    }
+
+    /// What a message gets, and what is written down once that is durable: a function of the message alone.
+    fn outcome(&self, id: MessageId) -> (Outcome, Did) {
+        let board = self.board.borrow();
+        let refused = board.place(id).is_some_and(|at| course::is_refused(board.cases[at.case].number));
+        match "MATERIALS_INCOMPLETE".parse::<Code>() {
+            Ok(code) if refused => {
+                let text = "缺少材料，请补正后重新提交（演示）".to_owned();
+                (Outcome::Refuse { code, text }, Did::Refused)
             }
-            News::Refused { refused, .. } => return Err(Trouble::Refused(refused).into()),
+            _ => (Outcome::Acknowledge, Did::Acknowledged),
+        }
+    }
+
+    /// After a break: asks for each open delivery whether its outcome was made durable. What was not comes again.
+    async fn look_up(&self) -> Result<(), Failure> {
+        let left = std::mem::take(&mut *self.desk.borrow_mut());
+        for open in left {
+            let told = loop {
+                match self.client.message(Some(&open.from), open.id).await {
+                    Ok(told) => break told,
+                    Err(trouble) => endure(Some(trouble)).await?,
+                }
+            };
+            match told.state {
+                State::Confirmed => self.diary.note(Did::Acknowledged, open.id)?,
+                State::Rejected => self.diary.note(Did::Refused, open.id)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a message into the post.
+    pub fn send_later(&self, place: Place) -> Result<(), Failure> {
+        let full = |_| Failure::new(Exit::Software, "the post of the demo is full", "演示的发件箱已满");
+        self.post.try_send(place).map_err(full)
+    }
+
+    /// Sends what is put into the post, for as long as the demo plays.
+    pub async fn send(&self, posted: mpsc::Receiver<Place>) -> Result<(), Failure> {
+        ReceiverStream::new(posted).map(Ok).try_for_each_concurrent(SUBMITS, |place| self.send_from(place)).await
+    }
+
+    /// Sends a message, and what the same side says after it.
+    async fn send_from(&self, mut place: Place) -> Result<(), Failure> {
+        loop {
+            let envelope = self.board.borrow().cases[place.case].envelope(place.act, &self.client.me)?;
+            self.diary.note(Did::Sent, envelope.id)?;
+            while let Err(trouble) = self.client.submit(&envelope).await {
+                endure(Some(trouble)).await?;
+            }
+            self.board.borrow_mut().accepted(place);
+            match self.says_next(place) {
+                Some(next) => place = next,
+                None => return Ok(()),
+            }
         }
     }
 }
 
-async fn next(inbox: &mut Inbox<'_>) -> Result<News, Failure> {
-    let closed = || Failure::new(Exit::Unavailable, "the gateway closed a mailbox", "网关关闭了信箱");
-    inbox.next().await?.ok_or_else(closed)
+/// Waits a little where waiting helps.
+///
+/// # Errors
+/// What does not pass by itself.
+async fn endure(trouble: Option<Trouble>) -> Result<(), Failure> {
+    match trouble.filter(|trouble| !passes(trouble)) {
+        Some(trouble) => Err(trouble.into()),
+        None => {
+            tokio::time::sleep(AGAIN).await;
+            Ok(())
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn foshan_refuses_some_and_never_the_one_it_replies_to() {
-        let refused: Vec<_> = (1..=20).filter(|number| matches!(foshan(*number), Outcome::Refuse { .. })).collect();
-        assert_eq!(refused, [3, 10, 17]);
-        assert!((1..=20).filter(|number| replies_to(*number)).all(|number| !refused.contains(&number)));
+/// Whether trouble passes by itself, as that of a gateway that is away.
+pub fn passes(trouble: &Trouble) -> bool {
+    match trouble {
+        Trouble::Unreachable { .. } => true,
+        Trouble::Refused(refused) => matches!(refused.exit(), Exit::TempFail | Exit::Unavailable),
+        Trouble::Unsound(_) => false,
     }
 }
