@@ -33,8 +33,8 @@ fn forms(text: &str) -> Vec<Vec<u8>> {
     let shifted = (0..3usize).map(|shift| {
         let whole = STANDARD.encode([&vec![0; shift][..], bytes].concat());
         let inner = whole.trim_end_matches('=');
-        let (from, to) = ([0, 2, 3][shift], inner.len() - usize::from((shift + bytes.len()) % 3 != 0));
-        inner[from..to].as_bytes().to_vec()
+        let (from, to) = ([0, 2, 3][shift], inner.len() - usize::from(!(shift + bytes.len()).is_multiple_of(3)));
+        inner.as_bytes()[from..to].to_vec()
     });
     let texts = [text.to_owned(), hex.to_uppercase(), hex, escaped, debug, numbers];
     texts.into_iter().map(String::into_bytes).chain(shifted).collect()
@@ -67,7 +67,7 @@ fn in_store(path: &Path) -> BTreeMap<String, Vec<&'static str>> {
     let mut all = BTreeMap::new();
     for table in tables {
         let mut rows = store.prepare(&format!("SELECT * FROM \"{table}\"")).unwrap();
-        let columns: Vec<String> = rows.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = rows.column_names().map(str::to_owned).collect();
         let mut rows = rows.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
             for (place, column) in columns.iter().enumerate() {
