@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use tongban::courier::bell;
 use tongban::lanes::{CaseKey, Effect, Event, Lane, Outcome, Policy, Queued, Rest, Seq, Stats};
+use tongban::ledger::Heard;
 use tongban::time::Time;
 
 const NOW: Time = Time::from_ms(1_000_000);
@@ -56,6 +58,30 @@ fn a_message_committed_during_a_read_is_not_forgotten() {
     assert_eq!((delivered(&effects), effects.last()), (vec![5], Some(&Effect::Load { from: 6, count: 7 })));
     assert_eq!(delivered(&on(&mut lane, loaded([row(6, "")], true))), [6]);
     assert_eq!(on(&mut lane, Event::Enqueued { seq: 6 }), [], "it is known already");
+}
+
+/// A bell that rang twice is heard once.
+#[test]
+fn rows_of_a_second_commit_are_read_although_those_of_the_first_are_there_already() {
+    let heard = |newest| Heard { newest, ..Heard::default() };
+    let [told] = bell::events(heard(5), heard(7)).collect::<Vec<_>>().try_into().unwrap();
+    let mut lane = reading(8, 0, 9);
+    assert_eq!(on(&mut lane, Event::clone(&told)), [], "one read at a time");
+    let effects = on(&mut lane, loaded([row(5, ""), row(6, "")], true));
+    assert_eq!((delivered(&effects), effects.last()), (vec![5, 6], Some(&Effect::Load { from: 7, count: 6 })));
+    // The same when the bell is heard only after the read.
+    let mut lane = reading(8, 0, 9);
+    assert_eq!(delivered(&on(&mut lane, loaded([row(5, ""), row(6, "")], true))), [5, 6]);
+    assert_eq!(on(&mut lane, told), [Effect::Load { from: 7, count: 6 }]);
+}
+
+#[test]
+fn rows_from_another_lane_are_read_although_the_lowest_of_them_is_there_already() {
+    let mut lane = reading(8, 0, 9);
+    assert_eq!(on(&mut lane, Event::Moved { seq: 5 }), []);
+    let effects = on(&mut lane, loaded([row(5, ""), row(7, "")], true));
+    assert_eq!((delivered(&effects), effects.last()), (vec![5, 7], Some(&Effect::Load { from: 5, count: 8 })));
+    assert_eq!(delivered(&on(&mut lane, loaded([row(5, ""), row(6, ""), row(7, "")], true))), [6]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::bell;
 use super::desk::{Cancelled, Order};
 use super::ground::{Ground, Settlement};
 use super::homeward::{self, Batch, Homeward};
@@ -270,15 +271,7 @@ impl Keeper {
     fn rung(&mut self) {
         let now = *self.bell.borrow_and_update();
         let before = std::mem::replace(&mut self.heard_last, now);
-        if now.held != before.held {
-            self.feed(if now.held == Some(true) { Event::Held } else { Event::Resumed });
-        }
-        if now.newest > before.newest {
-            self.feed(Event::Enqueued { seq: before.newest + 1 });
-        }
-        if now.moves > before.moves {
-            self.feed(Event::Enqueued { seq: now.lowest_moved });
-        }
+        bell::events(before, now).for_each(|event| self.feed(event));
     }
 
     /// Tells the lane and does what it asks for. What that brings about at once is told when all of it is done: an effect

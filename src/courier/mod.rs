@@ -3,6 +3,7 @@
 //! pause itself.
 
 pub mod attachments;
+pub mod bell;
 mod desk;
 mod dial;
 mod follow;

@@ -91,6 +91,7 @@ impl Lane {
     fn take_in(&mut self, now: Time, event: Event) {
         match event {
             Event::Enqueued { seq } => self.enqueued(seq),
+            Event::Moved { seq } => self.scan.moved(seq),
             Event::Loaded { rows, end } => self.loaded(now, rows, if end { End::Reached } else { End::Ahead }),
             Event::LoadFailed => self.scan.failed(now.plus_ms(*self.policy.backoff_ms.start())),
             Event::Opened { session, receipts } => self.opened(session, receipts),

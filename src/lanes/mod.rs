@@ -176,8 +176,12 @@ pub struct Rest {
 /// Everything that can happen to a lane.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Rows were committed for this lane; of several in one commit, the lowest. Also the first event of a lane's life.
+    /// Rows were committed for this lane, in one commit or in several, behind all that were there; the newest of them is in
+    /// this place. Whoever is shown that row is shown all of them. Also the first event of a lane's life.
     Enqueued { seq: Seq },
+    /// Rows came from another lane, in one commit or in several, none of them in a place before this one. An answer that was
+    /// being read meanwhile may lack any of them.
+    Moved { seq: Seq },
     /// The answer to [`Effect::Load`]: the rows asked for, ascending; `end` when the store held nothing behind them.
     Loaded { rows: Vec<Queued>, end: bool },
     /// The store could not answer [`Effect::Load`]; it is asked again after the shortest pause.

@@ -27,7 +27,7 @@ struct Asked {
     from: Seq,
     /// Rows that were committed: an answer read before that does not show them, whatever it says about the rest.
     heard: Vec<Seq>,
-    /// The lowest of those that did not fit into `heard`.
+    /// The lowest of those that did not fit into `heard`, or that came from another lane.
     missed: Option<Seq>,
     /// Rows that went away: an answer read before that still shows them.
     gone: HashSet<Seq>,
@@ -49,6 +49,14 @@ impl Scan {
         asked.heard.push(seq);
         if asked.heard.len() > remembered_max {
             asked.missed = asked.heard.drain(..).chain(asked.missed).min();
+        }
+    }
+
+    /// Rows were committed from this place on, no matter what an answer under way shows.
+    pub fn moved(&mut self, seq: Seq) {
+        self.rewind(seq);
+        if let Some(asked) = &mut self.asked {
+            asked.missed = Some(asked.missed.map_or(seq, |missed| missed.min(seq)));
         }
     }
 
