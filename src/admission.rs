@@ -25,17 +25,18 @@ pub enum Who {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DivisionPattern(String);
 
-impl std::str::FromStr for DivisionPattern {
-    type Err = &'static str;
+/// Text that is no such pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a division code, its beginning followed by '*', or '*'")]
+pub struct DivisionPatternError;
 
-    fn from_str(text: &str) -> Result<DivisionPattern, &'static str> {
+impl std::str::FromStr for DivisionPattern {
+    type Err = DivisionPatternError;
+
+    fn from_str(text: &str) -> Result<DivisionPattern, DivisionPatternError> {
         let digits = text.strip_suffix('*').unwrap_or(text);
         let good = (!text.is_empty()) && digits.len() <= 12 && digits.bytes().all(|b| b.is_ascii_digit());
-        if good {
-            Ok(DivisionPattern(text.to_owned()))
-        } else {
-            Err("must be a division code, its beginning followed by '*', or '*'")
-        }
+        if good { Ok(DivisionPattern(text.to_owned())) } else { Err(DivisionPatternError) }
     }
 }
 

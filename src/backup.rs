@@ -31,6 +31,7 @@ pub use take::{Taken, take};
 use crate::config::{Config, Fault};
 use crate::directory::{Directory, RecordError};
 use crate::keys::{self, KeyFileError};
+use crate::lang::{Zh, io_zh};
 use crate::ledger::StartError;
 use crate::noticeboard::{BoardError, Noticeboard, OfferError};
 use crate::party::Member;
@@ -108,29 +109,29 @@ impl BackupError {
         use BackupError as E;
         match self {
             E::NotEmpty(path) => format!("{}：其中已有内容", path.display()),
-            E::Io { path, source } => format!("{}：{source}", path.display()),
-            E::Key(fault) => format!("密钥文件：{fault}"),
-            E::Store(fault) => format!("存储：{fault}"),
-            E::Notes(fault) => format!("已保存的文书：{fault}"),
-            E::Board(fault) => format!("名录：{fault}"),
-            E::Config(fault) => format!("配置：{fault}"),
+            E::Io { path, source } => format!("{}：{}", path.display(), io_zh(source)),
+            E::Key(fault) => format!("密钥文件：{}", fault.zh()),
+            E::Store(fault) => format!("存储：{}", fault.zh()),
+            E::Notes(fault) => format!("已保存的文书：{}", fault.zh()),
+            E::Board(fault) => format!("名录：{}", fault.zh()),
+            E::Config(fault) => format!("配置：{fault:?}"),
             E::NoManifest(path) => format!("{}：不是完整的备份，缺少 manifest.json", path.display()),
-            E::Manifest(fault) => format!("manifest.json：{fault}"),
+            E::Manifest(fault) => format!("manifest.json：{fault:?}"),
             E::Form(form) => format!("manifest.json 的格式为 {form:?}，本版本只读 {:?}", manifest::KIND),
             E::Missing(path) => format!("{path}：清单列有，实际缺失"),
             E::Unlisted(path) => format!("{path}：实际存在，清单未列"),
-            E::Differs { path, what } => format!("{path}：与清单不符（{what}）"),
+            E::Differs { path, what } => format!("{path}：与清单不符：{what:?}"),
             E::Mode { path, mode } => format!("{path}：权限 {mode:04o} 使他人可读，请执行 chmod 600 {path}"),
             E::Attachment(digest) => format!("附件 {digest}：有消息引用，但文件缺失"),
             E::LogKey(member) => format!("日志密钥不在 {member} 的成员记录中"),
-            E::Checkpoint { origin, why } => format!("最新检查点不属于日志 {origin}：{why}"),
+            E::Checkpoint { origin, why } => format!("最新检查点不属于日志 {origin}：{why:?}"),
             E::Generation { origin, next } => format!("{origin}：名称或密钥已被占用，下一个可用代次为 {next}"),
             E::MemberKey(member) => format!("不是联盟所登记的 {member} 的成员密钥"),
-            E::Statement(fault) => format!("新日志声明：{fault}"),
-            E::Offer(fault) => format!("新日志声明未被采信：{fault}"),
-            E::Open(fault) => format!("恢复后的存储：{fault}"),
-            E::Start(fault) => format!("恢复后的日志：{fault}"),
-            E::Ledger(fault) => format!("恢复后的日志：{fault}"),
+            E::Statement(fault) => format!("新日志声明：{}", fault.zh()),
+            E::Offer(fault) => format!("新日志声明未被采信：{:?}", fault.to_string()),
+            E::Open(fault) => format!("恢复后的存储：{}", fault.zh()),
+            E::Start(fault) => format!("恢复后的日志：{}", fault.zh()),
+            E::Ledger(fault) => format!("恢复后的日志：{}", fault.zh()),
         }
     }
 }

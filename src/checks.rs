@@ -8,7 +8,7 @@ mod place;
 mod traffic;
 mod trust;
 
-pub use self::facts::{Look, Verdict};
+pub use self::facts::{Look, Seen, Verdict};
 pub use self::partners::{Caller, STAGES, own_address};
 pub use self::trust::lists_end;
 
@@ -116,7 +116,7 @@ pub async fn examine(config: &Config, clock: &Clock, which: &Which) -> Vec<Findi
     if which.takes(ANSWERS) {
         let look = match &caller {
             Some(caller) if fits => caller.own_gateway().await,
-            _ => Look { about: None, verdict: Verdict::Skipped("tls.identity"), seen: String::new() },
+            _ => Look { about: None, verdict: Verdict::Skipped("tls.identity"), seen: Seen::default() },
         };
         findings.push(Finding { check: ANSWERS, look });
     }
@@ -171,7 +171,7 @@ fn local(facts: &Facts<'_>) -> Vec<Finding> {
             findings.iter().any(stops)
         };
         let looks = match check.needs.iter().find(failed) {
-            Some(because) => vec![Look { about: None, verdict: Verdict::Skipped(because), seen: String::new() }],
+            Some(because) => vec![Look { about: None, verdict: Verdict::Skipped(because), seen: Seen::default() }],
             None => (check.look)(facts),
         };
         findings.extend(looks.into_iter().map(|look| Finding { check: check.id, look }));

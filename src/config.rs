@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::admission::{DivisionPattern, Grant, Grants, Who};
+use crate::lang::{Zh, io_zh};
 use crate::party::{Alliance, Division, Member, Name, Party};
 use crate::routing::{DivisionPrefix, ItemPattern, OwnSystem};
 use crate::store::Synchronous;
@@ -136,7 +137,7 @@ impl ConfigError {
     /// The same in Chinese.
     pub fn zh(&self) -> String {
         match self {
-            ConfigError::Unreadable { path, source } => format!("{}：无法读取（{source}）", path.display()),
+            ConfigError::Unreadable { path, source } => format!("{}：无法读取（{}）", path.display(), io_zh(source)),
             ConfigError::Faulty(faults) => {
                 faults.iter().map(|fault| format!("{}：{}", fault.origin, fault.zh)).collect::<Vec<_>>().join("\n")
             }
@@ -164,17 +165,18 @@ impl<'a> Reading<'a> {
         self.layers.rows.get(section).map(Vec::as_slice).unwrap_or_default()
     }
 
-    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, origin: &Origin, text: &str) -> Option<T> {
-        let unfit = |error| self.fault(origin, format!("{text:?}: {error}"), format!("{text:?} 无效：{error}"));
+    fn parsed<T: FromStr<Err: fmt::Display + Zh>>(&mut self, origin: &Origin, text: &str) -> Option<T> {
+        let unfit =
+            |error: T::Err| self.fault(origin, format!("{text:?}: {error}"), format!("{text:?} 无效：{}", error.zh()));
         text.parse().map_err(unfit).ok()
     }
 
-    fn word<T: FromStr<Err: fmt::Display>>(&mut self, found: Option<&Found>) -> Option<T> {
+    fn word<T: FromStr<Err: fmt::Display + Zh>>(&mut self, found: Option<&Found>) -> Option<T> {
         let found = found?;
         self.parsed(&found.origin, text(found)?)
     }
 
-    fn words<T: FromStr<Err: fmt::Display>>(&mut self, found: Option<&Found>) -> Vec<T> {
+    fn words<T: FromStr<Err: fmt::Display + Zh>>(&mut self, found: Option<&Found>) -> Vec<T> {
         texts(found).iter().filter_map(|(origin, text)| self.parsed(origin, text)).collect()
     }
 

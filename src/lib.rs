@@ -48,6 +48,7 @@ pub mod grpc;
 pub mod telemetry;
 
 // 5 ROOF: what puts it all together, and the person at the terminal.
+pub mod lang;
 pub mod config;
 pub mod backup;
 pub mod server;

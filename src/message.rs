@@ -90,6 +90,14 @@ pub fn visible(text: &str) -> bool {
     })
 }
 
+/// Foreign text as a terminal may show it: what nobody sees, or what moves the cursor, becomes a question mark.
+pub fn plain(text: &str) -> String {
+    if visible(text) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if visible(c.encode_utf8(&mut [0; 4])) { c } else { '?' }).collect()
+}
+
 fn media_type(text: &str) -> bool {
     let essence = text.split(';').next().unwrap_or_default().trim_end();
     let token = |t: &str| {

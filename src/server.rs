@@ -40,6 +40,7 @@ use crate::grpc::{Doors, admin::Admin, directory::Directory as DirectoryDoor, ev
 use crate::intake::{Intake, Rules, log_keys};
 use crate::janitor;
 use crate::keys::{self, KeyFileError, Seed};
+use crate::lang::{Unfit, Zh};
 use crate::ledger::{Core, Ledger, StartError};
 use crate::noticeboard::{BoardError, Noticeboard};
 use crate::party::{Member, Party};
@@ -54,7 +55,7 @@ use crate::tls::accept::{Bounds, Counters, Gate};
 use crate::tls::config::{Moment, Own, SharedOwn, SharedTrust, client_config, server_config};
 use crate::tls::connections::Connections;
 use crate::tls::dial::Dialler;
-use crate::tls::trust::{self, MemberTrust, Trust};
+use crate::tls::trust::{self, MemberTrust, Trust, TrustFault};
 
 /// Why a gateway does not come up, or had to go down.
 #[derive(Debug, thiserror::Error)]
@@ -69,10 +70,10 @@ pub enum ServerError {
     OtherAlliance { found: String, configured: String },
     #[error("the directory has no member {0}")]
     NotAMember(Member),
-    #[error("{}", .0.join("\n"))]
-    Trust(Vec<String>),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Trust(Vec<TrustFault>),
     #[error("the gateway's certificate and key: {0}")]
-    Certificate(String),
+    Certificate(Unfit),
     #[error("the log key is not among the log keys of {0}'s record")]
     LogKey(Member),
     #[error(transparent)]
@@ -153,7 +154,7 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let own_party = Party::gateway(config.alliance.clone(), standing.own.clone());
     let certificate = standing.certificate.load_full();
     let tls = server_config(standing.trust.clone(), Own::clone(&certificate), standing.moment.clone());
-    let tls = tls.map_err(|error| ServerError::Certificate(error.to_string()))?;
+    let tls = tls.map_err(|error| ServerError::Certificate(unusable(&error)))?;
     check_own_certificate(&certificate.chain, &standing.trust.load(), &standing.moment, &own_party)?;
     let reception = Reception {
         tls: Arc::new(ArcSwap::new(tls)),
@@ -374,7 +375,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     if directory.member(&own).is_none() {
         return Err(ServerError::NotAMember(own));
     }
-    let (members, trust) = trusted(config, &directory).map_err(ServerError::Trust)?;
+    let (members, trust) = trusted(config, &directory)?;
     Ok(Standing {
         own,
         directory: Arc::new(directory),
@@ -394,7 +395,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
 
 /// Whom the directory's members are trusted to name.
 pub(crate) fn trust_of(config: &Config, directory: &Directory) -> Result<Trust, ServerError> {
-    trusted(config, directory).map(|(_, trust)| trust).map_err(ServerError::Trust)
+    trusted(config, directory).map(|(_, trust)| trust)
 }
 
 fn member_trusts(config: &Config, directory: &Directory) -> Result<Vec<MemberTrust>, ServerError> {
@@ -441,9 +442,20 @@ fn check_own_certificate(
 ) -> Result<(), ServerError> {
     match trust.verify(chain, crate::tls::profile::Usage::Server, moment.unix()) {
         Ok(identity) if identity.party == *own_party => Ok(()),
-        Ok(identity) => Err(ServerError::Certificate(format!("it is for {}, not {own_party}", identity.party))),
-        Err(refused) => Err(ServerError::Certificate(refused.to_string())),
+        Ok(identity) => {
+            let (en, zh) = (
+                format!("it is for {}, not {own_party}", identity.party),
+                format!("证书名为 {}，而非 {own_party}", identity.party),
+            );
+            Err(ServerError::Certificate(Unfit::new(en, zh)))
+        }
+        Err(refused) => Err(ServerError::Certificate(Unfit::new(refused.to_string(), refused.zh()))),
     }
+}
+
+/// What rustls cannot use together.
+fn unusable(error: &rustls::Error) -> Unfit {
+    Unfit::new(error.to_string(), format!("不能一起使用：{:?}", error.to_string()))
 }
 
 /// The log's signing key: its name is that of the same public key in our own record.
@@ -472,7 +484,7 @@ fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerErro
         client_config(standing.trust.clone(), certificate, standing.moment.clone(), expected)
     };
     // Once now, so that a key that does not fit is told at the start; one that takes its place is tried before it does.
-    let unfit = tls(&config.member).map_err(|error| ServerError::Certificate(error.to_string()))?;
+    let unfit = tls(&config.member).map_err(|error| ServerError::Certificate(unusable(&error)))?;
     Ok(Box::new(move |partner: &Partner| {
         let address = |endpoint: &Endpoint| format!("https://{endpoint}").parse::<Uri>().ok();
         let addresses = partner.endpoints.iter().filter_map(address).collect();

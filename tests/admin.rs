@@ -261,7 +261,7 @@ async fn check_and_health_say_who_paused_a_lane_and_why() {
     let found = examine_self(&world.alliance.config(A), &Clock::default());
     let lane = found.iter().find(|one| one.check == "lanes.flow" && one.look.about.as_deref() == Some(TO_B)).unwrap();
     assert!(matches!(&lane.look.verdict, Verdict::Warning(advice) if advice.code == "lane_held"));
-    assert!(lane.look.seen.contains("/ops/li: 对方迁移机房"), "{}", lane.look.seen);
+    assert!(lane.look.seen.en.contains("/ops/li: 对方迁移机房"), "{:?}", lane.look.seen);
     world.resume(TO_B).await;
     until("it serves again", async || says("partner/440600").await == Said::Serving).await;
 }

@@ -2,6 +2,8 @@
 
 #[path = "support/alliance.rs"]
 mod alliance;
+#[path = "support/wording.rs"]
+mod wording;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use rusqlite::Connection;
 use tongban::checks::{Finding, Verdict, Which, advice, examine};
 use tongban::clock::Clock;
 use tongban::wire::pb::evidence as pbe;
+use wording::english_in;
 
 const LIUZHOU: (&str, &str) = ("450200", "window");
 const FOSHAN: (&str, &str) = ("440600", "approval");
@@ -315,12 +318,18 @@ async fn each_planted_fault_is_named_with_its_way_out() {
     let alliance = stopped_gateway().await;
     let pristine = alliance.folder.with_extension("pristine");
     copy_all(&alliance.folder, &pristine);
+    let mut half_english = vec![];
     for (what, plant, expected, code) in ROWS {
         std::fs::remove_dir_all(&alliance.folder).unwrap();
         copy_all(&pristine, &alliance.folder);
         let mut ground = Ground { alliance: &alliance, clock: Clock::default(), held: vec![] };
         plant(&mut ground);
-        let wrong = wrong(&found(&ground).await);
+        let found = found(&ground).await;
+        let english = found.iter().filter_map(|Finding { check, look }| {
+            english_in(&look.seen.zh).map(|line| format!("{what}: {check} saw {line:?}"))
+        });
+        half_english.extend(english);
+        let wrong = wrong(&found);
         assert!(wrong.contains(&((*expected).to_owned(), *code)), "{what}: {wrong:?}");
         // What rests on the broken thing is skipped, so that the list stays short.
         assert!(wrong.len() <= 5, "{what}: {wrong:?}");
@@ -330,6 +339,7 @@ async fn each_planted_fault_is_named_with_its_way_out() {
     std::fs::remove_dir_all(pristine).unwrap();
     let sound = Ground { alliance: &alliance, clock: Clock::default(), held: vec![] };
     assert_eq!(wrong(&found(&sound).await), ALWAYS.map(|(check, code)| (check.to_owned(), code)));
+    assert!(half_english.is_empty(), "in Chinese:\n{}", half_english.join("\n"));
     println!("{} faults planted, each named", ROWS.len());
 }
 
@@ -342,7 +352,7 @@ async fn two_gateways_that_run_have_no_fault() {
     let stages = findings.iter().filter(|finding| finding.check.starts_with("partner.")).count();
     assert_eq!(stages, 6, "{findings:?}");
     let clock = findings.iter().find(|finding| finding.check == "partner.clock").unwrap();
-    assert!(clock.look.seen.ends_with(" ms apart"), "{clock:?}");
+    assert!(clock.look.seen.en.ends_with(" ms apart"), "{clock:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -146,6 +146,13 @@ async fn after_a_renewal_the_new_files_are_examined() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_system_is_known_before_its_first_message() {
+    let alliance = two_cities();
+    let _gateway = alliance.start(LIUZHOU.0).await;
+    Watcher::new(&alliance, "system/archive").await.turns(ServingStatus::Serving).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mailbox_that_nobody_empties_turns_its_own_name() {
     let alliance = Alliance::new(&[(LIUZHOU.0, &[LIUZHOU.1, "archive"])]);
     often(&alliance);

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 6] = [
     &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
     &["ledger", "noticeboard", "intake", "courier", "janitor", "redrive"],
     &["grpc", "telemetry"],
-    &["config", "backup", "server", "checks", "demo", "cli", "lib", "main"],
+    &["lang", "config", "backup", "server", "checks", "demo", "cli", "lib", "main"],
 ];
 /// The highest floor of pure thought.
 const PURE: usize = 1;

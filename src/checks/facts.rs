@@ -10,6 +10,7 @@ use super::advice::{self, Advice};
 use crate::config::Config;
 use crate::directory::{Directory, MemberRecord};
 use crate::keys::KeyFileError;
+use crate::lang::Zh;
 use crate::noticeboard::Noticeboard;
 use crate::store::Readers;
 use crate::time::Time;
@@ -74,20 +75,56 @@ pub struct Look {
     /// A partner or lane; none for what there is once.
     pub about: Option<String>,
     pub verdict: Verdict,
-    /// The evidence: a path, a number, an error's text.
-    pub seen: String,
+    pub seen: Seen,
+}
+
+/// The evidence, in English and in Chinese: a path or a number is the same in both.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub en: String,
+    pub zh: String,
+}
+
+impl Seen {
+    /// Words, in both languages.
+    pub fn both(en: impl Into<String>, zh: impl Into<String>) -> Seen {
+        Seen { en: en.into(), zh: zh.into() }
+    }
+
+    /// What an error says.
+    pub fn error(error: &(impl ToString + Zh)) -> Seen {
+        Seen { en: error.to_string(), zh: error.zh() }
+    }
+
+    /// The same of a thing that is named before it.
+    pub fn at(self, thing: &str) -> Seen {
+        Seen { en: format!("{thing}: {}", self.en), zh: format!("{thing}：{}", self.zh) }
+    }
+}
+
+/// What is no word of a language.
+impl From<String> for Seen {
+    fn from(same: String) -> Seen {
+        Seen { en: same.clone(), zh: same }
+    }
+}
+
+impl From<&str> for Seen {
+    fn from(same: &str) -> Seen {
+        same.to_owned().into()
+    }
 }
 
 impl Look {
-    pub fn good(seen: impl Into<String>) -> Look {
+    pub fn good(seen: impl Into<Seen>) -> Look {
         Look { about: None, verdict: Verdict::Good, seen: seen.into() }
     }
 
-    pub fn warning(advice: &'static Advice, seen: impl Into<String>) -> Look {
+    pub fn warning(advice: &'static Advice, seen: impl Into<Seen>) -> Look {
         Look { about: None, verdict: Verdict::Warning(advice), seen: seen.into() }
     }
 
-    pub fn fault(advice: &'static Advice, seen: impl Into<String>) -> Look {
+    pub fn fault(advice: &'static Advice, seen: impl Into<Seen>) -> Look {
         Look { about: None, verdict: Verdict::Fault(advice), seen: seen.into() }
     }
 
@@ -103,13 +140,13 @@ pub fn secret_fault(fault: &KeyFileError) -> Look {
         KeyFileError::Mode { .. } => &advice::KEY_OPEN,
         _ => &advice::KEY_UNREADABLE,
     };
-    Look::fault(advice, fault.to_string())
+    Look::fault(advice, Seen::error(fault))
 }
 
 /// What is wrong with a public file, in other words where it is missing.
 pub fn public_fault(advice: &'static Advice, fault: &KeyFileError) -> Look {
     let missing = matches!(fault, KeyFileError::Missing { .. });
-    Look::fault(if missing { &advice::KEY_MISSING } else { advice }, fault.to_string())
+    Look::fault(if missing { &advice::KEY_MISSING } else { advice }, Seen::error(fault))
 }
 
 pub fn shown(path: &Path) -> String {

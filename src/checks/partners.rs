@@ -11,7 +11,7 @@ use tonic::transport::Uri;
 
 use super::Finding;
 use super::advice::{self, Advice};
-use super::facts::{Look, Verdict};
+use super::facts::{Look, Seen, Verdict};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Directory, MemberRecord};
@@ -62,13 +62,16 @@ impl Caller {
             return Look::fault(&advice::GATEWAY_DEAF, listen.to_string());
         };
         if let Err(error) = dialler.dial(Uri::clone(&address)).await {
-            return Look::fault(&advice::GATEWAY_DEAF, error.to_string());
+            return Look::fault(&advice::GATEWAY_DEAF, Seen::error(&error));
         }
         match self.ask(&dialler, address).await {
             Asked::Serving(_) => Look::good(listen.to_string()),
             Asked::NotServing => Look::fault(&advice::GATEWAY_NOT_SERVING, listen.to_string()),
-            Asked::Refused(why) => Look::fault(&advice::GATEWAY_DEAF, why),
-            Asked::Silent => Look::fault(&advice::GATEWAY_DEAF, format!("{listen}: silent")),
+            Asked::Refused(why) => Look::fault(&advice::GATEWAY_DEAF, foreign(why)),
+            Asked::Silent => Look::fault(
+                &advice::GATEWAY_DEAF,
+                Seen::both(format!("{listen}: silent"), format!("{listen}：没有应答")),
+            ),
         }
     }
 
@@ -81,7 +84,8 @@ impl Caller {
     async fn partner(&self, record: &MemberRecord) -> Vec<Finding> {
         let member = &record.member;
         if record.pulls() {
-            return findings(member, "it cannot be dialled: it fetches here", STAGES.len(), None);
+            let seen = Seen::both("it cannot be dialled: it fetches here", "无法连接：由其前来取回");
+            return findings(member, seen, STAGES.len(), None);
         }
         let mut worst = vec![];
         for endpoint in &record.endpoints {
@@ -97,7 +101,7 @@ impl Caller {
     async fn address(&self, member: &Member, endpoint: &str) -> Vec<Finding> {
         let address: Option<Uri> = format!("https://{endpoint}").parse().ok();
         let (Some(dialler), Some(address)) = (self.dialler(member), address) else {
-            return findings(member, endpoint, 0, Some((&advice::PARTNER_NAME, endpoint.to_owned())));
+            return findings(member, endpoint, 0, Some((&advice::PARTNER_NAME, endpoint.into())));
         };
         if let Err(error) = dialler.dial(address.clone()).await {
             let (passed, advice): (usize, &'static Advice) = match &error {
@@ -106,15 +110,13 @@ impl Caller {
                 DialError::Tls { .. } => (2, &advice::PARTNER_TLS),
                 DialError::Alpn { .. } => (3, &advice::PARTNER_ALPN),
             };
-            return findings(member, endpoint, passed, Some((advice, error.to_string())));
+            return findings(member, endpoint, passed, Some((advice, Seen::error(&error))));
         }
         let asked_at = self.clock.now();
         match self.ask(&dialler, address).await {
-            Asked::Silent => findings(member, endpoint, 4, Some((&advice::PARTNER_SILENT, endpoint.to_owned()))),
-            Asked::Refused(why) => findings(member, endpoint, 4, Some((&advice::PARTNER_REFUSES, why))),
-            Asked::NotServing => {
-                findings(member, endpoint, 4, Some((&advice::PARTNER_NOT_SERVING, endpoint.to_owned())))
-            }
+            Asked::Silent => findings(member, endpoint, 4, Some((&advice::PARTNER_SILENT, endpoint.into()))),
+            Asked::Refused(why) => findings(member, endpoint, 4, Some((&advice::PARTNER_REFUSES, foreign(why)))),
+            Asked::NotServing => findings(member, endpoint, 4, Some((&advice::PARTNER_NOT_SERVING, endpoint.into()))),
             Asked::Serving(theirs) => {
                 let mut found = findings(member, endpoint, STAGES.len(), None);
                 if let (Some(theirs), Some(last)) = (theirs, found.last_mut()) {
@@ -122,7 +124,7 @@ impl Caller {
                     let (early, late) =
                         (asked_at.ms().saturating_sub(theirs), theirs.saturating_sub(self.clock.now().ms()));
                     let apart = early.max(late);
-                    last.look.seen = format!("{apart} ms apart");
+                    last.look.seen = Seen::both(format!("{apart} ms apart"), format!("相差 {apart} 毫秒"));
                     if apart > PARTNER_CLOCK_MS_MAX {
                         last.look.verdict = Verdict::Warning(&advice::PARTNER_CLOCK);
                     }
@@ -141,6 +143,11 @@ impl Caller {
             Ok(Ok(_)) => Asked::NotServing,
         }
     }
+}
+
+/// Words of another gateway.
+fn foreign(words: String) -> Seen {
+    Seen::both(words.clone(), format!("{words:?}"))
 }
 
 /// Where a gateway is dialled by those on its own machine.
@@ -162,14 +169,20 @@ enum Asked {
 }
 
 /// A finding for each stage: those passed, the one that failed if one did, and those that could not be tried.
-fn findings(member: &Member, seen: &str, passed: usize, failed: Option<(&'static Advice, String)>) -> Vec<Finding> {
+fn findings(
+    member: &Member,
+    seen: impl Into<Seen>,
+    passed: usize,
+    failed: Option<(&'static Advice, Seen)>,
+) -> Vec<Finding> {
+    let seen = seen.into();
     let stage = |(place, check): (usize, &'static str)| {
         let look = match &failed {
             Some((advice, why)) if place == passed => Look::fault(advice, why.clone()),
             Some(_) if place > passed => {
-                Look { about: None, verdict: Verdict::Skipped(STAGES[passed]), seen: String::new() }
+                Look { about: None, verdict: Verdict::Skipped(STAGES[passed]), seen: Seen::default() }
             }
-            _ => Look::good(seen),
+            _ => Look::good(seen.clone()),
         };
         Finding { check, look: look.about(member) }
     };

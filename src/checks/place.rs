@@ -4,7 +4,7 @@
 use rustix::process::{Resource, getrlimit};
 
 use super::advice;
-use super::facts::{Facts, Look, shown};
+use super::facts::{Facts, Look, Seen, shown};
 use crate::limits::{
     CLOCK_BACK_MS_MAX, CONNECTIONS_MAX, DESCRIPTORS_RESERVED, DISK_LOW_BYTES, DISK_RESERVE_BYTES, WAL_BYTES_LARGE,
 };
@@ -16,16 +16,21 @@ pub fn clock(facts: &Facts<'_>) -> Vec<Look> {
     let newest = facts.store.get().and_then(|store| store.look(|look| look.newest_message_at()).ok().flatten());
     let latest = signed.into_iter().chain(newest).max().unwrap_or_default();
     if latest.since_ms(facts.now) > CLOCK_BACK_MS_MAX {
-        let seen = format!("now {}, already signed {latest}", facts.now);
+        let seen = Seen::both(
+            format!("now {}, already signed {latest}", facts.now),
+            format!("现在 {}，已签署 {latest}", facts.now),
+        );
         return vec![Look::fault(&advice::CLOCK_BEHIND, seen)];
     }
     vec![Look::good(facts.now.to_string())]
 }
 
 pub fn descriptors(_: &Facts<'_>) -> Vec<Look> {
-    let Some(limit) = getrlimit(Resource::Nofile).current else { return vec![Look::good("unlimited")] };
+    let Some(limit) = getrlimit(Resource::Nofile).current else {
+        return vec![Look::good(Seen::both("unlimited", "不限"))];
+    };
     let wanted = CONNECTIONS_MAX as u64 + DESCRIPTORS_RESERVED;
-    let seen = format!("{limit} of {wanted}");
+    let seen = Seen::both(format!("{limit} of {wanted}"), format!("{limit}，应为 {wanted}"));
     vec![if limit < wanted { Look::warning(&advice::DESCRIPTORS_FEW, seen) } else { Look::good(seen) }]
 }
 
@@ -33,10 +38,11 @@ pub fn disk(facts: &Facts<'_>) -> Vec<Look> {
     let data = &facts.config.data;
     let folder = data.ancestors().find(|folder| folder.exists()).unwrap_or(data);
     let look = match store::room(folder) {
-        Err(error) => Look::fault(&advice::STORE_UNWRITABLE, format!("{}: {error}", shown(folder))),
+        Err(error) => Look::fault(&advice::STORE_UNWRITABLE, Seen::error(&error).at(&shown(folder))),
         Ok(room) if room.read_only => Look::fault(&advice::DISK_READ_ONLY, shown(folder)),
         Ok(room) => {
-            let seen = format!("{}: {} MiB free", shown(folder), room.free >> 20);
+            let (folder, free) = (shown(folder), room.free >> 20);
+            let seen = Seen::both(format!("{folder}: {free} MiB free"), format!("{folder}：剩余 {free} MiB"));
             match room.free {
                 free if free < DISK_RESERVE_BYTES => Look::fault(&advice::DISK_FULL, seen),
                 free if free < DISK_LOW_BYTES => Look::warning(&advice::DISK_LOW, seen),
@@ -54,7 +60,7 @@ pub fn writable(facts: &Facts<'_>) -> Vec<Look> {
     }
     vec![match store::probe(data) {
         Ok(()) => Look::good(shown(data)),
-        Err(error) => Look::fault(&advice::STORE_UNWRITABLE, format!("{}: {error}", shown(data))),
+        Err(error) => Look::fault(&advice::STORE_UNWRITABLE, Seen::error(&error).at(&shown(data))),
     }]
 }
 
@@ -69,9 +75,9 @@ pub fn schema(facts: &Facts<'_>) -> Vec<Look> {
             Look::good(shown(&path))
         }
         Err(error @ (OpenError::Newer { .. } | OpenError::Older { .. } | OpenError::Checksum(_))) => {
-            Look::fault(&advice::STORE_SCHEMA, error.to_string())
+            Look::fault(&advice::STORE_SCHEMA, Seen::error(&error))
         }
-        Err(error) => Look::fault(&advice::STORE_UNREADABLE, error.to_string()),
+        Err(error) => Look::fault(&advice::STORE_UNREADABLE, Seen::error(&error)),
     }]
 }
 
@@ -84,17 +90,21 @@ pub fn wal(facts: &Facts<'_>) -> Vec<Look> {
 /// The newest checkpoint is over the whole tree, signed by our key, and not behind the mark.
 pub fn tree(facts: &Facts<'_>) -> Vec<Look> {
     let (Some(store), Some(key)) = (facts.store.get(), facts.log_key.get()) else {
-        return vec![Look::good("no leaf yet")];
+        return vec![Look::good(Seen::both("no leaf yet", "尚无记录"))];
     };
     let (size, note) = match store.look(|look| look.log()) {
         Ok(log) => log,
-        Err(error) => return vec![Look::fault(&advice::STORE_UNREADABLE, error.to_string())],
+        Err(error) => return vec![Look::fault(&advice::STORE_UNREADABLE, Seen::error(&error))],
     };
-    let Some(note) = note else { return vec![Look::good("no leaf yet")] };
+    let Some(note) = note else { return vec![Look::good(Seen::both("no leaf yet", "尚无记录"))] };
     match Checkpoint::open(&note, std::slice::from_ref(key.verifying_key())) {
-        Err(error) => return vec![Look::fault(&advice::TREE_BROKEN, error.to_string())],
+        Err(error) => return vec![Look::fault(&advice::TREE_BROKEN, Seen::error(&error))],
         Ok(checkpoint) if checkpoint.size != size => {
-            let seen = format!("the checkpoint is over {} leaves, the tree has {size}", checkpoint.size);
+            let over = checkpoint.size;
+            let seen = Seen::both(
+                format!("the checkpoint is over {over} leaves, the tree has {size}"),
+                format!("检查点为 {over} 项，树有 {size} 项"),
+            );
             return vec![Look::fault(&advice::TREE_BROKEN, seen)];
         }
         Ok(_) => {}
@@ -103,8 +113,13 @@ pub fn tree(facts: &Facts<'_>) -> Vec<Look> {
     vec![match mark.and_then(|note| Checkpoint::claimed(&note).ok()) {
         // Beside a gateway that goes on, the mark may have been written after the store was looked at.
         Some(shown) if shown.size > size && !store::in_use(&facts.config.data) => {
-            Look::fault(&advice::ROLLED_BACK, format!("{size} leaves stored, {} shown", shown.size))
+            let shown = shown.size;
+            let seen = Seen::both(
+                format!("{size} leaves stored, {shown} shown"),
+                format!("存储有 {size} 项，已出示 {shown} 项"),
+            );
+            Look::fault(&advice::ROLLED_BACK, seen)
         }
-        _ => Look::good(format!("{size} leaves")),
+        _ => Look::good(Seen::both(format!("{size} leaves"), format!("{size} 项"))),
     }]
 }

@@ -5,14 +5,14 @@ use rustls::pki_types::CertificateRevocationListDer;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::advice;
-use super::facts::{Facts, Look, public_fault, secret_fault, shown};
+use super::facts::{Facts, Look, Seen, public_fault, secret_fault, shown};
 use crate::directory::{CrlPolicy, Entry};
 use crate::keys::{self, KeyFileError};
 use crate::limits::{CERTIFICATE_WARN_DAYS, CRL_WARN_DAYS, DAY_MS, DIRECTORY_STALE_DAYS};
 use crate::noticeboard::Noticeboard;
 use crate::party::Party;
 use crate::seal::OpeningKey;
-use crate::server::member_trust;
+use crate::server::{ServerError, member_trust};
 use crate::store::Notes;
 use crate::time::Time;
 use crate::tlog::note::{SigningKey, VerifyingKey};
@@ -24,33 +24,36 @@ use crate::tls::trust::Trust;
 /// The directory as the alliance signed it, with what was carried since.
 pub fn directory(facts: &Facts<'_>) -> Vec<Look> {
     let config = facts.config;
-    let unreadable = |seen: String| vec![Look::fault(&advice::DIRECTORY_UNREADABLE, seen)];
+    let unreadable = |seen: Seen| vec![Look::fault(&advice::DIRECTORY_UNREADABLE, seen)];
     let key = match keys::read_text(&config.alliance_key) {
         Ok(text) => VerifyingKey::parse(text.trim_end()),
         Err(fault) => return vec![public_fault(&advice::DIRECTORY_UNREADABLE, &fault)],
     };
     let key = match key {
         Ok(key) => key,
-        Err(error) => return unreadable(format!("{}: {error}", shown(&config.alliance_key))),
+        Err(error) => return unreadable(Seen::error(&error).at(&shown(&config.alliance_key))),
     };
     let text = match keys::read_text(&config.directory) {
         Ok(text) => text,
         Err(fault) => return vec![public_fault(&advice::DIRECTORY_UNREADABLE, &fault)],
     };
-    let notes = Notes::in_folder(&config.data).map_err(|error| error.to_string());
+    let notes = Notes::in_folder(&config.data).map_err(|error| Seen::error(&error));
     let board = notes.and_then(|notes| {
-        Noticeboard::open(key, text, notes, Box::new(|_, _| Ok(()))).map_err(|error| error.to_string())
+        Noticeboard::open(key, text, notes, Box::new(|_, _| Ok(()))).map_err(|error| Seen::error(&error))
     });
     let board = match board {
         Ok(board) => board,
-        Err(error) => return unreadable(format!("{}: {error}", shown(&config.directory))),
+        Err(seen) => return unreadable(seen.at(&shown(&config.directory))),
     };
     let directory = board.directory();
     if *directory.alliance() != config.alliance {
-        let seen = format!("{}, configured {}", directory.alliance().as_str(), config.alliance.as_str());
+        let (found, configured) = (directory.alliance().as_str(), config.alliance.as_str());
+        let seen = Seen::both(format!("{found}, configured {configured}"), format!("{found}，配置为 {configured}"));
         return vec![Look::fault(&advice::DIRECTORY_OTHER, seen)];
     }
-    let seen = format!("version {}, {} members", directory.version(), directory.entries().count());
+    let (version, members) = (directory.version(), directory.entries().count());
+    let seen =
+        Seen::both(format!("version {version}, {members} members"), format!("第 {version} 版，成员 {members} 个"));
     let (_, _) = (facts.directory.set(directory), facts.board.set(board));
     vec![Look::good(seen)]
 }
@@ -58,14 +61,20 @@ pub fn directory(facts: &Facts<'_>) -> Vec<Look> {
 pub fn age(facts: &Facts<'_>) -> Vec<Look> {
     let issued_at = facts.directory.get().map_or(Time::ZERO, |directory| directory.issued_at());
     let days = facts.now.since_ms(issued_at) / DAY_MS;
-    let seen = format!("signed {issued_at}, {days} days ago");
+    let seen = Seen::both(format!("signed {issued_at}, {days} days ago"), format!("{issued_at} 签署，已 {days} 天"));
     vec![if days > DIRECTORY_STALE_DAYS { Look::warning(&advice::DIRECTORY_STALE, seen) } else { Look::good(seen) }]
 }
 
 pub fn member(facts: &Facts<'_>) -> Vec<Look> {
     let member = facts.config.member.to_string();
     vec![match facts.record() {
-        Some(record) => Look::good(format!("{member}, record version {}", record.version)),
+        Some(record) => {
+            let version = record.version;
+            Look::good(Seen::both(
+                format!("{member}, record version {version}"),
+                format!("{member}，成员记录第 {version} 版"),
+            ))
+        }
         None => Look::fault(&advice::NOT_A_MEMBER, member),
     }]
 }
@@ -92,7 +101,11 @@ pub fn certificate(facts: &Facts<'_>) -> Vec<Look> {
     let moment = facts.now;
     vec![match server_config(nobody, Own { chain, key }, Moment::new(move || moment)) {
         Ok(_) => Look::good(shown(&config.certificate)),
-        Err(error) => Look::fault(&advice::CERTIFICATE_OTHER_KEY, format!("{}: {error}", shown(&config.certificate))),
+        Err(error) => {
+            let path = shown(&config.certificate);
+            let seen = Seen::both(format!("{path}: {error}"), format!("{path}：{:?}", error.to_string()));
+            Look::fault(&advice::CERTIFICATE_OTHER_KEY, seen)
+        }
     }]
 }
 
@@ -108,7 +121,8 @@ pub fn identity(facts: &Facts<'_>) -> Vec<Look> {
     });
     let trust = vouching.ok().and_then(|member| Trust::build(facts.config.alliance.clone(), vec![member]).ok());
     let Some(trust) = trust else {
-        return vec![Look::fault(&advice::CERTIFICATE_REFUSED, "the record's roots cannot be used")];
+        let seen = Seen::both("the record's roots cannot be used", "成员记录中的根证书不可用");
+        return vec![Look::fault(&advice::CERTIFICATE_REFUSED, seen)];
     };
     let now = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_millis(facts.now.ms()));
     for usage in [Usage::Server, Usage::Client] {
@@ -116,15 +130,20 @@ pub fn identity(facts: &Facts<'_>) -> Vec<Look> {
             // The dates are the next check's to judge.
             Ok(_) => {}
             Err(refused) if refused.why == Refusal::Expired => {}
-            Err(refused) => return vec![Look::fault(&advice::CERTIFICATE_REFUSED, format!("{usage:?}: {refused}"))],
+            Err(refused) => {
+                let seen = Seen::error(&refused).at(&format!("{usage:?}"));
+                return vec![Look::fault(&advice::CERTIFICATE_REFUSED, seen)];
+            }
         }
     }
     match chain.first().map(|leaf| trust.whose(leaf)) {
         Some(Ok(identity)) if identity.party == party => vec![Look::good(party.to_string())],
         Some(Ok(identity)) => {
-            vec![Look::fault(&advice::CERTIFICATE_REFUSED, format!("it is for {}, not {party}", identity.party))]
+            let other = identity.party;
+            let seen = Seen::both(format!("it is for {other}, not {party}"), format!("证书名为 {other}，而非 {party}"));
+            vec![Look::fault(&advice::CERTIFICATE_REFUSED, seen)]
         }
-        Some(Err(refusal)) => vec![Look::fault(&advice::CERTIFICATE_REFUSED, refusal.to_string())],
+        Some(Err(refusal)) => vec![Look::fault(&advice::CERTIFICATE_REFUSED, Seen::error(&refusal))],
         None => vec![],
     }
 }
@@ -134,10 +153,13 @@ pub fn expiry(facts: &Facts<'_>) -> Vec<Look> {
     let Some(Ok(parsed)) = leaf.map(|leaf| crate::tls::identity::parse(leaf)) else { return vec![] };
     let ends = crate::tls::identity::not_after(&parsed);
     if ends < facts.now {
-        return vec![Look::fault(&advice::CERTIFICATE_EXPIRED, format!("ended {ends}"))];
+        return vec![Look::fault(
+            &advice::CERTIFICATE_EXPIRED,
+            Seen::both(format!("ended {ends}"), format!("已于 {ends} 到期")),
+        )];
     }
     let days = ends.since_ms(facts.now) / DAY_MS;
-    let seen = format!("{days} days left, until {ends}");
+    let seen = Seen::both(format!("{days} days left, until {ends}"), format!("剩 {days} 天，至 {ends}"));
     vec![if days <= CERTIFICATE_WARN_DAYS { Look::warning(&advice::CERTIFICATE_ENDS, seen) } else { Look::good(seen) }]
 }
 
@@ -148,7 +170,7 @@ pub fn crls(facts: &Facts<'_>) -> Vec<Look> {
     let looks = required.map(|entry| crl(facts, entry).about(&entry.record.member));
     let mut looks: Vec<Look> = looks.collect();
     if looks.is_empty() {
-        looks.push(Look::good("no member publishes one"));
+        looks.push(Look::good(Seen::both("no member publishes one", "没有成员发布")));
     }
     looks
 }
@@ -159,17 +181,18 @@ fn crl(facts: &Facts<'_>, entry: &Entry) -> Look {
         Ok(lists) if lists.is_empty() => return Look::fault(&advice::CRL_MISSING, shown(&path)),
         Ok(lists) => lists,
         Err(KeyFileError::Missing { path }) => return Look::fault(&advice::CRL_MISSING, shown(&path)),
-        Err(fault) => return Look::fault(&advice::CRL_UNUSABLE, fault.to_string()),
+        Err(fault) => return Look::fault(&advice::CRL_UNUSABLE, Seen::error(&fault)),
     };
-    let trusted = member_trust(facts.config, entry).map_err(|fault| fault.to_string()).and_then(|member| {
+    let trusted = member_trust(facts.config, entry).and_then(|member| {
         let built = Trust::build(facts.config.alliance.clone(), vec![member]);
-        built.map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        built.map_err(ServerError::Trust)
     });
     if let Err(why) = trusted {
-        return Look::fault(&advice::CRL_UNUSABLE, format!("{}: {why}", shown(&path)));
+        return Look::fault(&advice::CRL_UNUSABLE, Seen::error(&why).at(&shown(&path)));
     }
     let Some(ends) = lists_end(&lists) else { return Look::fault(&advice::CRL_UNUSABLE, shown(&path)) };
-    let seen = format!("{}: until {ends}", shown(&path));
+    let file = shown(&path);
+    let seen = Seen::both(format!("{file}: until {ends}"), format!("{file}：至 {ends}"));
     match ends.since_ms(facts.now) / DAY_MS {
         _ if ends < facts.now => Look::fault(&advice::CRL_EXPIRED, seen),
         days if days < CRL_WARN_DAYS => Look::warning(&advice::CRL_ENDS, seen),
@@ -209,7 +232,7 @@ pub fn log_key(facts: &Facts<'_>) -> Vec<Look> {
 pub fn sealing_key(facts: &Facts<'_>) -> Vec<Look> {
     let wanted = facts.record().and_then(|record| record.sealing_key.as_ref());
     vec![match (&facts.config.sealing_key, wanted) {
-        (None, None) => Look::good("none"),
+        (None, None) => Look::good(Seen::both("none", "无")),
         (None, Some(_)) => Look::warning(&advice::SEALING_KEY_ABSENT, facts.config.member.to_string()),
         (Some(path), wanted) => match OpeningKey::read(path) {
             Err(fault) => secret_fault(&fault),

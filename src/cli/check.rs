@@ -11,7 +11,7 @@ use super::config::Configured;
 use super::span::Span;
 use super::{Answer, Exit, Failure, Out};
 use crate::checks::advice::{self, Advice};
-use crate::checks::{CONFIG, Finding, Look, Verdict, Which, examine, ids};
+use crate::checks::{CONFIG, Finding, Look, Seen, Verdict, Which, examine, ids};
 use crate::clock::Clock;
 use crate::party::Member;
 
@@ -110,7 +110,7 @@ fn which(command: &Check) -> Result<Which, Failure> {
 
 /// The findings; of a configuration that cannot be read, its faults alone.
 async fn findings(command: &Check, which: &Which) -> Vec<Finding> {
-    let at_fault = |seen: String| Finding { check: CONFIG, look: Look::fault(&advice::CONFIG, seen) };
+    let at_fault = |seen: Seen| Finding { check: CONFIG, look: Look::fault(&advice::CONFIG, seen) };
     match command.configured.read() {
         Ok(config) => {
             let read = Look::good(command.configured.file().display().to_string());
@@ -119,7 +119,10 @@ async fn findings(command: &Check, which: &Which) -> Vec<Finding> {
             findings.extend(examine(&config, &Clock::default(), which).await);
             findings
         }
-        Err(fault) => fault.to_string().lines().map(|line| at_fault(line.to_owned())).collect(),
+        Err(fault) => {
+            let (en, zh) = (fault.to_string(), fault.zh());
+            en.lines().zip(zh.lines()).map(|(en, zh)| at_fault(Seen::both(en, zh))).collect()
+        }
     }
 }
 

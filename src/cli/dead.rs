@@ -11,6 +11,7 @@ use super::client::{As, Chosen, Client, Fate, Group, Sieve, Way, converse};
 use super::span::Span;
 use super::{Answer, Exit, Failure, Out, consent};
 use crate::id::MessageId;
+use crate::lang::Unfit;
 use crate::limits::{CANARIES_MAX, DEAD_NAMED_MAX, DEAD_PAGE, REDRIVE_PER_S};
 use crate::message::ItemCode;
 use crate::party::{Division, Member, Name};
@@ -134,10 +135,10 @@ struct Sure {
 }
 
 /// Reads `50` or `50/s`.
-fn rate(text: &str) -> Result<u32, String> {
+fn rate(text: &str) -> Result<u32, Unfit> {
     let most = REDRIVE_PER_S.1;
     let rate = text.strip_suffix("/s").unwrap_or(text).parse().ok().filter(|rate| (1..=most).contains(rate));
-    rate.ok_or_else(|| format!("must be 1/s to {most}/s"))
+    rate.ok_or_else(|| Unfit::new(format!("must be 1/s to {most}/s"), format!("应为 1/s 至 {most}/s")))
 }
 
 /// Runs one command of the family.

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::{Exit, Failure};
 use crate::blobs::{Chunks, Sums};
 use crate::keys::KeyFileError;
+use crate::lang::io_zh;
 use crate::limits::SALT_BYTES;
 use crate::message::Digest;
 
@@ -17,7 +18,7 @@ use crate::message::Digest;
 pub fn folder(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|fault| {
         let path = path.display();
-        Failure::new(Exit::CantCreate, format!("{path}: {fault}"), format!("{path}：无法建立文件夹：{fault}"))
+        Failure::new(Exit::CantCreate, format!("{path}: {fault}"), format!("{path}：无法建立文件夹：{}", io_zh(&fault)))
     })
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::config::Configured;
 use super::{Answer, Exit, Failure, Out};
-use crate::checks::{caller, own_address};
+use crate::checks::{Seen, caller, own_address};
 use crate::clock::Clock;
 use crate::grpc::health::{Said, ask, follow};
 use crate::limits::DIAL_MS;
@@ -31,8 +31,11 @@ pub fn run(command: &Health, out: &Out) -> Answer {
     let config = command.configured.read()?;
     let clock = Clock::default();
     let caller = caller(&config, &clock).map_err(|findings| {
-        let seen = findings.iter().map(|finding| finding.look.seen.as_str()).collect::<Vec<_>>().join("; ");
-        Failure::new(Exit::Config, &seen, seen.clone()).hint("`tongban check` says more", "tongban check 有更多说明")
+        let seen = |of: fn(&Seen) -> &str, between| {
+            findings.iter().map(|finding| of(&finding.look.seen)).collect::<Vec<_>>().join(between)
+        };
+        Failure::new(Exit::Config, seen(|seen| &seen.en, "; "), seen(|seen| &seen.zh, "；"))
+            .hint("`tongban check` says more", "tongban check 有更多说明")
     })?;
     let (Some(dialler), Some(address)) = (caller.dialler(&config.member), own_address(&config)) else {
         let (en, zh) = ("certificate or key cannot be used", "证书或私钥无法使用");

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::client::{As, ToldLane, converse};
 use super::out::table;
 use super::{Answer, Exit, Lang, Out, now};
+use crate::lang::Unfit;
 use crate::party::Member;
 use crate::store::LaneName;
 use crate::time::Time;
@@ -48,10 +49,12 @@ pub struct Resume {
 }
 
 /// Reads a lane's name; a member alone means the lane towards its gateway.
-fn lane(text: &str) -> Result<LaneName, String> {
+fn lane(text: &str) -> Result<LaneName, Unfit> {
     let member = || text.parse::<Member>().map(LaneName::Gateway).ok();
     let named = text.parse::<LaneName>().ok().or_else(member);
-    named.ok_or_else(|| "must be gateway/MEMBER, system/NAME or a member".to_owned())
+    let must =
+        || Unfit::new("must be gateway/MEMBER, system/NAME or a member", "应为 gateway/成员、system/名称 或成员");
+    named.ok_or_else(must)
 }
 
 /// Runs one command of the family.

@@ -13,8 +13,10 @@ mod demo;
 mod directory;
 mod files;
 mod health;
+pub mod help;
 mod init;
 mod lanes;
+mod log;
 mod message;
 mod out;
 mod pki;
@@ -26,22 +28,23 @@ mod send;
 mod serve;
 mod span;
 mod stats;
-mod text;
 mod verify;
 mod version;
 mod when;
 
-use std::io;
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use crate::lang::Lang;
 pub use out::Out;
-pub use text::Lang;
 
 use crate::clock::Clock;
 use crate::directory::{DirectoryError, RecordError};
 use crate::keys::KeyFileError;
+use crate::lang as text;
 use crate::time::Time;
 
 /// Tongban (通办): a message gateway between cities, with a signed receipt for every outcome.
@@ -205,7 +208,7 @@ impl From<io::Error> for Failure {
         if fault.kind() == io::ErrorKind::BrokenPipe {
             return Failure { exit: Exit::Done, words: None, hint: None };
         }
-        let zh = format!("读写失败：{fault}");
+        let zh = format!("读写失败：{}", text::io_zh(&fault));
         Failure::new(Exit::Io, fault, zh)
     }
 }
@@ -215,9 +218,12 @@ pub type Answer = Result<Exit, Failure>;
 
 /// Reads the command line, runs the command and says how it ended.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let lang = Lang::of_arguments(&arguments);
+    let read = command(lang).try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match read {
         Ok(cli) => cli,
-        Err(fault) => return misread(&fault).into(),
+        Err(fault) => return misread(&fault, lang).into(),
     };
     let out = Out::new(cli.json, cli.lang.unwrap_or_else(Lang::of_environment));
     let answer = match cli.command {
@@ -250,15 +256,27 @@ pub fn run() -> ExitCode {
     answer.unwrap_or_else(|failure| tell(failure, &out)).into()
 }
 
+/// The whole command line, as its help speaks in this language.
+pub fn command(lang: Lang) -> clap::Command {
+    match lang {
+        Lang::En => Cli::command(),
+        Lang::Zh => help::in_chinese(Cli::command()),
+    }
+}
+
 /// The present moment, for what a command dates.
 pub fn now() -> Time {
     Clock::default().now()
 }
 
 /// Help and version go to stdout and are no fault; what is one exits with 64 instead of clap's 2.
-fn misread(fault: &clap::Error) -> Exit {
+fn misread(fault: &clap::Error, lang: Lang) -> Exit {
     // There is nobody left to tell when this fails.
-    let _ = fault.print();
+    let _ = match lang {
+        Lang::En => fault.print(),
+        Lang::Zh if fault.use_stderr() => write!(io::stderr(), "{}", help::told(fault)),
+        Lang::Zh => write!(io::stdout(), "{}", help::told(fault)),
+    };
     if fault.use_stderr() { Exit::Usage } else { Exit::Done }
 }
 

@@ -15,6 +15,7 @@ pub use bureau::read_vkey;
 use self::bureau::{Bureau, Plan};
 use super::{Answer, Exit, Failure, Out};
 use crate::directory::{Endpoint, fingerprint};
+use crate::lang::{Unfit, Zh};
 use crate::party::{Alliance, Division, Member, Name, Role};
 
 #[derive(Subcommand)]
@@ -238,14 +239,17 @@ fn shown([key, certificate]: [PathBuf; 2], out: &Out) -> Answer {
 }
 
 /// Reads `gateway`, `system/NAME`, `ops/NAME` or `auditor/NAME`.
-fn role(given: &str) -> Result<Role, String> {
-    let name = |name: &str| name.parse::<Name>().map_err(|fault| fault.to_string());
+fn role(given: &str) -> Result<Role, Unfit> {
+    let name = |name: &str| name.parse::<Name>().map_err(|fault| Unfit::new(fault.to_string(), fault.zh()));
     match given.split_once('/') {
         None if given == "gateway" => Ok(Role::Gateway),
         Some(("system", system)) => Ok(Role::System(name(system)?)),
         Some(("ops", person)) => Ok(Role::Ops(name(person)?)),
         Some(("auditor", person)) => Ok(Role::Auditor(name(person)?)),
-        _ => Err("gateway, system/NAME, ops/NAME or auditor/NAME".to_owned()),
+        _ => Err(Unfit::new(
+            "gateway, system/NAME, ops/NAME or auditor/NAME",
+            "应为 gateway、system/名称、ops/名称 或 auditor/名称",
+        )),
     }
 }
 

@@ -10,7 +10,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::client::{As, Asked, Client, Planned, address, converse};
+use super::when::when;
 use super::{Answer, Exit, Failure, Out, consent};
+use crate::lang::Unfit;
 use crate::message::{Address, ItemCode, Mode, Step};
 use crate::party::{Division, Member};
 use crate::routing::mode_from;
@@ -95,21 +97,16 @@ pub struct Message {
     #[arg(long, value_parser = mode)]
     mode: Option<Mode>,
     /// The moment, e.g. 2026-01-31T08:00:00Z [default: now]
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = when)]
     at: Option<Time>,
     /// The member whose gateway brings it [default: one of the own systems]
     #[arg(long, value_name = "MEMBER")]
     via: Option<Member>,
 }
 
-fn mode(text: &str) -> Result<Mode, &'static str> {
-    mode_from(text).ok_or("must be online, proxy or joint")
-}
-
-fn moment(text: &str) -> Result<Time, String> {
-    let at: jiff::Timestamp = text.parse().map_err(|fault: jiff::Error| fault.to_string())?;
-    let ms = u64::try_from(at.as_millisecond()).map_err(|_| "before 1970".to_owned())?;
-    Ok(Time::from_ms(ms))
+fn mode(text: &str) -> Result<Mode, Unfit> {
+    let must = || Unfit::new("must be online, proxy or joint", "应为 online、proxy 或 joint");
+    mode_from(text).ok_or_else(must)
 }
 
 /// Runs one command of the family.

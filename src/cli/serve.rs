@@ -2,12 +2,11 @@
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use super::config::Configured;
-use super::{Answer, Exit, Failure, Out};
+use super::{Answer, Exit, Failure, Out, log};
 use crate::config::ConfigError;
-use crate::ledger::StartError;
+use crate::lang::Zh;
 use crate::server::{self, ServerError};
 use crate::store::OpenError;
 
@@ -23,14 +22,18 @@ pub struct Serve {
 
 /// Runs a gateway until SIGTERM or SIGINT, then drains; SIGHUP lets it read its configuration again.
 pub fn run(command: Serve, out: &Out) -> Answer {
-    logs(command.log_json);
+    log::to_stderr(command.log_json);
     let config = command.configured.read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let gateway = server::bind(&config).await?;
         let address = gateway.address()?;
         let city = config.member.to_string();
-        out.say(&out.lang.tr(format!("{city} serves on {address}"), format!("{city} 正在 {address} 提供服务")));
+        if command.log_json {
+            tracing::info!(city, %address, "serves");
+        } else {
+            out.say(&out.lang.tr(format!("{city} serves on {address}"), format!("{city} 正在 {address} 提供服务")));
+        }
         let mut hup = signal(SignalKind::hangup())?;
         let renewal = gateway.renewal();
         // What came of it stands in the log.
@@ -53,14 +56,6 @@ pub fn run(command: Serve, out: &Out) -> Answer {
     })
 }
 
-/// Logs to stderr; what is shown is set by `TONGBAN_LOG`, in the form of tracing's filters.
-fn logs(json: bool) {
-    let filter = EnvFilter::try_from_env("TONGBAN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let layer = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    // A second subscriber in one process is no fault: the first one stays.
-    let _ = if json { layer.json().try_init() } else { layer.with_ansi(false).try_init() };
-}
-
 impl From<ConfigError> for Failure {
     fn from(fault: ConfigError) -> Failure {
         let exit = match &fault {
@@ -73,30 +68,24 @@ impl From<ConfigError> for Failure {
 
 impl From<ServerError> for Failure {
     fn from(fault: ServerError) -> Failure {
-        let (exit, zh) = match fault {
+        let exit = match fault {
             ServerError::Key(fault) => return fault.into(),
             ServerError::Directory(fault) => return fault.into(),
-            ServerError::Store(OpenError::InUse(_)) => (Exit::TempFail, "另一进程正在使用该存储"),
-            ServerError::Notes(_) => (Exit::Data, "已保存的目录与路由表文书无法读取"),
-            ServerError::Store(_) => (Exit::Io, "存储无法打开"),
-            ServerError::Ledger(StartError::Behind { .. } | StartError::Forked { .. }) => {
-                (Exit::Data, "存储早于已出示的检查点，拒绝签名")
+            ServerError::Store(OpenError::InUse(_)) => Exit::TempFail,
+            ServerError::Bind { .. } => Exit::Unavailable,
+            ServerError::Store(_) | ServerError::Blobs(_) | ServerError::Thread(_) | ServerError::StoreFailed(_) => {
+                Exit::Io
             }
-            ServerError::Ledger(_) => (Exit::Data, "日志与检查点不符，拒绝签名"),
-            ServerError::Bind { .. } => (Exit::Unavailable, "地址无法监听"),
-            ServerError::Blobs(_) => (Exit::Io, "附件存储无法打开"),
-            ServerError::Table { .. } => (Exit::Data, "存储中的路由表不可读"),
-            ServerError::Thread(_) => (Exit::Io, "线程无法启动"),
-            ServerError::StoreFailed(_) => (Exit::Io, "存储在服务中出错，须重新启动"),
-            ServerError::Routes(_) => (Exit::Config, "路由表与本机配置不符"),
-            ServerError::AllianceKey(_)
+            ServerError::Notes(_) | ServerError::Ledger(_) | ServerError::Table { .. } => Exit::Data,
+            ServerError::Routes(_)
+            | ServerError::AllianceKey(_)
             | ServerError::OtherAlliance { .. }
             | ServerError::NotAMember(_)
             | ServerError::NoHub(_)
             | ServerError::Trust(_)
             | ServerError::Certificate(_)
-            | ServerError::LogKey(_) => (Exit::Config, "身份或信任配置有误"),
+            | ServerError::LogKey(_) => Exit::Config,
         };
-        Failure::new(exit, &fault, format!("{zh}：{fault}"))
+        Failure::new(exit, &fault, fault.zh())
     }
 }

@@ -4,11 +4,17 @@
 use jiff::civil::Date;
 use jiff::tz::offset;
 
+use crate::lang::Unfit;
 use crate::time::Time;
 
 /// Reads a moment, e.g. `2026-01-31T08:00:00Z`, or the beginning of a day, e.g. `2026-01-31`.
-pub fn when(text: &str) -> Result<Time, String> {
-    let must = || "must be a day, e.g. 2026-01-31, or a moment, e.g. 2026-01-31T08:00:00Z".to_owned();
+pub fn when(text: &str) -> Result<Time, Unfit> {
+    let must = || {
+        Unfit::new(
+            "must be a day, e.g. 2026-01-31, or a moment, e.g. 2026-01-31T08:00:00Z",
+            "应为日期（例如 2026-01-31）或时刻（例如 2026-01-31T08:00:00Z）",
+        )
+    };
     let moment = match text.parse::<Date>() {
         Ok(day) if text.len() == 10 => offset(8).to_timestamp(day.at(0, 0, 0, 0)).map_err(|_| must())?,
         _ => text.parse::<jiff::Timestamp>().map_err(|_| must())?,

@@ -13,7 +13,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, KEYS, Key, Kind, Need, SECTIONS};
 use super::{ConfigError, Fault};
+use crate::lang::Unfit;
 use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FILES_MAX};
+use crate::message::plain;
 
 /// How the environment's settings begin: `TONGBAN_SECTION__NAME`.
 const ENVIRONMENT: &str = "TONGBAN_";
@@ -37,9 +39,9 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
-            Origin::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
-            Origin::Environment(variable) => write!(f, "${variable}"),
-            Origin::CommandLine(name) => write!(f, "--set {name}"),
+            Origin::File { path, line, column } => write!(f, "{}:{line}:{column}", plain(&path.to_string_lossy())),
+            Origin::Environment(variable) => write!(f, "${}", plain(variable)),
+            Origin::CommandLine(name) => write!(f, "--set {}", plain(name)),
         }
     }
 }
@@ -112,7 +114,9 @@ pub fn files(main: &Path) -> Result<Vec<(PathBuf, String)>, ConfigError> {
     more.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     more.sort();
     if more.len() > CONFIG_FILES_MAX {
-        let what = format!("{} files; there may be {CONFIG_FILES_MAX}", more.len());
+        let (count, most) = (more.len(), CONFIG_FILES_MAX);
+        let what =
+            Unfit::new(format!("{count} files; there may be {most}"), format!("有 {count} 个文件，至多 {most} 个"));
         return Err(at(&folder)(std::io::Error::other(what)));
     }
     let paths = std::iter::once(main.to_owned()).chain(more);
@@ -123,7 +127,9 @@ fn text(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let read = fs::File::open(path)?.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text)?;
     if read as u64 > CONFIG_BYTES_MAX {
-        return Err(std::io::Error::other(format!("more than {CONFIG_BYTES_MAX} bytes")));
+        let most = CONFIG_BYTES_MAX;
+        let what = Unfit::new(format!("more than {most} bytes"), format!("超过 {most} 字节"));
+        return Err(std::io::Error::other(what));
     }
     Ok(text)
 }

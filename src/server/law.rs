@@ -102,7 +102,7 @@ impl Law {
         if directory.member(&self.standing.own).is_none() {
             return Err(ServerError::NotAMember(self.standing.own.clone()));
         }
-        let (members, trust) = trusted(&self.config, &directory).map_err(ServerError::Trust)?;
+        let (members, trust) = trusted(&self.config, &directory)?;
         let standing = Standing { directory, ..self.standing.clone() };
         let made = rules(&self.config, &standing, &self.readers)?;
         self.take_up(self.config.clone(), standing, made)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::law::Law;
-use super::{Standing, check_own_certificate, member_trusts, own_certificate, rules};
+use super::{ServerError, Standing, check_own_certificate, member_trusts, own_certificate, rules};
 use crate::audit::Deed;
 use crate::config::keys::Effect;
 use crate::config::{Change, Config, ConfigError};
@@ -165,7 +165,9 @@ impl Law {
         }
         let directory = Arc::new(self.standing.board.directory());
         let standing = Standing { directory: directory.clone(), ..self.standing.clone() };
-        let trust = trusted(&config, &directory).map_err(|more| faults.extend(more)).ok();
+        let trust = trusted(&config, &directory)
+            .map_err(|error| faults.extend(error.to_string().lines().map(str::to_owned)))
+            .ok();
         let certificate = own_certificate(&config).map_err(|error| faults.push(error.to_string())).ok();
         let tls = certificate.as_ref().and_then(|certificate| {
             let party = Party::gateway(config.alliance.clone(), config.member.clone());
@@ -211,10 +213,9 @@ impl Law {
 }
 
 /// Whom the directory's members are trusted to name, by member and as a whole.
-pub(super) fn trusted(config: &Config, directory: &Directory) -> Result<(Vec<MemberTrust>, Trust), Vec<String>> {
-    let members = member_trusts(config, directory).map_err(|error| vec![error.to_string()])?;
-    let built = Trust::build(config.alliance.clone(), members.clone());
-    let trust = built.map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+pub(super) fn trusted(config: &Config, directory: &Directory) -> Result<(Vec<MemberTrust>, Trust), ServerError> {
+    let members = member_trusts(config, directory)?;
+    let trust = Trust::build(config.alliance.clone(), members.clone()).map_err(ServerError::Trust)?;
     Ok((members, trust))
 }
 

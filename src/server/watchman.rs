@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::grpc::health::Health;
 use crate::limits::CHECK_MS_MAX;
 use crate::noticeboard::Noticeboard;
+use crate::store::LaneName;
 use crate::telemetry::Verdicts;
 
 /// Looks after one gateway from inside.
@@ -91,7 +92,7 @@ impl Watchman {
         let all = || found.own.iter().chain(&found.partners);
         self.verdicts.say(all().map(|finding| (finding.check, finding.look.verdict.word())));
         let sound = !found.own.iter().any(|finding| is_vital(finding.check) && is_fault(finding));
-        self.health.say(sound && !found.hangs, named(all()));
+        self.health.say(sound && !found.hangs, named(&self.config.load(), all()));
     }
 }
 
@@ -101,9 +102,11 @@ fn every(seconds: u64) -> tokio::time::Interval {
     interval
 }
 
-/// How each partner and each own system is: at fault when one finding about it is.
-fn named<'a>(findings: impl Iterator<Item = &'a Finding>) -> BTreeMap<String, bool> {
-    let mut named = BTreeMap::new();
+/// How each partner and each own system is: at fault when one finding about it is. A system for which nothing ever came has
+/// no lane to find fault with, and is well.
+fn named<'a>(config: &Config, findings: impl Iterator<Item = &'a Finding>) -> BTreeMap<String, bool> {
+    let systems = config.systems.iter().map(|system| (LaneName::System(system.name.clone()).to_string(), true));
+    let mut named: BTreeMap<String, bool> = systems.collect();
     for finding in findings {
         let Some(about) = &finding.look.about else { continue };
         let name = match (finding.check, about.strip_prefix("gateway/")) {
@@ -128,7 +131,7 @@ fn tell(before: &[Finding], now: &[Finding]) {
         let about = finding.look.about.as_deref().unwrap_or_default();
         match &finding.look.verdict {
             Verdict::Fault(advice) if !at_fault(before, finding) => {
-                let (seen, fix) = (&finding.look.seen, advice.fix.0);
+                let (seen, fix) = (&finding.look.seen.en, advice.fix.0);
                 tracing::error!(check = finding.check, about, code = advice.code, seen, fix, "{}", advice.cause.0);
             }
             Verdict::Good | Verdict::Warning(_) if at_fault(before, finding) => {

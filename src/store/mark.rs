@@ -19,8 +19,8 @@ pub struct Mark {
 #[derive(Debug, thiserror::Error)]
 #[error("the high-water mark {path}: {source}")]
 pub struct MarkError {
-    path: PathBuf,
-    source: std::io::Error,
+    pub path: PathBuf,
+    pub source: std::io::Error,
 }
 
 impl Mark {

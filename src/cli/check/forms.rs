@@ -24,6 +24,11 @@ fn name(finding: &Finding) -> String {
     }
 }
 
+fn seen(finding: &Finding, lang: Lang) -> &str {
+    let seen = &finding.look.seen;
+    lang.tr(&seen.en, &seen.zh)
+}
+
 fn because(id: &str, lang: Lang) -> String {
     lang.tr(format!("because of {id}"), format!("因 {id}"))
 }
@@ -34,7 +39,7 @@ pub fn table(findings: &[Finding], lang: Lang) -> String {
     let rows = findings.iter().map(|finding| {
         let seen = match finding.look.verdict {
             Verdict::Skipped(id) => because(id, lang),
-            _ => finding.look.seen.clone(),
+            _ => seen(finding, lang).to_owned(),
         };
         vec![name(finding), mark(&finding.look.verdict, lang).to_owned(), seen]
     });
@@ -44,7 +49,7 @@ pub fn table(findings: &[Finding], lang: Lang) -> String {
         let Some(advice) = advised(finding) else { continue };
         let (cause, fix) = (lang.tr(advice.cause.0, advice.cause.1), lang.tr(advice.fix.0, advice.fix.1));
         let (what, to_do) = (mark(&finding.look.verdict, lang), lang.tr("to do", "处理"));
-        text += &format!("\n{what} {} · {cause}\n  {}\n  {to_do}: {fix}\n", name(finding), finding.look.seen);
+        text += &format!("\n{what} {} · {cause}\n  {}\n  {to_do}: {fix}\n", name(finding), seen(finding, lang));
     }
     let (faults, warnings) = count(findings);
     let checks = findings.len();
@@ -60,7 +65,7 @@ pub fn short(findings: &[Finding], lang: Lang) -> String {
     let wrong = findings.iter().filter_map(|finding| advised(finding).map(|advice| (finding, advice)));
     let line = |(finding, advice): (&Finding, &crate::checks::advice::Advice)| {
         let (mark, cause) = (mark(&finding.look.verdict, lang), lang.tr(advice.cause.0, advice.cause.1));
-        format!("{mark} {} {}: {cause} ({})\n", name(finding), advice.code, finding.look.seen)
+        format!("{mark} {} {}: {cause} ({})\n", name(finding), advice.code, seen(finding, lang))
     };
     wrong.map(line).collect()
 }
@@ -73,6 +78,7 @@ struct Shown<'a> {
     about: Option<&'a str>,
     verdict: &'static str,
     seen: &'a str,
+    seen_zh: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped_because: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +104,8 @@ pub fn json(findings: &[Finding]) -> serde_json::Result<String> {
         category: finding.check.split('.').next().unwrap_or_default(),
         about: finding.look.about.as_deref(),
         verdict: word(&finding.look.verdict),
-        seen: &finding.look.seen,
+        seen: &finding.look.seen.en,
+        seen_zh: &finding.look.seen.zh,
         skipped_because: match finding.look.verdict {
             Verdict::Skipped(id) => Some(id),
             _ => None,
@@ -138,11 +145,11 @@ pub fn junit(findings: &[Finding], lang: Lang) -> String {
             Verdict::Skipped(id) => format!("><skipped message=\"{}\"/></testcase>\n", escaped(&because(id, lang))),
             Verdict::Warning(advice) => {
                 let cause = escaped(lang.tr(advice.cause.0, advice.cause.1));
-                format!("><system-out>{cause}: {}</system-out></testcase>\n", escaped(&finding.look.seen))
+                format!("><system-out>{cause}: {}</system-out></testcase>\n", escaped(seen(finding, lang)))
             }
             Verdict::Fault(advice) => {
                 let cause = escaped(lang.tr(advice.cause.0, advice.cause.1));
-                let body = format!("{}\n{}", finding.look.seen, lang.tr(advice.fix.0, advice.fix.1));
+                let body = format!("{}\n{}", seen(finding, lang), lang.tr(advice.fix.0, advice.fix.1));
                 format!(
                     "><failure type=\"{}\" message=\"{cause}\">{}</failure></testcase>\n",
                     advice.code,

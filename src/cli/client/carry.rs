@@ -11,6 +11,7 @@ use super::super::{Exit, Failure};
 use super::{Client, Trouble, Words};
 use crate::blobs::{Chunks, Sums, Want};
 use crate::courier::attachments::{Ask, CarryError, fetch, upload};
+use crate::lang::io_zh;
 use crate::message::Part;
 use crate::reason::{Reason, Retry};
 
@@ -120,7 +121,7 @@ impl Client {
                 Trouble::Unreachable { gateway: self.gateway.clone(), why, hint }.into()
             }
             CarryError::Stalled => Failure::new(Exit::TempFail, "nothing moved for a while", "传输长时间没有进展"),
-            CarryError::Source(error) => Failure::new(Exit::Io, &error, format!("读写失败：{error}")),
+            CarryError::Source(error) => Failure::new(Exit::Io, &error, format!("读写失败：{}", io_zh(&error))),
             CarryError::Kept(error) => Failure::new(Exit::Io, &error, format!("无法保存：{error}")),
         }
     }

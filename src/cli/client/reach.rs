@@ -14,8 +14,9 @@ use super::super::span::Span;
 use super::super::{Exit, Failure, now};
 use crate::directory::{CrlPolicy, Directory, Endpoint, MemberRecord};
 use crate::keys::{self, KeyFileError};
+use crate::lang::{Unfit, Zh};
 use crate::message::Address;
-use crate::party::{Member, Name, Party, Role};
+use crate::party::{Member, Name, NameError, Party, Role};
 use crate::tls::config::{Moment, Own, client_config};
 use crate::tls::dial::Dialler;
 use crate::tls::trust::{self, MemberTrust, Trust};
@@ -254,9 +255,9 @@ impl Me {
 }
 
 /// Reads `CITY/SYSTEM`, `CITY/ops/NAME` or `CITY/auditor/NAME`.
-fn speaker(given: &str) -> Result<Me, String> {
+fn speaker(given: &str) -> Result<Me, Unfit> {
     let person = |city: &str, name: &str, role: fn(Name) -> Role| {
-        let name: Name = name.parse().map_err(|fault: crate::party::NameError| fault.to_string())?;
+        let name: Name = name.parse().map_err(named)?;
         Ok(Me { address: address(city)?, role: role(name.clone()), name })
     };
     match given.split('/').collect::<Vec<_>>()[..] {
@@ -264,21 +265,26 @@ fn speaker(given: &str) -> Result<Me, String> {
         [city, "auditor", name] => person(city, name, Role::Auditor),
         _ => {
             let address = address(given)?;
-            let name = address.system.clone().ok_or("CITY/SYSTEM, e.g. 450200/window")?;
+            let must = || Unfit::new("CITY/SYSTEM, e.g. 450200/window", "应为 城市/系统，例如 450200/window");
+            let name = address.system.clone().ok_or_else(must)?;
             Ok(Me { address, role: Role::System(name.clone()), name })
         }
     }
 }
 
 /// Reads `CITY` or `CITY/SYSTEM`.
-pub fn address(given: &str) -> Result<Address, String> {
+pub fn address(given: &str) -> Result<Address, Unfit> {
     let (city, system) = match given.split_once('/') {
         Some((city, system)) => (city, Some(system)),
         None => (given, None),
     };
-    let city = city.parse().map_err(|fault: crate::party::NameError| fault.to_string())?;
-    let system = system.map(str::parse).transpose().map_err(|fault: crate::party::NameError| fault.to_string())?;
+    let city = city.parse().map_err(named)?;
+    let system = system.map(str::parse).transpose().map_err(named)?;
     Ok(Address { city, system })
+}
+
+fn named(fault: NameError) -> Unfit {
+    Unfit::new(fault.to_string(), fault.zh())
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::Trouble;
 use crate::evidence::{Event, State};
 use crate::marks::{self, Mark};
-use crate::message::{Mode, visible};
+use crate::message::Mode;
+pub use crate::message::plain;
 use crate::time::{SentTime, Time};
 use crate::wire::pb::exchange as pb;
 
@@ -136,14 +137,6 @@ impl ToldEvent {
         json!({ "event": self.event, "time": self.at.map(|at| at.to_string()), "issuer": self.issuer,
             "receipt_id": self.receipt_id, "reasons": self.reasons, "detail": self.detail })
     }
-}
-
-/// Foreign text as a terminal may show it: what nobody sees, or what moves the cursor, becomes a question mark.
-pub fn plain(text: &str) -> String {
-    if visible(text) {
-        return text.to_owned();
-    }
-    text.chars().map(|c| if visible(c.encode_utf8(&mut [0; 4])) { c } else { '?' }).collect()
 }
 
 /// Events of one millisecond in the order of a message's life, which is that of their numbers.

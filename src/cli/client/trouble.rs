@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use super::super::out::table;
 use super::super::{Exit, Failure, Out, text};
 use super::told::plain;
+use crate::lang::Zh;
 use crate::reason::{Reason, Retry};
 use crate::receipt::{Checked, ReceiptError};
 use crate::tls::dial::DialError;
@@ -217,14 +218,7 @@ fn exit_of(code: Code, retry_after_ms: Option<u64>) -> Exit {
 }
 
 fn dial_words(dial: &DialError) -> Words {
-    let zh = match dial {
-        DialError::Address(uri) => format!("{uri} 不是 https://host:port 形式的地址"),
-        DialError::Resolve { host, cause } => format!("无法解析主机名 {host}：{cause}"),
-        DialError::Tcp { address, cause } => format!("无法连接 {address}：{cause}"),
-        DialError::Tls { address, refused } => format!("与 {address} 的握手失败（{}）：{refused}", refused.why.code()),
-        DialError::Alpn { address } => format!("{address} 不支持 HTTP/2"),
-    };
-    Words::new(dial.to_string(), zh)
+    Words::new(dial.to_string(), dial.zh())
 }
 
 fn dial_hint(dial: &DialError) -> Words {

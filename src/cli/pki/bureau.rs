@@ -13,6 +13,7 @@ use crate::cli::{Exit, Failure, now};
 use crate::directory::{CrlPolicy, Directory, Endpoint, Entry, MemberRecord, SealingKey};
 use crate::directory::{alliance_key_name, dashed, log_origin_prefix, member_key_name};
 use crate::keys::{self, KeyFileError, Seed};
+use crate::lang::io_zh;
 use crate::limits::CERTIFICATE_DAYS_MAX;
 use crate::party::{Alliance, Member, Name, Party, Role};
 use crate::seal::OpeningKey;
@@ -295,7 +296,7 @@ fn make_dir(dir: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
     made.map_err(|fault| {
         let dir = dir.display();
-        Failure::new(Exit::CantCreate, format!("{dir}: {fault}"), format!("{dir}：无法建立目录：{fault}"))
+        Failure::new(Exit::CantCreate, format!("{dir}: {fault}"), format!("{dir}：无法建立目录：{}", io_zh(&fault)))
     })
 }
 

@@ -8,6 +8,7 @@ use super::super::client::Client;
 use super::super::{Exit, Failure, Out};
 use super::draft;
 use crate::blobs::{Chunks, Sums, Want};
+use crate::lang::io_zh;
 use crate::limits::ATTACHMENT_BYTES_MAX;
 use crate::message::{Content, Envelope, MediaType, Part, PartName};
 
@@ -66,5 +67,5 @@ pub async fn bring(client: &Client, files: &[Attachment], envelope: &Envelope, o
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NoInput } else { Exit::Io };
-    Failure::new(exit, error, format!("无法读取：{error}")).at(path.display())
+    Failure::new(exit, error, format!("无法读取：{}", io_zh(error))).at(path.display())
 }

@@ -13,6 +13,7 @@ use super::super::span::Span;
 use super::super::{Exit, Failure, now};
 use super::attach::Attachment;
 use crate::id::MessageId;
+use crate::lang::Unfit;
 use crate::limits::INLINE_BYTES_MAX;
 use crate::message::{
     Address, CaseNo, Envelope, ItemCode, MediaType, Mode, Part, PartName, Step, TextError, part_digest,
@@ -212,8 +213,9 @@ fn no_chance(fault: impl std::fmt::Display) -> Failure {
 }
 
 /// Reads `KEY=VALUE`.
-fn attribute(given: &str) -> Result<(String, String), String> {
-    let (key, value) = given.split_once('=').ok_or("KEY=VALUE, e.g. channel=window")?;
+fn attribute(given: &str) -> Result<(String, String), Unfit> {
+    let must = || Unfit::new("KEY=VALUE, e.g. channel=window", "应写作 键=值，例如 channel=window");
+    let (key, value) = given.split_once('=').ok_or_else(must)?;
     Ok((key.to_owned(), value.to_owned()))
 }
 

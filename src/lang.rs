@@ -1,12 +1,25 @@
-//! Decides the language a command speaks, and says in Chinese what lower floors say in English. Never changes what is
-//! meant: both languages stand side by side, one line each.
+//! Decides the language in which a person is spoken to, and says in Chinese what lower floors say in English. Never changes
+//! what is meant: both languages stand side by side, one line each.
 
 use clap::ValueEnum;
 
+mod faults;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io;
+use std::net::AddrParseError;
+use std::num::ParseIntError;
+
+use crate::admission::DivisionPatternError;
 use crate::directory::{CanonicalError, DirectoryError, Fault, RecordError, UpdateError};
-use crate::evidence::LeafError;
+use crate::evidence::{CodeError, LeafError};
+use crate::id::IdError;
 use crate::keys::KeyFileError;
+use crate::message::TextError;
+use crate::party::NameError;
 use crate::receipt::ReceiptError;
+use crate::routing::{DivisionPrefixError, PatternError};
 use crate::tlog::checkpoint::CheckpointError;
 use crate::tlog::note::{KeyError, NoteError};
 use crate::tlog::receipt_file::VerifyError;
@@ -26,6 +39,18 @@ impl Lang {
         if locale.is_some_and(|locale| locale.starts_with("zh")) { Lang::Zh } else { Lang::En }
     }
 
+    /// The language in which to speak of a command line that is not read yet: its `--lang`, else the environment's.
+    pub fn of_arguments(arguments: &[OsString]) -> Lang {
+        let mut words = arguments.iter().map(|word| word.to_str().unwrap_or_default()).take_while(|word| *word != "--");
+        let asked = words.clone().find_map(|word| word.strip_prefix("--lang="));
+        let asked = asked.or_else(|| words.find(|word| *word == "--lang").and_then(|_| words.next()));
+        match asked {
+            Some("zh") => Lang::Zh,
+            Some("en") => Lang::En,
+            _ => Lang::of_environment(),
+        }
+    }
+
     /// The one of two wordings that is in this language.
     pub fn tr<T>(self, en: T, zh: T) -> T {
         match self {
@@ -33,6 +58,160 @@ impl Lang {
             Lang::Zh => zh,
         }
     }
+}
+
+/// What was written and cannot be taken, where it is found by a rule of the roof's own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{en}")]
+pub struct Unfit {
+    pub en: String,
+    pub zh: String,
+}
+
+impl Unfit {
+    /// Both wordings.
+    pub fn new(en: impl Into<String>, zh: impl Into<String>) -> Unfit {
+        Unfit { en: en.into(), zh: zh.into() }
+    }
+}
+
+/// An error of lower floors that a person's own writing can cause, in Chinese.
+pub trait Zh {
+    fn zh(&self) -> String;
+}
+
+impl Zh for Unfit {
+    fn zh(&self) -> String {
+        self.zh.clone()
+    }
+}
+
+impl Zh for NameError {
+    fn zh(&self) -> String {
+        let zh = match self {
+            NameError::Division => "行政区划代码应为 6 至 12 位数字（GB/T 2260）",
+            NameError::Name => "名称应为 1 至 32 个字母、数字或 '.'、'_'、'-'，且不得为 '.' 或 '..'",
+            NameError::Alliance => "联盟名应为小写域名，至多 64 字节",
+            NameError::Member => "成员应写作行政区划代码或 hub/<名称>",
+            NameError::Party => {
+                "身份应写作 spiffe://<联盟>/city/<区划>/{gateway|system/<名称>|ops/<名称>|auditor/<名称>} \
+                 或 spiffe://<联盟>/hub/<名称>[/{ops|auditor}/<名称>]"
+            }
+        };
+        zh.to_owned()
+    }
+}
+
+impl Zh for TextError {
+    fn zh(&self) -> String {
+        let zh = match self {
+            TextError::ItemCode => "应为 1 至 40 个字母、数字或 '.'、'_'、'-'",
+            TextError::CaseNo => "应为 1 至 64 字节，不含控制字符或不可见字符",
+            TextError::Step => "应为 1 至 24 个小写字母、数字或 '_'、'-'",
+            TextError::PartName => "应为 1 至 255 字节，不含 '/'、'\\'、控制字符或不可见字符，且不得为 '.' 或 '..'",
+            TextError::MediaType => "应为媒体类型，例如 application/pdf（RFC 6838），至多 127 字节",
+        };
+        zh.to_owned()
+    }
+}
+
+impl Zh for IdError {
+    fn zh(&self) -> String {
+        "应为规范小写形式的 UUID，例如 0197d2a0-5b1c-7cc3-98c4-dc0c0c07398f".to_owned()
+    }
+}
+
+impl Zh for PatternError {
+    fn zh(&self) -> String {
+        "应为事项编码、编码前缀加 '*'，或 '*'".to_owned()
+    }
+}
+
+impl Zh for DivisionPatternError {
+    fn zh(&self) -> String {
+        "应为行政区划代码、代码前缀加 '*'，或 '*'".to_owned()
+    }
+}
+
+impl Zh for DivisionPrefixError {
+    fn zh(&self) -> String {
+        "应为行政区划代码的前 2 至 12 位数字（GB/T 2260），或 '*'".to_owned()
+    }
+}
+
+impl Zh for CodeError {
+    fn zh(&self) -> String {
+        "应为 1 至 32 个大写字母、数字或 '_'、'.'、'-'".to_owned()
+    }
+}
+
+impl Zh for Fault {
+    fn zh(&self) -> String {
+        fault_zh(self)
+    }
+}
+
+impl Zh for ParseIntError {
+    fn zh(&self) -> String {
+        "应为整数".to_owned()
+    }
+}
+
+impl Zh for AddrParseError {
+    fn zh(&self) -> String {
+        "应为地址与端口，例如 127.0.0.1:7501 或 [::1]:7501".to_owned()
+    }
+}
+
+/// Why a word of a command line cannot be taken, in Chinese; `None` for an error that stands in no line here.
+pub fn unfit_zh(error: &(dyn Error + 'static)) -> Option<String> {
+    fn of<E: Error + Zh + 'static>(error: &(dyn Error + 'static)) -> Option<String> {
+        error.downcast_ref::<E>().map(Zh::zh)
+    }
+    let known = [
+        of::<Unfit>,
+        of::<NameError>,
+        of::<TextError>,
+        of::<IdError>,
+        of::<PatternError>,
+        of::<DivisionPatternError>,
+        of::<DivisionPrefixError>,
+        of::<CodeError>,
+        of::<Fault>,
+        of::<ParseIntError>,
+        of::<AddrParseError>,
+    ];
+    known.iter().find_map(|zh| zh(error))
+}
+
+/// What the operating system says, in Chinese where it is common.
+pub fn io_zh(error: &io::Error) -> String {
+    use io::ErrorKind::*;
+    if let Some(unfit) = error.get_ref().and_then(|error| unfit_zh(error)) {
+        return unfit;
+    }
+    let zh = match error.kind() {
+        NotFound => "没有这个文件或目录",
+        PermissionDenied => "没有权限",
+        AlreadyExists => "已经存在",
+        NotADirectory => "路径中有一级不是目录",
+        IsADirectory => "是一个目录",
+        DirectoryNotEmpty => "目录不为空",
+        ReadOnlyFilesystem => "文件系统为只读",
+        StorageFull => "磁盘已满",
+        QuotaExceeded => "超出磁盘配额",
+        InvalidData => "内容不是 UTF-8 文本",
+        AddrInUse => "地址已被占用",
+        AddrNotAvailable => "本机没有这个地址",
+        ConnectionRefused => "连接被拒绝",
+        ConnectionReset => "连接被对方中断",
+        HostUnreachable | NetworkUnreachable => "网络不可达",
+        TimedOut => "超时",
+        BrokenPipe => "对方已关闭",
+        UnexpectedEof => "内容提前结束",
+        _ => return format!("{:?}", error.to_string()),
+    };
+    zh.to_owned()
 }
 
 /// [`KeyFileError`] in Chinese.
@@ -45,10 +224,22 @@ pub fn key_file_zh(fault: &KeyFileError) -> String {
         Owner { path, owner, user } => format!("{}：属于用户 {owner}，而非本进程的用户 {user}", path.display()),
         NotAFile { path } => format!("{}：不是普通文件", path.display()),
         TooLarge { path, max } => format!("{}：大于 {max} 字节", path.display()),
-        Malformed { path, what } => format!("{}：内容不是 {what}", path.display()),
-        Empty { path, what } => format!("{}：其中没有 {what}", path.display()),
-        Chance(why) => format!("系统不提供随机数：{why}"),
-        Io { path, source } => format!("{}：{source}", path.display()),
+        Malformed { path, what } => format!("{}：内容不是{}", path.display(), content_zh(what)),
+        Empty { path, what } => format!("{}：其中没有{}", path.display(), content_zh(what)),
+        Chance(why) => format!("系统不提供随机数：{why:?}"),
+        Io { path, source } => format!("{}：{}", path.display(), io_zh(source)),
+    }
+}
+
+/// What a key file should hold, in Chinese.
+fn content_zh(what: &str) -> String {
+    match what {
+        "certificate" => "证书".to_owned(),
+        "private key" => "私钥".to_owned(),
+        "PEM" => " PEM".to_owned(),
+        "UTF-8 text" => " UTF-8 文本".to_owned(),
+        // `a tongban-…-seed file`, by the name in its first line.
+        other => format!(" {} 文件", other.trim_start_matches("a ").trim_end_matches(" file")),
     }
 }
 
@@ -190,6 +381,7 @@ pub fn verify_zh(fault: &VerifyError) -> String {
     }
 }
 
+/// [`CheckpointError`] in Chinese.
 fn checkpoint_zh(fault: &CheckpointError) -> String {
     match fault {
         CheckpointError::Lines => "检查点不是恰好三行".to_owned(),
