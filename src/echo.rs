@@ -64,7 +64,7 @@ pub struct Pair {
 #[derive(Clone, Debug, Default)]
 pub struct Breaks(Arc<ArcSwap<Found>>);
 
-/// What the newest examination found, and when it ended.
+/// What the newest examination found, and when it began: what came after that may have come to pass behind its back.
 #[derive(Debug, Default)]
 struct Found {
     at: Time,

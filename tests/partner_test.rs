@@ -3,6 +3,8 @@
 
 #[path = "support/alliance.rs"]
 mod alliance;
+#[path = "support/forge.rs"]
+mod forge;
 #[path = "support/process.rs"]
 mod process;
 
@@ -10,12 +12,13 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use alliance::{Alliance, City, Client, check, envelope, part, reason};
+use forge::Forge;
 use process::until;
 use rusqlite::Connection;
 use tongban::checks::{Verdict, Which, examine};
 use tongban::clock::Clock;
 use tongban::config::Config;
-use tongban::evidence::State;
+use tongban::evidence::{Event, State};
 use tongban::grpc::health::{Said, ask};
 use tongban::wire::envelope::time_to_wire;
 use tongban::wire::pb::admin as pba;
@@ -117,10 +120,20 @@ fn set(kinds: &[(&'static str, &str)]) -> BTreeSet<(&'static str, String)> {
     kinds.iter().map(|(event, issuer)| (*event, (*issuer).to_owned())).collect()
 }
 
-/// Messages that a caller is shown.
+/// Messages that a caller is shown, of this item or of all.
+async fn listed_of(client: &Client, item: &str) -> usize {
+    let filter = Some(pb::MessageFilter { item_code: item.to_owned(), ..Default::default() });
+    let request = pb::ListMessagesRequest { filter, ..Default::default() };
+    client.exchange.clone().list_messages(request).await.unwrap().into_inner().messages.len()
+}
+
 async fn listed(client: &Client) -> usize {
-    let page = client.exchange.clone().list_messages(pb::ListMessagesRequest::default()).await.unwrap();
-    page.into_inner().messages.len()
+    listed_of(client, "").await
+}
+
+/// A test message as a gateway writes it.
+fn test_message(from: (&str, &str), to: (&str, &str)) -> pb::Envelope {
+    pb::Envelope { item_code: TEST_ITEM.to_owned(), parts: vec![], ..envelope(from, to) }
 }
 
 fn is_ok(test: &pba::PartnerTest) {
@@ -141,7 +154,11 @@ async fn a_test_reaches_a_partner_that_is_dialled_and_no_system_of_either_city_s
     assert_eq!(world.kinds(&test.message_id).await, set(&witnessed));
 
     let (window, approval) = (world.alliance.client(A, "window"), world.alliance.client(B, "approval"));
-    assert_eq!((listed(&window).await, listed(&approval).await), (0, 0));
+    for item in ["", TEST_ITEM] {
+        assert_eq!((listed_of(&window, item).await, listed_of(&approval, item).await), (0, 0));
+    }
+    let (hidden, shown) = (listed(&world.ops(A)).await, listed_of(&world.ops(A), TEST_ITEM).await);
+    assert_eq!((hidden, shown), (0, 1), "whoever operates the gateway asks for tests by their item");
     assert_eq!(reason(&window.message("", &test.message_id).await.unwrap_err()), "MESSAGE_NOT_FOUND");
     assert_eq!(reason(&approval.message(A, &test.message_id).await.unwrap_err()), "MESSAGE_NOT_FOUND");
     // A mailbox keeps its order: if the test had entered it, the test would come first.
@@ -226,11 +243,7 @@ async fn a_partner_that_is_away_is_pending_then_broken_where_it_breaks_and_ok_wh
 async fn only_a_gateway_sends_a_test_and_only_for_its_own_city() {
     let world = World::new(&[], &[city(A, &["window"]), city(B, &["approval"]), city(C, &["desk"])]);
     let _a = world.start(A).await;
-    let test = |from: (&str, &str), to: (&str, &str)| pb::Envelope {
-        item_code: TEST_ITEM.to_owned(),
-        parts: vec![],
-        ..envelope(from, to)
-    };
+    let test = test_message;
     let (window, gateway) = (world.alliance.client(A, "window"), world.alliance.client_of("440600/gateway", A));
     let with_a_part = pb::Envelope { parts: vec![part("x.json", b"{}")], ..test((B, ""), (A, "")) };
     let rows = [
@@ -248,11 +261,36 @@ async fn only_a_gateway_sends_a_test_and_only_for_its_own_city() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_sends_one_test_after_another_is_told_to_wait() {
+    let world = World::two();
+    let _a = world.start(A).await;
+    let (gateway, mut log) = (world.alliance.client_of("440600/gateway", A), Forge::of(&world.alliance, B));
+    let requests: Vec<_> = (0..64)
+        .map(|_| {
+            let envelope = test_message((B, ""), (A, ""));
+            let origin_receipt = Some(log.honest(Event::SubmissionAccepted, &envelope));
+            pb::SubmitRequest { envelope: Some(envelope), origin_receipt, via: vec![] }
+        })
+        .collect();
+    let all = requests.into_iter().map(|request| {
+        let mut exchange = gateway.exchange.clone();
+        async move { exchange.submit(request).await.map(drop).map_err(|status| reason(&status)) }
+    });
+    let answers = futures_util::future::join_all(all).await;
+    let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+    let refusals: BTreeSet<_> = answers.into_iter().filter_map(Result::err).collect();
+    assert!(taken >= 10, "{taken}");
+    assert_eq!(refusals, BTreeSet::from(["BUSY".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tests_begin_by_themselves_and_never_where_the_schedule_is_off() {
     let world = World::two();
     let often = Config { test_every_s: 1, ..world.alliance.config(A) };
     let never = Config { test_every_s: 0, ..world.alliance.config(B) };
-    let (a, b) = (world.start_with(&often).await, world.start_with(&never).await);
+    // Nothing is sent on schedule to a partner that was found away.
+    let b = world.start_with(&never).await;
+    let a = world.start_with(&often).await;
     until("a test ended well", async || world.stands(A, B).await.status() == Status::Ok).await;
     let first = world.stands(A, B).await.message_id;
     until("and another", async || {

@@ -81,9 +81,9 @@ impl Watchman {
         let mut due = every(self.config.load().check_every_s.1);
         loop {
             due.tick().await;
-            let (config, directory) = (self.config.load_full(), self.board.directory());
+            let (config, directory, began) = (self.config.load_full(), self.board.directory(), self.clock.now());
             let now = examine_partners(&config, &directory, &self.readers, &self.clock).await;
-            self.breaks.say(breaks(&now), self.clock.now());
+            self.breaks.say(breaks(&now), began);
             self.say(found, |found| {
                 tell(&found.partners, &now);
                 found.partners = now;
