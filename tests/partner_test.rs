@@ -331,7 +331,7 @@ async fn tests_go_early_but_the_newest_of_each_pair() {
     b.stop().await;
     assert_eq!((world.held_by(A), world.held_by(B)), (2, 2), "a message of people stays");
     // What is left makes a whole log.
-    let _a = world.start(A).await;
+    let (_b, _a) = (world.start(B).await, world.start(A).await);
     is_ok(&world.stands(A, B).await);
 }
 
