@@ -152,6 +152,7 @@ async fn a_test_reaches_a_partner_that_is_dialled_and_no_system_of_either_city_s
     assert_eq!(world.stands(B, A).await.status(), Status::Unknown, "the way back is another pair's");
     let witnessed = [("SUBMISSION_ACCEPTED", A), ("RELAY_ACCEPTED", B), ("HANDED_OVER", B), ("WITNESSED", A)];
     assert_eq!(world.kinds(&test.message_id).await, set(&witnessed));
+    assert_eq!(world.ops(A).evidence("", &test.message_id).await.len(), 5, "each of two receipts witnessed once");
 
     let (window, approval) = (world.alliance.client(A, "window"), world.alliance.client(B, "approval"));
     for item in ["", TEST_ITEM] {
