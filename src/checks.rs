@@ -2,6 +2,7 @@
 //! way out, and what depends on it is skipped and says because of what. Never mends anything.
 
 pub mod advice;
+mod echo;
 mod facts;
 mod partners;
 mod place;
@@ -9,14 +10,17 @@ mod traffic;
 mod trust;
 
 pub use self::facts::{Look, Seen, Verdict};
-pub use self::partners::{Caller, STAGES, own_address};
+pub use self::partners::{Caller, STAGES, breaks, own_address};
 pub use self::trust::lists_end;
+
+use std::sync::Arc;
 
 use self::facts::Facts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Directory, MemberRecord};
 use crate::party::Member;
+use crate::store::Readers;
 
 /// One thing that is examined.
 pub struct Check {
@@ -123,7 +127,9 @@ pub async fn examine(config: &Config, clock: &Clock, which: &Which) -> Vec<Findi
     if STAGES.iter().any(|stage| which.takes(stage))
         && let (Some(caller), Some(directory), true) = (caller, facts.directory.get(), fits)
     {
-        findings.extend(caller.partners(others(directory, config, which)).await);
+        let partners = others(directory, config, which);
+        let tests = facts.store.get().and_then(|store| store.look(|look| echo::tests(look, config, &partners)).ok());
+        findings.extend(caller.partners(partners, tests.as_ref()).await);
     }
     findings.retain(|finding| which.takes(finding.check));
     findings
@@ -145,9 +151,17 @@ pub fn examine_self(config: &Config, clock: &Clock) -> Vec<Finding> {
 }
 
 /// Examines the ways to all partners from inside a gateway.
-pub async fn examine_partners(config: &Config, directory: &Directory, clock: &Clock) -> Vec<Finding> {
+pub async fn examine_partners(
+    config: &Config,
+    directory: &Directory,
+    readers: &Arc<Readers>,
+    clock: &Clock,
+) -> Vec<Finding> {
     let Some(caller) = Caller::new(config, directory, clock.clone()) else { return vec![] };
-    caller.partners(others(directory, config, &Which::default())).await
+    let partners = others(directory, config, &Which::default());
+    let (asked, own) = (partners.clone(), config.clone());
+    let tests = readers.seek(move |look| echo::tests(look, &own, &asked)).await;
+    caller.partners(partners, tests.ok().as_ref()).await
 }
 
 fn others(directory: &Directory, config: &Config, which: &Which) -> Vec<MemberRecord> {

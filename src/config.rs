@@ -68,6 +68,8 @@ pub struct Config {
     pub grants: Grants,
     /// Seconds between two examinations that the gateway makes of itself, and of its partners.
     pub check_every_s: (u64, u64),
+    /// Seconds between two tests of the way to each partner; 0 for none.
+    pub test_every_s: u64,
     /// Where monitors ask for figures, on this machine alone; `None` for nowhere.
     pub telemetry: Option<SocketAddr>,
 }
@@ -216,17 +218,17 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Seconds within a day.
-    fn seconds(&mut self, section: &str, name: &str) -> u64 {
+    /// Seconds within a day, no fewer than these.
+    fn seconds(&mut self, section: &str, name: &str, least: u64) -> u64 {
         let default = match keys::find(section, name).map(|key| key.need) {
             Some(Need::Default(Plain::Number(seconds))) => seconds,
             _ => 0,
         };
         match self.found(section, name).map(|found| (&found.value, &found.origin)) {
-            Some((Value::Number(seconds @ 1..=86_400), _)) => *seconds,
+            Some((Value::Number(seconds), _)) if (least..=86_400).contains(seconds) => *seconds,
             Some((Value::Number(other), origin)) => {
-                let en = format!("{other}: must be 1 to 86400 seconds");
-                self.fault(origin, en, format!("{other} 无效：应为 1 至 86400 秒"));
+                let en = format!("{other}: must be {least} to 86400 seconds");
+                self.fault(origin, en, format!("{other} 无效：应为 {least} 至 86400 秒"));
                 default
             }
             _ => default,
@@ -375,7 +377,8 @@ impl Reading<'_> {
         let synchronous = self.synchronous();
         let (systems, receipt_readers) = self.systems();
         let grants = self.grants();
-        let check_every_s = (self.seconds("checks", "every_s"), self.seconds("checks", "partners_every_s"));
+        let check_every_s = (self.seconds("checks", "every_s", 1), self.seconds("checks", "partners_every_s", 1));
+        let test_every_s = self.seconds("checks", "test_every_s", 0);
         let telemetry = self.loopback(self.found("telemetry", "listen"));
         let former = texts(self.found("sealing", "former"));
         Some(Config {
@@ -401,6 +404,7 @@ impl Reading<'_> {
             systems,
             grants,
             check_every_s,
+            test_every_s,
             telemetry,
         })
     }

@@ -42,6 +42,7 @@ pub mod intake;
 pub mod courier;
 pub mod janitor;
 pub mod redrive;
+pub mod echo;
 
 // 4 DOORS: what callers reach.
 pub mod grpc;

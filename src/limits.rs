@@ -440,6 +440,24 @@ pub const CHECK_MS_MAX: u64 = 10_000;
 /// Partners that are examined at once.
 pub const PARTNERS_AT_ONCE_MAX: usize = 16;
 
+// Partner tests.
+/// Seconds between two tests of the way to a partner, unless configured: a quarter of an hour; 0 would be never.
+pub const TEST_EVERY_S: u64 = 900;
+/// Seconds until the next test of a way that was found broken, at most.
+pub const TEST_AGAIN_S: u64 = 60;
+/// Seconds after a start by which every partner was tested first: five minutes.
+pub const TEST_FIRST_S: u64 = 300;
+/// Milliseconds for which a test message is under way at most; longer than a partner's clock may differ unnoticed.
+pub const TEST_TO_LIVE_MS: u64 = 2 * 60 * 1000;
+/// Milliseconds for which somebody who asks for a test waits for its end: within a call's deadline.
+pub const TEST_WAIT_MS: u64 = 20_000;
+/// Milliseconds for which test messages are kept.
+pub const TESTS_KEPT_MS: u64 = DAY_MS;
+/// Tests of one pair of cities that are looked at: one under way, and the one before.
+pub const TESTS_SEEN: usize = 2;
+/// Milliseconds between two looks at who is to be tested.
+pub const TEST_LOOK_EVERY_MS: u64 = 1_000;
+
 // Telemetry.
 /// Monitors that are answered at once.
 pub const SCRAPES_AT_ONCE_MAX: usize = 4;

@@ -76,6 +76,16 @@ text_type! {
     MediaType, MediaType, |t| sized(t, MEDIA_TYPE_BYTES_MAX) && visible(t) && media_type(t)
 }
 
+/// The service item of the gateways' own test messages: no system sends or is handed one, and they count nowhere.
+pub const TEST_ITEM: &str = "tongban.test";
+
+impl ItemCode {
+    /// Whether it is that of the gateways' own test messages.
+    pub fn is_test(&self) -> bool {
+        self.as_str() == TEST_ITEM
+    }
+}
+
 fn sized(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len())
 }

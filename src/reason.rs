@@ -122,6 +122,9 @@ catalogue! {
     NotPermitted, "NOT_PERMITTED", PermissionDenied, Never,
         "this identity may not do this", "该身份无权进行此操作",
         "check the certificate in use, envelope.from and the grants", "核对所用证书、envelope.from 与授权";
+    ItemReserved, "ITEM_RESERVED", PermissionDenied, Never,
+        "this item is the gateways' own: they test the ways between them with it", "该事项为网关之间的测试专用",
+        "use the code of a public service item; `tongban partner test` tests the way to a partner", "请使用政务服务事项编码；测试伙伴链路请用 `tongban partner test`";
     OriginReceiptMissing, "ORIGIN_RECEIPT_MISSING", InvalidArgument, Never,
         "a message from a gateway must carry the receipt of its origin", "网关间消息必须携带始发城市的回执",
         "relay the origin receipt with the message", "随消息一并转发始发回执";

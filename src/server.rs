@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::courier::{Desk, Diallers, Follower, Ground, Partner, Pools, Post, Pull};
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
+use crate::echo::{Breaks, Echo};
 use crate::grpc::front::Calls;
 use crate::grpc::record::Record;
 use crate::grpc::reflection::Reflection;
@@ -168,13 +169,14 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (doors, law) = doors(config, &standing, &ground, &reception, &renewal, &stop, &tasks)?;
     tasks.spawn(law.follow(asked, stop.clone()));
-    let (health, routes) = (doors.health.clone(), doors.open());
+    let (health, echo) = (doors.health.clone(), doors.admin.echo.clone());
+    let routes = doors.open();
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
     let counters = Arc::new(Counters::default());
     if let Some(monitors) = seen::listener(config).await? {
-        let telemetry = seen::telemetry(config, &standing, &ground, &reception, counters.clone());
+        let telemetry = seen::telemetry(config, &standing, &ground, &reception, (counters.clone(), echo));
         tasks.spawn(telemetry::serve(monitors, telemetry, stop.clone()));
     }
     let serving = serving(&standing, reception, counters.clone());
@@ -267,14 +269,36 @@ fn doors(
     };
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), record.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
-    let admin = Admin { ground: ground.clone(), redrive, reload: renewal.for_admin(), record };
-    let health =
-        Health::new(config.member.clone(), ground.clock.clone(), grpc::SERVICES.map(str::to_owned), stop.clone());
-    let (board, clock, verdicts) = (standing.board.clone(), ground.clock.clone(), reception.verdicts.clone());
-    let watchman = Watchman { config: law.current.clone(), board, clock, verdicts, health: health.clone() };
-    tasks.spawn(watchman.watch(stop.clone()));
+    let (echo, health) = watch((standing, ground, reception), &exchange.intake, &law.current, stop, tasks);
+    let admin = Admin { ground: ground.clone(), redrive, reload: renewal.for_admin(), record, echo };
     let reflection = Reflection::new(stop.clone());
     Ok((Doors { exchange, evidence, directory, routing, admin, health, reflection }, law))
+}
+
+/// Sets those to work that look after the ways to the partners and the gateway itself.
+fn watch(
+    (standing, ground, reception): (&Standing, &Ground, &Reception),
+    intake: &Arc<Intake>,
+    config: &Arc<ArcSwap<Config>>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> (Echo, Health) {
+    let breaks = Breaks::default();
+    let echo = Echo::new(intake.clone(), ground.clone(), breaks.clone());
+    tasks.spawn(echo.clone().run(config.load().test_every_s, stop.clone()));
+    let names = grpc::SERVICES.map(str::to_owned);
+    let health = Health::new(standing.own.clone(), ground.clock.clone(), names, stop.clone());
+    let watchman = Watchman {
+        config: config.clone(),
+        board: standing.board.clone(),
+        clock: ground.clock.clone(),
+        verdicts: reception.verdicts.clone(),
+        health: health.clone(),
+        readers: ground.readers.clone(),
+        breaks,
+    };
+    tasks.spawn(watchman.watch(stop.clone()));
+    (echo, health)
 }
 
 /// How connections are taken and served.

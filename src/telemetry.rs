@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 
 use self::looks::{Looks, Seen};
 use crate::clock::Clock;
+use crate::echo::Echo;
 use crate::grpc::tally::Tally;
 use crate::ledger::Counts;
 use crate::limits::BREAKER_FAILURES;
@@ -57,6 +58,7 @@ pub struct Sources {
     pub readers: Arc<Readers>,
     /// The folder that the store stands in.
     pub data: PathBuf,
+    pub echo: Echo,
     /// When the revocation lists of each member that publishes some end. Reads files.
     pub crl_ends: Box<dyn Fn() -> Vec<(String, Time)> + Send + Sync>,
 }
@@ -140,6 +142,9 @@ fn store(seen: &Seen, now: Time, page: &mut Registry) {
     let Some(store) = &seen.store else { return };
     gauge(page, "tongban_log_leaves", "Leaves in the log", store.leaves as i64);
     gauge(page, "tongban_dead_letters_waiting", "Dead letters that wait for somebody", store.dead as i64);
+    let tests = store.tests.iter();
+    let tests = tests.map(|(partner, status)| ([("partner", partner.clone()), ("status", (*status).to_owned())], 1));
+    page.register("tongban_partner_test", "How the newest test of the way to a partner ended", family(tests));
     let of = |value: &dyn Fn(&LaneLook) -> i64| {
         family(store.lanes.iter().map(|lane| ([("lane", lane.name.to_string())], value(lane))))
     };

@@ -350,7 +350,7 @@ async fn two_gateways_that_run_have_no_fault() {
     let findings = examine(&alliance.config(LIUZHOU.0), &Clock::default(), &Which::default()).await;
     assert_eq!(wrong(&findings), []);
     let stages = findings.iter().filter(|finding| finding.check.starts_with("partner.")).count();
-    assert_eq!(stages, 6, "{findings:?}");
+    assert_eq!(stages, 8, "{findings:?}");
     let clock = findings.iter().find(|finding| finding.check == "partner.clock").unwrap();
     assert!(clock.look.seen.en.ends_with(" ms apart"), "{clock:?}");
 }
@@ -376,9 +376,9 @@ async fn every_form_says_the_same() {
     let (_, json) = check(&alliance, &["--output", "json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let count = |verdict: &str| json.as_array().unwrap().iter().filter(|one| one["verdict"] == verdict).count();
-    assert_eq!((count("fault"), count("warning"), count("skipped")), (2, 0, 4));
+    assert_eq!((count("fault"), count("warning"), count("skipped")), (2, 0, 6));
     let (_, junit) = check(&alliance, &["--output", "junit"]);
-    assert_eq!((junit.matches("<failure ").count(), junit.matches("<skipped ").count()), (2, 4), "{junit}");
+    assert_eq!((junit.matches("<failure ").count(), junit.matches("<skipped ").count()), (2, 6), "{junit}");
     let (code, nagios) = check(&alliance, &["--output", "nagios"]);
     assert_eq!((code, nagios.starts_with("TONGBAN CRITICAL - 2 faults, 0 warnings")), (2, true), "{nagios}");
     let (_, prom) = check(&alliance, &["--output", "prom"]);

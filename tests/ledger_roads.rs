@@ -572,7 +572,8 @@ fn a_reply_is_tied_to_what_it_answers_where_both_are_of_the_same_two_cities() {
 
 // Retention.
 
-const AGES: Retention = Retention { bodies_ms: 1_000, envelopes_ms: 2_000, evidence_ms: 3_000, audit_ms: 2_500 };
+const AGES: Retention =
+    Retention { bodies_ms: 1_000, envelopes_ms: 2_000, evidence_ms: 3_000, audit_ms: 2_500, tests_ms: 500 };
 
 /// What is old enough after `ms`, taken; the gateway stops and starts again.
 fn forget(mut bench: Bench, ms: u64) -> (Bench, [Vec<u64>; 4]) {

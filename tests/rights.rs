@@ -101,6 +101,8 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
     ("tongban.admin.v1.AdminService/PauseLane", pause_lane, &["oxyn"]),
     ("tongban.admin.v1.AdminService/ResumeLane", resume_lane, &["oxyn"]),
     ("tongban.admin.v1.AdminService/Reload", reload, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/TestPartner", test_partner, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ListPartnerTests", list_partner_tests, &["oxyn"]),
     ("tongban.admin.v1.AdminService/GetStats", get_stats, &["oxyn"]),
     ("tongban.admin.v1.AdminService/ListAudit", list_audit, &["uxyn"]),
     ("tongban.admin.v1.AdminService/ReadContent", read_content, &["oxy"]),
@@ -271,6 +273,15 @@ fn resume_lane(_: &Object) -> Vec<Vec<u8>> {
 
 fn reload(_: &Object) -> Vec<Vec<u8>> {
     one(pba::ReloadRequest {})
+}
+
+/// Of no partner: a test is a message like those of the objects, and none of them is to be kept waiting.
+fn test_partner(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::TestPartnerRequest::default())
+}
+
+fn list_partner_tests(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ListPartnerTestsRequest {})
 }
 
 fn get_stats(_: &Object) -> Vec<Vec<u8>> {

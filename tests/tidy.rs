@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 6] = [
     &["limits", "party", "reason", "time", "id", "message", "marks", "evidence", "audit", "succession"],
     &["tlog", "receipt", "directory", "routing", "lanes", "admission"],
     &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
-    &["ledger", "noticeboard", "intake", "courier", "janitor", "redrive"],
+    &["ledger", "noticeboard", "intake", "courier", "janitor", "redrive", "echo"],
     &["grpc", "telemetry"],
     &["lang", "config", "backup", "server", "checks", "demo", "cli", "lib", "main"],
 ];

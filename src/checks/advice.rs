@@ -122,6 +122,10 @@ advice! {
         "the text says why; the partner's record of us may be old" "文字说明原因；对方所存的我方记录可能已旧";
     PARTNER_NOT_SERVING "partner_not_serving": "the partner's gateway says that it does not serve" "伙伴的网关自称暂不服务",
         "call the partner; messages wait here meanwhile" "请联系伙伴；消息在此期间于本地等待";
+    PARTNER_NO_ECHO "partner_no_echo": "a test message did not reach the partner's gateway" "测试消息未到达伙伴的网关",
+        "see the reason and the lane (`tongban lanes list`), ask the partner for its log, then `tongban partner test`" "请查看原因与通道（tongban lanes list），请伙伴查看其日志，处理后用 tongban partner test 再测";
+    PARTNER_NO_RECEIPT "partner_no_receipt": "the partner took a test message, and its last receipt did not come home" "伙伴已收到测试消息，但最终回执没有送回",
+        "ask the partner to look at its lane towards us: receipts do not reach us; then `tongban partner test`" "请伙伴检查其通往我方的通道：回执无法送达；处理后用 tongban partner test 再测";
     PARTNER_CLOCK "partner_clock": "the partner's clock and ours differ" "伙伴的时钟与我方不一致",
         "find out which one is wrong and set it by NTP; beyond ten minutes messages are refused" "请查明哪一方有误并以 NTP 校准；相差超过十分钟消息会被拒绝";
 }

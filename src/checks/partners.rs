@@ -1,5 +1,5 @@
-//! Decides how far the way to each partner goes, stage by stage: name, connection, handshake, HTTP/2, answer, clock. Never
-//! sends a message and never tries twice.
+//! Decides how far the way to each partner goes, stage by stage: name, connection, handshake, HTTP/2, answer, clock, and what
+//! test messages told of the rest. Never sends a message and never tries twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,10 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tonic::transport::Uri;
 
-use super::Finding;
 use super::advice::{self, Advice};
+use super::echo::{self, Tests};
 use super::facts::{Look, Seen, Verdict};
+use super::{Finding, is_fault};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Directory, MemberRecord};
@@ -24,9 +25,19 @@ use crate::store;
 use crate::tls::config::{Moment, Own, SharedTrust, client_config};
 use crate::tls::dial::{DialError, Dialler};
 
-/// The stages of the way to a partner, in order, and how each is known.
-pub const STAGES: [&str; 6] =
-    ["partner.name", "partner.tcp", "partner.tls", "partner.alpn", "partner.health", "partner.clock"];
+/// The stages of the way to a partner and back, in order. Those before the last two are known by dialling it.
+pub const STAGES: [&str; 8] = [
+    "partner.name",
+    "partner.tcp",
+    "partner.tls",
+    "partner.alpn",
+    "partner.health",
+    "partner.clock",
+    "partner.echo",
+    "partner.receipt",
+];
+/// How many of them dialling shows.
+const DIALLED: usize = STAGES.len() - 2;
 
 /// Who dials.
 pub struct Caller {
@@ -75,9 +86,18 @@ impl Caller {
         }
     }
 
-    /// The way to each of these members.
-    pub async fn partners(&self, records: Vec<MemberRecord>) -> Vec<Finding> {
-        let each = stream::iter(records).map(|record| async move { self.partner(&record).await });
+    /// The way to each of these members, and what became of the newest test messages; none when that cannot be read.
+    pub(super) async fn partners(&self, records: Vec<MemberRecord>, tests: Option<&Tests>) -> Vec<Finding> {
+        let each = stream::iter(records).map(|record| async move {
+            let mut found = self.partner(&record).await;
+            let broken = found.iter().find(|finding| is_fault(finding)).map(|finding| finding.check);
+            if let (Member::City(_), Member::City(partner)) = (&self.config.member, &record.member) {
+                let looks = echo::looks(tests.map(|tests| tests.of(partner)), broken, self.clock.now());
+                let stages = STAGES[DIALLED..].iter().zip(looks);
+                found.extend(stages.map(|(check, look)| Finding { check, look: look.about(&record.member) }));
+            }
+            found
+        });
         each.buffered(PARTNERS_AT_ONCE_MAX).collect::<Vec<_>>().await.concat()
     }
 
@@ -85,12 +105,12 @@ impl Caller {
         let member = &record.member;
         if record.pulls() {
             let seen = Seen::both("it cannot be dialled: it fetches here", "无法连接：由其前来取回");
-            return findings(member, seen, STAGES.len(), None);
+            return findings(member, seen, DIALLED, None);
         }
         let mut worst = vec![];
         for endpoint in &record.endpoints {
             let found = self.address(member, &endpoint.to_string()).await;
-            if found.iter().all(|finding| !matches!(finding.look.verdict, Verdict::Fault(_))) {
+            if !found.iter().any(is_fault) {
                 return found;
             }
             worst = found;
@@ -118,7 +138,7 @@ impl Caller {
             Asked::Refused(why) => findings(member, endpoint, 4, Some((&advice::PARTNER_REFUSES, foreign(why)))),
             Asked::NotServing => findings(member, endpoint, 4, Some((&advice::PARTNER_NOT_SERVING, endpoint.into()))),
             Asked::Serving(theirs) => {
-                let mut found = findings(member, endpoint, STAGES.len(), None);
+                let mut found = findings(member, endpoint, DIALLED, None);
                 if let (Some(theirs), Some(last)) = (theirs, found.last_mut()) {
                     // Theirs lies between our question and its answer.
                     let (early, late) =
@@ -148,6 +168,16 @@ impl Caller {
 /// Words of another gateway.
 fn foreign(words: String) -> Seen {
     Seen::both(words.clone(), format!("{words:?}"))
+}
+
+/// At which stage the way to each member breaks that does when it is dialled.
+pub fn breaks(findings: &[Finding]) -> Vec<(Member, &'static str)> {
+    let broken = findings.iter().filter(|finding| STAGES[..DIALLED].contains(&finding.check) && is_fault(finding));
+    let named = broken.filter_map(|finding| {
+        let stage = finding.check.strip_prefix("partner.")?;
+        Some((finding.look.about.as_deref()?.parse().ok()?, stage))
+    });
+    named.collect()
 }
 
 /// Where a gateway is dialled by those on its own machine.
@@ -186,5 +216,5 @@ fn findings(
         };
         Finding { check, look: look.about(member) }
     };
-    STAGES.into_iter().enumerate().map(stage).collect()
+    STAGES.into_iter().take(DIALLED).enumerate().map(stage).collect()
 }

@@ -9,6 +9,7 @@ mod lanes;
 mod letters;
 mod line;
 mod messages;
+mod partners;
 mod pipe;
 mod reach;
 mod routes;
@@ -33,6 +34,7 @@ pub use letters::{
     Chosen, End, Ended, Fate, Group, Letter, Obstacle, Opened, Preview, Progress, Refusal, Sieve, Step, Way,
 };
 pub use messages::{Filter, Summary};
+pub use partners::ToldTest;
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};
 pub use routes::{Asked, Decided, Planned, PlannedChange, PlannedRow, Tables};

@@ -19,6 +19,7 @@ mod lanes;
 mod log;
 mod message;
 mod out;
+mod partner;
 mod pki;
 mod receipt;
 mod receive;
@@ -92,6 +93,9 @@ enum Command {
     /// List, pause and resume lanes
     #[command(subcommand)]
     Lanes(Box<lanes::Command>),
+    /// Test the way to a partner, and show how each stands
+    #[command(subcommand)]
+    Partner(Box<partner::Command>),
     Reload(Box<reload::Reload>),
     Audit(Box<audit::Audit>),
     Stats(Box<stats::Stats>),
@@ -242,6 +246,7 @@ pub fn run() -> ExitCode {
         Command::Route(command) => route::run(&command, &out),
         Command::Dead(command) => dead::run(&command, &out),
         Command::Lanes(command) => lanes::run(&command, &out),
+        Command::Partner(command) => partner::run(&command, &out),
         Command::Reload(command) => reload::run(&command, &out),
         Command::Audit(command) => audit::run(&command, &out),
         Command::Stats(command) => stats::run(&command, &out),

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::limits::CHECK_EVERY_S;
+use crate::limits::{CHECK_EVERY_S, TEST_EVERY_S};
 
 /// One setting: everything that reads, shows, compares or explains settings asks this.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,6 +150,10 @@ pub const KEYS: &[Key] = &[
         .default(Plain::Number(CHECK_EVERY_S.1))
         .next_start()
         .says("Seconds between two examinations of the partners", "两次伙伴检查之间的秒数"),
+    seconds("checks", "test_every_s", "300").default(Plain::Number(TEST_EVERY_S)).next_start().says(
+        "Seconds between two test messages to each partner; 0 for none",
+        "向每个伙伴发送测试消息的间隔秒数；0 为不发送",
+    ),
     text("telemetry", "listen", "\"127.0.0.1:9464\"").next_start().says(
         "Address and port on this machine alone; without it there is no such page",
         "仅限本机的地址与端口；不设则不提供",

@@ -3,6 +3,7 @@
 
 mod asked;
 mod audit;
+mod echo;
 mod lanes;
 pub mod reload;
 mod stats;
@@ -19,6 +20,7 @@ use tonic::{Request, Response, Status};
 use super::peer;
 use super::record::Record;
 use crate::courier::Ground;
+use crate::echo::Echo;
 use crate::limits::{DEAD_GROUPS_MAX, REDRIVE_STEPS_WAITING_MAX};
 use crate::party::{Party, Role};
 use crate::reason::Reason;
@@ -36,6 +38,7 @@ pub struct Admin {
     pub redrive: Redrive,
     pub record: Record,
     pub reload: reload::Reload,
+    pub echo: Echo,
 }
 
 #[tonic::async_trait]
@@ -167,6 +170,23 @@ impl AdminService for Admin {
     async fn reload(&self, request: Request<pb::ReloadRequest>) -> Result<Response<pb::ReloadResponse>, Status> {
         let reload = async |_, actor: Party| reload::run(&self.reload, actor).await;
         self.acts(request, (reload::RELOAD, String::new()), reload).await
+    }
+
+    async fn test_partner(
+        &self,
+        request: Request<pb::TestPartnerRequest>,
+    ) -> Result<Response<pb::TestPartnerResponse>, Status> {
+        let object = echo::named(&request.get_ref().partner);
+        let test = async |asked, actor| echo::test(&self.echo, &self.record, asked, actor).await;
+        self.acts(request, (echo::TEST, object), test).await
+    }
+
+    async fn list_partner_tests(
+        &self,
+        request: Request<pb::ListPartnerTestsRequest>,
+    ) -> Result<Response<pb::ListPartnerTestsResponse>, Status> {
+        self.operator(&peer(&request)?.party).map_err(|refused| to_status(&refused))?;
+        echo::list(&self.echo).await.map(Response::new).map_err(|refused| to_status(&refused))
     }
 
     async fn get_stats(&self, request: Request<pb::GetStatsRequest>) -> Result<Response<pb::GetStatsResponse>, Status> {

@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use super::view::{may_see, sees};
 use crate::evidence::State;
 use crate::limits::{LIST_EXAMINED_MAX, PAGE_MESSAGES};
-use crate::message::ItemCode;
+use crate::message::{ItemCode, TEST_ITEM};
 use crate::party::Party;
 use crate::reason::Reason;
 use crate::store::{Error, Listed, Reach, Seq, Sift};
@@ -74,8 +74,12 @@ pub async fn list(
 }
 
 impl Wanted {
+    /// The gateways' own test messages are shown to whoever asks for them alone.
     fn is(&self, envelope: &pb::Envelope) -> bool {
-        self.item_code.as_ref().is_none_or(|item| item.as_str() == envelope.item_code)
+        match &self.item_code {
+            Some(item) => item.as_str() == envelope.item_code,
+            None => envelope.item_code != TEST_ITEM,
+        }
     }
 }
 

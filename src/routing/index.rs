@@ -199,6 +199,10 @@ impl Index {
         to: &Address,
         notes: &mut impl Notes,
     ) -> Result<Resolved, Refusal> {
+        if query.item.is_test() {
+            // It is for the gateway itself: no table and no system has a say.
+            return Ok(self.own_gateway(own));
+        }
         let unknown = |name: &Name| !self.ground.systems.iter().any(|system| system.name == *name);
         if to.system.as_ref().is_some_and(unknown) {
             return Err(Refusal::plain(Reason::NoSuchSystem));
@@ -218,7 +222,14 @@ impl Index {
         if let Entered::Relayed { .. } = query.entered {
             return Err(self.must_end_here(notes));
         }
-        match self.owner(&to.city) {
+        let owner = self.owner(&to.city);
+        if query.item.is_test() {
+            return match owner.and_then(|owner| self.way_of_all(owner, query)) {
+                Some(row) => self.follow(row, &to.city, None, notes),
+                None => self.by_record(to, |_| true),
+            };
+        }
+        match owner {
             Some(owner) => match self.find(&self.under(query, &to.city, owner), notes) {
                 Some(row) => self.follow(row, &to.city, to.system.as_ref(), notes),
                 None => Err(Refusal::plain(Reason::NoMatchingItem)),
@@ -228,6 +239,17 @@ impl Index {
                 self.by_record(to, |_| true)
             }
         }
+    }
+
+    /// The row of a table that shows a test message the way: the first that holds on the day and names an open one. A test
+    /// is rare, so the rows are looked through.
+    fn way_of_all(&self, owner: u32, query: &Query<'_>) -> Option<&Compiled> {
+        let day = Day::of(query.now).number();
+        let open = |outcome: &Outcome| matches!(outcome, Outcome::Via { lanes, .. } if !lanes.is_empty());
+        let shows = |row: &&Compiled| {
+            row.owner == owner && (row.from..=row.until).contains(&day) && open(&self.outcomes[row.outcome as usize])
+        };
+        self.rows.iter().filter(shows).min_by_key(|row| row.number)
     }
 
     /// A hub chooses no city: it carries to the one that is named, never back to where the message came from.
@@ -295,6 +317,14 @@ impl Index {
     fn own_system(&self, own: &Division, name: &Name, row: RowRef) -> Resolved {
         let recipient = Address { city: own.clone(), system: Some(name.clone()) };
         Resolved { recipient, lanes: [Destination::System(name.clone())].into(), row, version: self.ground.version }
+    }
+
+    /// The gateway itself, where a message ends that is for no system.
+    fn own_gateway(&self, own: &Division) -> Resolved {
+        let member = Member::City(own.clone());
+        let lanes = [Destination::Gateway(member.clone())].into();
+        let recipient = Address { city: own.clone(), system: None };
+        Resolved { recipient, lanes, row: RowRef::Record(member), version: self.ground.version }
     }
 
     fn must_end_here(&self, notes: &mut impl Notes) -> Refusal {

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::{Config, CrlFiles};
 use crate::courier::Ground;
 use crate::directory::CrlPolicy;
+use crate::echo::Echo;
 use crate::keys;
 use crate::noticeboard::Noticeboard;
 use crate::telemetry::{Sources, Telemetry};
@@ -28,7 +29,7 @@ pub(super) fn telemetry(
     standing: &Standing,
     ground: &Ground,
     reception: &Reception,
-    gate: Arc<Counters>,
+    (gate, echo): (Arc<Counters>, Echo),
 ) -> Telemetry {
     let (board, crls) = (standing.board.clone(), config.crls.clone());
     let clock: Clock = ground.clock.clone();
@@ -43,6 +44,7 @@ pub(super) fn telemetry(
         certificate: standing.certificate.clone(),
         readers: ground.readers.clone(),
         data: config.data.clone(),
+        echo,
         crl_ends: Box::new(move || crl_ends(&board, &crls)),
     })
 }

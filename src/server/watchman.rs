@@ -9,13 +9,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::checks::advice::LANE_HELD;
-use crate::checks::{Finding, Verdict, examine_partners, examine_self, is_fault, is_vital};
+use crate::checks::{Finding, Verdict, breaks, examine_partners, examine_self, is_fault, is_vital};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::echo::Breaks;
 use crate::grpc::health::Health;
 use crate::limits::CHECK_MS_MAX;
 use crate::noticeboard::Noticeboard;
-use crate::store::LaneName;
+use crate::store::{LaneName, Readers};
 use crate::telemetry::Verdicts;
 
 /// Looks after one gateway from inside.
@@ -26,6 +27,10 @@ pub struct Watchman {
     pub clock: Clock,
     pub verdicts: Verdicts,
     pub health: Health,
+    /// Where the newest test messages are found.
+    pub readers: Arc<Readers>,
+    /// Where it is told at which stage the way to a partner breaks.
+    pub breaks: Breaks,
 }
 
 /// What the newest rounds found.
@@ -76,8 +81,9 @@ impl Watchman {
         let mut due = every(self.config.load().check_every_s.1);
         loop {
             due.tick().await;
-            let (config, directory) = (self.config.load_full(), self.board.directory());
-            let now = examine_partners(&config, &directory, &self.clock).await;
+            let (config, directory, began) = (self.config.load_full(), self.board.directory(), self.clock.now());
+            let now = examine_partners(&config, &directory, &self.readers, &self.clock).await;
+            self.breaks.say(breaks(&now), began);
             self.say(found, |found| {
                 tell(&found.partners, &now);
                 found.partners = now;

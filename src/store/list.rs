@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Row, params_from_iter, types::Value};
+use rusqlite::{Row, params_from_iter, types::Value};
 
 use super::read::{Snapshot, address, parsed, state};
 use super::{Error, Key, Seq};
@@ -125,21 +125,9 @@ impl Snapshot<'_> {
         Ok((seen, None))
     }
 
-    /// The order keys (`from>to/case number`) that a case has between any two cities, by leaps through their index: one
-    /// look for each pair of cities, however many messages there are.
+    /// The order keys (`from>to/case number`) that a case has between any two cities.
     fn case_keys(&self, case_no: &CaseNo) -> Result<Vec<String>, Error> {
-        let mut next =
-            self.sql.prepare_cached("SELECT order_key FROM message WHERE order_key >= ? ORDER BY order_key LIMIT 1")?;
-        let (mut keys, mut from) = (Vec::new(), String::new());
-        while let Some(found) = next.query_row([&from], |row| row.get::<_, String>(0)).optional()? {
-            let Some((pair, _)) = found.split_once('/') else {
-                return Err(Error::Damaged(format!("the order key {found:?}")));
-            };
-            keys.push(format!("{pair}/{}", case_no.as_str()));
-            // Of all that follow the pair, a zero is the least that is no slash.
-            from = format!("{pair}0");
-        }
-        Ok(keys)
+        Ok(self.pairs()?.into_iter().map(|pair| format!("{pair}/{}", case_no.as_str())).collect())
     }
 }
 

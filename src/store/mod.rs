@@ -13,6 +13,7 @@ mod mark;
 mod notes;
 mod read;
 mod stats;
+mod tested;
 mod write;
 
 use crate::evidence::State;
@@ -33,7 +34,8 @@ pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
 pub use read::{Readers, Snapshot, log_index};
-pub use stats::{Direction, StatsAsk, StatsBy, Sum, Sums, TEST_ITEM};
+pub use stats::{Direction, StatsAsk, StatsBy, Sum, Sums};
+pub use tested::Tested;
 pub use write::Writer;
 
 /// A message's place in this gateway: its lanes deliver in this order.
@@ -322,13 +324,21 @@ pub struct Retention {
     pub evidence_ms: u64,
     /// Leaves about acts of people.
     pub audit_ms: u64,
+    /// Everything about the gateways' own test messages, but the newest of each pair of cities.
+    pub tests_ms: u64,
 }
 
 impl Default for Retention {
     fn default() -> Retention {
         let (bodies, envelopes, evidence, audit) = crate::limits::RETENTION_DAYS;
         let ms = |days: u64| days * crate::limits::DAY_MS;
-        Retention { bodies_ms: ms(bodies), envelopes_ms: ms(envelopes), evidence_ms: ms(evidence), audit_ms: ms(audit) }
+        Retention {
+            bodies_ms: ms(bodies),
+            envelopes_ms: ms(envelopes),
+            evidence_ms: ms(evidence),
+            audit_ms: ms(audit),
+            tests_ms: crate::limits::TESTS_KEPT_MS,
+        }
     }
 }
 

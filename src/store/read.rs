@@ -224,6 +224,14 @@ impl Snapshot<'_> {
             let rows = statement.query_map(params![kind, &before[2..], count as u64], |row| row.get(0))?;
             Ok(rows.collect::<Result<_, _>>()?)
         };
+        let mut evidence = seqs(
+            // The newest message stays: the places of messages count on from it.
+            "SELECT seq FROM message WHERE stored_at <= ? AND closed_at IS NOT NULL \
+             AND seq < (SELECT max(seq) FROM message) LIMIT ?",
+            now.minus_ms(ages.evidence_ms),
+        )?;
+        let tests = self.tests_before(now.minus_ms(ages.tests_ms), count - evidence.len())?;
+        evidence.extend(tests.iter().filter(|seq| !evidence.contains(seq)).copied().collect::<Vec<_>>());
         Ok(Forgotten {
             bodies: seqs(
                 "SELECT seq FROM message WHERE closed_at <= ? AND body IS NOT NULL LIMIT ?",
@@ -233,12 +241,7 @@ impl Snapshot<'_> {
                 "SELECT seq FROM message WHERE stored_at <= ? AND header <> x'' AND closed_at IS NOT NULL LIMIT ?",
                 now.minus_ms(ages.envelopes_ms),
             )?,
-            evidence: seqs(
-                // The newest message stays: the places of messages count on from it.
-                "SELECT seq FROM message WHERE stored_at <= ? AND closed_at IS NOT NULL \
-                 AND seq < (SELECT max(seq) FROM message) LIMIT ?",
-                now.minus_ms(ages.evidence_ms),
-            )?,
+            evidence,
             leaves: [
                 alone(audit::KIND, now.minus_ms(ages.audit_ms))?,
                 alone(evidence::KIND, now.minus_ms(ages.evidence_ms))?,

@@ -8,11 +8,9 @@ use rusqlite::{OptionalExtension, params};
 use super::read::Snapshot;
 use super::{Error, Seq};
 use crate::evidence::{Event, Evidence, State};
+use crate::message::ItemCode;
 use crate::party::Member;
 use crate::time::Time;
-
-/// The service item of the gateways' own test messages, which count nowhere.
-pub const TEST_ITEM: &str = "tongban.test";
 
 /// By what messages are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +112,7 @@ impl Snapshot<'_> {
     }
 
     /// What our log says of a message, in its order; where a leaf witnesses a foreign receipt, what that one says.
-    fn course(&self, seq: Seq) -> Result<Vec<Evidence>, Error> {
+    pub(super) fn course(&self, seq: Seq) -> Result<Vec<Evidence>, Error> {
         let mut statement =
             self.sql.prepare_cached("SELECT bytes FROM leaf WHERE message = ? AND bytes NOT NULL ORDER BY idx")?;
         let mut foreign = self.sql.prepare_cached("SELECT leaf FROM received WHERE leaf_hash = ?")?;
@@ -137,10 +135,10 @@ impl Snapshot<'_> {
 
 /// Under what a message is counted; none when it is no message of people.
 fn key(own: &Member, by: StatsBy, first: &Evidence) -> Option<(Direction, String)> {
-    let item = first.item_code.as_ref().map_or("", |item| item.as_str());
-    if item == TEST_ITEM {
+    if first.item_code.as_ref().is_some_and(ItemCode::is_test) {
         return None;
     }
+    let item = first.item_code.as_ref().map_or("", |item| item.as_str());
     let (from, to) = (&first.from.city, first.to.as_ref().map(|to| &to.city));
     let is_own = |city| Member::City(Clone::clone(city)) == *own;
     let to_text = to.map_or("", |to| to.as_str());
@@ -210,7 +208,7 @@ mod tests {
     use super::*;
     use crate::evidence::Instants;
     use crate::id::{MessageId, ReceiptId};
-    use crate::message::{Address, Digest};
+    use crate::message::{Address, Digest, TEST_ITEM};
 
     fn evidence(event: Event, at: u64) -> Evidence {
         let address = |city: &str| Address { city: city.parse().unwrap(), system: None };

@@ -28,6 +28,8 @@ pub struct Stored {
     pub waiting: HashMap<LaneName, u64>,
     pub leaves: u64,
     pub dead: u64,
+    /// Each partner, and how the way to it stands.
+    pub tests: Vec<(String, &'static str)>,
 }
 
 /// The newest look, and when it was taken.
@@ -55,7 +57,9 @@ impl Looks {
 fn take(sources: &Sources) -> Seen {
     let stored = sources.readers.look(|look| {
         let (lanes, waiting) = (look.lanes()?, look.waiting()?);
-        Ok(Stored { lanes, waiting, leaves: look.log()?.0, dead: look.dead_waiting()? })
+        let tests = sources.echo.settled(look)?.into_iter();
+        let tests = tests.map(|(partner, standing)| (partner.as_str().to_owned(), standing.word())).collect();
+        Ok(Stored { lanes, waiting, leaves: look.log()?.0, dead: look.dead_waiting()?, tests })
     });
     if let Err(error) = &stored {
         tracing::warn!(%error, "the store could not be read for the monitor");

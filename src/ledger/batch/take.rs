@@ -3,13 +3,13 @@
 
 use super::{Batch, Pending, due_at, order_key};
 use crate::admission::Ration;
-use crate::evidence::{Code, Event, Evidence, LeafError, State};
+use crate::evidence::{AssertedBy, Code, Event, Evidence, LeafError, State};
 use crate::limits::LANE_MESSAGES_MAX;
 use crate::message::{Address, Digest, Envelope};
 use crate::party::Member;
 use crate::reason::Reason;
 use crate::receipt::{Checked, Receipt};
-use crate::store::{Error, Head, Key, LaneName, Link, NewMessage};
+use crate::store::{Error, Head, Key, LaneName, Link, NewMessage, Seq};
 use crate::time::Time;
 use crate::tlog::checkpoint::Checkpoint;
 
@@ -159,40 +159,31 @@ impl Batch<'_> {
         }
         let (first, hash) = self.leaf(Some(seq), &evidence)?;
         self.next_seq += 1;
-        let mut head = Head {
-            seq,
-            key: key.clone(),
-            header_digest: take.header_digest,
-            state: if relayed { State::Relayed } else { State::Accepted },
-            in_doubt: false,
-            late: false,
-            lane: route.lane.clone(),
-            came_by: take.via.last().cloned(),
-            stored_at: self.scribe.at,
-            expires_at: route.expires_at,
-            closed_at: None,
-            first_leaf: first,
-            base: (first, self.leaf_bytes(first)),
-            last: (first, hash),
-            queued: true,
-        };
+        let mut head = self.first_head(seq, &key, &take, &route, (first, hash));
+        evidence.reasons = vec![];
         if let LaneName::System(_) = route.lane {
             evidence.instants.consigned = Some(self.scribe.at);
-            evidence.reasons = vec![];
             self.next_leaf(&mut head, evidence, Event::Consigned)?;
+        } else if !head.queued {
+            // This gateway is itself the recipient, and has all of it.
+            evidence.instants.acknowledged = Some(self.scribe.at);
+            evidence.asserted_by = Some(AssertedBy::Issuer);
+            self.next_leaf(&mut head, evidence, Event::HandedOver)?;
         }
         let origin_receipt = take.origin.as_ref().map(|origin| origin.receipt.leaf_hash());
         if let Some(origin) = take.origin {
             self.keep(seq, origin);
         }
         self.link(seq, &take.envelope, &route.recipient)?;
-        self.rung.lanes.push((route.lane.clone(), seq));
-        self.count(&route.lane, 1);
-        if let Some(order_key) = order_key.clone().filter(|_| !route.others.is_empty()) {
-            self.cases.insert(order_key, route.lane);
-        }
         let due_at = due_at(head.stored_at, head.expires_at, 0);
-        self.rung.due_at = Some(self.rung.due_at.map_or(due_at, |earlier| earlier.min(due_at)));
+        if head.queued {
+            self.rung.lanes.push((route.lane.clone(), seq));
+            self.count(&route.lane, 1);
+            if let Some(order_key) = order_key.clone().filter(|_| !route.others.is_empty()) {
+                self.cases.insert(order_key, route.lane);
+            }
+            self.rung.due_at = Some(self.rung.due_at.map_or(due_at, |earlier| earlier.min(due_at)));
+        }
         self.commit.messages.push(NewMessage {
             head: head.clone(),
             order_key,
@@ -208,6 +199,29 @@ impl Batch<'_> {
         self.heads.insert(seq, head);
         self.fresh.insert(key, seq);
         Ok(Pending::Taken(first))
+    }
+
+    /// What is known of a message with its first leaf.
+    fn first_head(&self, seq: Seq, key: &Key, take: &Take, route: &Route, first: (u64, Digest)) -> Head {
+        // What ends here stands where its receipts go: no lane leads to ourselves.
+        let ends_here = route.lane == LaneName::Gateway(self.scribe.issuer.clone());
+        Head {
+            seq,
+            key: key.clone(),
+            header_digest: take.header_digest,
+            state: if take.origin.is_some() { State::Relayed } else { State::Accepted },
+            in_doubt: false,
+            late: false,
+            lane: if ends_here { homeward(take) } else { route.lane.clone() },
+            came_by: take.via.last().cloned(),
+            stored_at: self.scribe.at,
+            expires_at: route.expires_at,
+            closed_at: None,
+            first_leaf: first.0,
+            base: (first.0, self.leaf_bytes(first.0)),
+            last: first,
+            queued: !ends_here,
+        }
     }
 
     /// Whether the message of this case before this one came later to the origin's log: who carried them changed their
@@ -228,7 +242,7 @@ impl Batch<'_> {
 
     /// Ties a reply to what it answers, and a redriven message to the dead letter that it replaces: only where both are
     /// of the same two parties.
-    fn link(&mut self, seq: u64, envelope: &Envelope, recipient: &Address) -> Result<(), Error> {
+    fn link(&mut self, seq: Seq, envelope: &Envelope, recipient: &Address) -> Result<(), Error> {
         if let Some(id) = envelope.in_reply_to {
             let asked = self.head_of(&Key { from_city: recipient.city.clone(), id })?;
             if let Some(asked) = asked
@@ -249,4 +263,10 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
+
+/// The lane by which the receipts of a message that a gateway brought go home.
+fn homeward(take: &Take) -> LaneName {
+    let origin = || Member::City(take.envelope.from.city.clone());
+    LaneName::Gateway(take.via.last().cloned().unwrap_or_else(origin))
 }
