@@ -69,6 +69,10 @@ pub struct Config {
     pub check_every_s: (u64, u64),
     /// Where monitors ask for figures, on this machine alone; `None` for nowhere.
     pub telemetry: Option<SocketAddr>,
+    /// Where monitors of other machines ask, over mutual TLS; `None` for nowhere.
+    pub telemetry_tls: Option<SocketAddr>,
+    /// Who may ask there; the member's own operators and auditors where nobody is named.
+    pub telemetry_readers: Vec<Party>,
 }
 
 /// The file of each member's revocation lists: a path in which `{member}` stands for the member's name.
@@ -375,6 +379,8 @@ impl Reading<'_> {
         let grants = self.grants();
         let check_every_s = (self.seconds("checks", "every_s"), self.seconds("checks", "partners_every_s"));
         let telemetry = self.loopback(self.found("telemetry", "listen"));
+        let telemetry_tls = self.word(self.found("telemetry", "tls_listen"));
+        let telemetry_readers = self.words(self.found("telemetry", "tls_readers"));
         let former = texts(self.found("sealing", "former"));
         Some(Config {
             source: source.clone(),
@@ -400,6 +406,8 @@ impl Reading<'_> {
             grants,
             check_every_s,
             telemetry,
+            telemetry_tls,
+            telemetry_readers,
         })
     }
 

@@ -122,6 +122,9 @@ catalogue! {
     NotPermitted, "NOT_PERMITTED", PermissionDenied, Never,
         "this identity may not do this", "该身份无权进行此操作",
         "check the certificate in use, envelope.from and the grants", "核对所用证书、envelope.from 与授权";
+    MemberSuspended, "MEMBER_SUSPENDED", Unavailable, Later,
+        "this gateway has suspended a member on the message's way", "本网关已暂停与消息途经的某成员的往来",
+        "the message waits where it is; ask this gateway's operators how long", "消息在原处等待，请向本网关的运维人员了解恢复时间";
     OriginReceiptMissing, "ORIGIN_RECEIPT_MISSING", InvalidArgument, Never,
         "a message from a gateway must carry the receipt of its origin", "网关间消息必须携带始发城市的回执",
         "relay the origin receipt with the message", "随消息一并转发始发回执";

@@ -14,7 +14,9 @@ mod directory;
 mod files;
 mod health;
 mod init;
+mod keys;
 mod lanes;
+mod members;
 mod message;
 mod out;
 mod pki;
@@ -27,6 +29,7 @@ mod serve;
 mod span;
 mod stats;
 mod text;
+mod trace;
 mod verify;
 mod version;
 mod when;
@@ -86,9 +89,16 @@ enum Command {
     /// Show, redrive and discard dead letters
     #[command(subcommand)]
     Dead(Box<dead::Command>),
+    /// Show and rotate a gateway's keys
+    #[command(subcommand)]
+    Keys(Box<keys::Command>),
     /// List, pause and resume lanes
     #[command(subcommand)]
     Lanes(Box<lanes::Command>),
+    /// Show members, hand in signed notes, approve changed keys, suspend and resume
+    #[command(subcommand)]
+    Members(Box<members::Command>),
+    Trace(Box<trace::Trace>),
     Reload(Box<reload::Reload>),
     Audit(Box<audit::Audit>),
     Stats(Box<stats::Stats>),
@@ -236,6 +246,9 @@ pub fn run() -> ExitCode {
         Command::Route(command) => route::run(&command, &out),
         Command::Dead(command) => dead::run(&command, &out),
         Command::Lanes(command) => lanes::run(&command, &out),
+        Command::Keys(command) => keys::run(&command, &out),
+        Command::Members(command) => members::run(&command, &out),
+        Command::Trace(command) => trace::run(&command, &out),
         Command::Reload(command) => reload::run(&command, &out),
         Command::Audit(command) => audit::run(&command, &out),
         Command::Stats(command) => stats::run(&command, &out),

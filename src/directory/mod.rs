@@ -8,13 +8,17 @@
 pub(crate) mod canonical;
 
 pub mod book;
+mod decisions;
 mod generation;
 pub mod notes;
 pub mod record;
 mod sealing;
 
-pub use book::{Directory, DirectoryError, Entry, Update, UpdateError, accepts_update};
+pub use book::{
+    Directory, DirectoryError, Entry, KeyChange, Update, UpdateError, accepts_update, accepts_update_by, changed_keys,
+};
 pub use canonical::CanonicalError;
+pub use decisions::{Believed, Decisions, DecisionsError, Suspension};
 pub use generation::Generation;
 pub use record::{CrlPolicy, Endpoint, Fault, MemberRecord, RecordError};
 pub use sealing::{HubForm, SealingKey, SealingKeyId, hub_form, may_go_open};

@@ -2,6 +2,7 @@
 //! grants, systems and routes are read and validated as a whole and then put in place together; on any fault all that held
 //! before goes on holding. Never changes what a gateway is: that takes a restart.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -164,8 +165,9 @@ impl Law {
             faults.push(fault);
         }
         let directory = Arc::new(self.standing.board.directory());
-        let standing = Standing { directory: directory.clone(), ..self.standing.clone() };
-        let trust = trusted(&config, &directory).map_err(|more| faults.extend(more)).ok();
+        let suspended = Arc::new(self.standing.board.suspended());
+        let standing = Standing { directory: directory.clone(), suspended, ..self.standing.clone() };
+        let trust = trusted(&config, &directory, &standing.suspended).map_err(|more| faults.extend(more)).ok();
         let certificate = own_certificate(&config).map_err(|error| faults.push(error.to_string())).ok();
         let tls = certificate.as_ref().and_then(|certificate| {
             let party = Party::gateway(config.alliance.clone(), config.member.clone());
@@ -210,12 +212,16 @@ impl Law {
     }
 }
 
-/// Whom the directory's members are trusted to name, by member and as a whole.
-pub(super) fn trusted(config: &Config, directory: &Directory) -> Result<(Vec<MemberTrust>, Trust), Vec<String>> {
+/// Whom the directory's members are trusted to name, by member and as a whole; but nobody of a suspended member.
+pub(super) fn trusted(
+    config: &Config,
+    directory: &Directory,
+    suspended: &BTreeSet<Member>,
+) -> Result<(Vec<MemberTrust>, Trust), Vec<String>> {
     let members = member_trusts(config, directory).map_err(|error| vec![error.to_string()])?;
     let built = Trust::build(config.alliance.clone(), members.clone());
     let trust = built.map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    Ok((members, trust))
+    Ok((members, trust.without(suspended.clone())))
 }
 
 /// Members whose trust is not what it was.
