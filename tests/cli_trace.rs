@@ -7,10 +7,7 @@ mod support {
 
 use serde_json::Value;
 use support::terminal::{Gateway, Town};
-use tongban::clock::Clock;
-use tongban::directory::{Directory, Entry, MemberRecord, alliance_key_name, fingerprint, member_key_name};
-use tongban::keys;
-use tongban::tlog::note::{SigningKey, VerifyingKey};
+use tongban::keys::{self, Seed};
 
 const OPS: &str = "--as 450200/ops/li";
 const AUDITOR: &str = "--as 450200/auditor/wu";
@@ -117,29 +114,54 @@ fn a_member_is_shown_suspended_and_resumed_in_both_languages() {
     assert_eq!(refused, ["", "", "", "INVALID_ENVELOPE", "NOT_PERMITTED"], "two in vain, on record too");
 }
 
-/// Writes a directory in which Foshan has another key; that key's fingerprint.
-fn rekey(town: &Town, file: &str) -> String {
-    let pki = town.terminal.path("certs/dev");
-    let text = keys::read_text(&pki.join("alliance.vkey")).unwrap();
-    let alliance_key = VerifyingKey::parse(text.trim_end()).unwrap();
-    let held = Directory::open(&keys::read_text(&pki.join("directory.note")).unwrap(), &alliance_key).unwrap();
-    let foshan = "440600".parse().unwrap();
-    let key = SigningKey::from_seed(&member_key_name(held.alliance(), &foshan), &[9; 32]).unwrap();
-    let record = held.member(&foshan).unwrap();
-    let record = MemberRecord { version: record.version + 1, ..record.clone() };
-    let entry = Entry::open(key.verifying_key().clone(), record.sign(&key).unwrap()).unwrap();
-    let seed = keys::read_seed(&pki.join("alliance.key")).unwrap();
-    let alliance_key = SigningKey::from_seed(&alliance_key_name(held.alliance()), seed.bytes()).unwrap();
-    let next = held.with(entry, Clock::default().now()).unwrap();
-    std::fs::write(town.terminal.path(file), next.sign(&alliance_key).unwrap()).unwrap();
-    fingerprint(key.verifying_key())
+/// Signs a record of Foshan's with a new key, and with what is said, into foshan.note; the new key and its fingerprint.
+fn record(town: &Town, more: &str) -> (String, String) {
+    let terminal = &town.terminal;
+    if !terminal.path("new.key").exists() {
+        keys::write_seed(&terminal.path("new.key"), &Seed::generate().unwrap()).unwrap();
+    }
+    let shown = terminal.json(0, "directory show");
+    let foshan = shown["members"].as_array().unwrap().iter().find(|one| one["member"] == "440600").unwrap().clone();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let line = format!(
+        "directory record --alliance {} --member 440600 --version 2 --name-zh 佛山 --name-en Foshan --member-key new.key \
+         --roots certs/dev/440600/ca.pem --endpoint {} --log-key {} --sealing-key {} --out foshan.note {more}",
+        text(&shown["alliance"]),
+        text(&foshan["endpoints"][0]),
+        text(&foshan["log_keys"][0]),
+        text(&foshan["sealing_key"]),
+    );
+    let signed = terminal.json(0, &line);
+    (text(&signed["member_key"]), text(&signed["fingerprint"]))
+}
+
+/// Puts foshan.note into a copy of the directory, next.note, as the alliance would.
+fn list(town: &Town, key: &str, more: &str, code: i32) {
+    let terminal = &town.terminal;
+    std::fs::copy(terminal.path("certs/dev/directory.note"), terminal.path("next.note")).unwrap();
+    let signed = "--key certs/dev/alliance.key --alliance-key certs/dev/alliance.vkey";
+    terminal.ends(code, &format!("directory add next.note foshan.note --member-key {key} {signed} {more}"));
+}
+
+#[test]
+fn a_changed_key_that_the_old_one_vouches_for_needs_nobody() {
+    let town = town("vouched");
+    let terminal = &town.terminal;
+    let (key, print) = record(&town, "--former-key certs/dev/440600/member.key");
+    list(&town, &key, "", 0);
+    assert_eq!(terminal.json(0, &format!("members add {OPS} next.note"))["news"], true);
+    let shown = terminal.json(0, &format!("members show {OPS} 440600"));
+    assert_eq!((&shown["fingerprint"], &shown["version"]), (&print.into(), &2.into()));
 }
 
 #[test]
 fn a_changed_key_is_shown_with_both_fingerprints_and_believed_by_the_whole_one() {
     let town = town("rekey");
     let terminal = &town.terminal;
-    let print = rekey(&town, "next.note");
+    let (key, print) = record(&town, "");
+    list(&town, &key, "", 65);
+    list(&town, &key, "--fingerprint 0000", 65);
+    list(&town, &key, &format!("--fingerprint {}", print.replace(' ', "")), 0);
     let add = format!("members add {OPS} next.note");
     assert_eq!(terminal.json(65, &add)["refused"]["reason"], "NOTE_REFUSED");
     says(&terminal.ends(0, &format!("members list {OPS}")).0, &["held back: another key", &print]);

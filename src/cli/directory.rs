@@ -11,7 +11,7 @@ use super::pki::read_vkey;
 use super::{Answer, Exit, Failure, Out, now, text};
 use crate::directory::{
     CrlPolicy, Directory, DirectoryError, Endpoint, Entry, Fault, MemberRecord, SealingKey, UpdateError,
-    accepts_update_by, alliance_key_name, fingerprint, member_key_name,
+    accepts_update_by, alliance_key_name, fingerprint, member_key_name, same_fingerprint,
 };
 use crate::keys::{self, Seed};
 use crate::limits::CERTIFICATE_DAYS_MAX;
@@ -218,9 +218,9 @@ fn add(args: &Add, out: &Out) -> Answer {
     let entry = entry.map_err(|fault| Failure::from(fault).at(args.record.display()))?;
     let (member, key) = (entry.record.member.clone(), fingerprint(&entry.member_key));
     let next = held.with(entry, now())?;
-    let groups = |text: &str| text.split_whitespace().collect::<String>().to_lowercase();
-    let compared = args.fingerprint.as_deref().map(groups);
-    let believed = |of: &Member, key: &VerifyingKey| *of == member && compared == Some(groups(&fingerprint(key)));
+    let compared =
+        |key: &VerifyingKey| args.fingerprint.as_ref().is_some_and(|f| same_fingerprint(f, &fingerprint(key)));
+    let believed = |of: &Member, key: &VerifyingKey| *of == member && compared(key);
     if let Err(fault) = accepts_update_by(&held, &next, believed) {
         return Err(refused(&fault));
     }

@@ -13,7 +13,7 @@ pub use self::show::states;
 use super::client::{As, Client, ToldMember, converse};
 use super::{Answer, Exit, Failure, Out, consent, now};
 use crate::directory::notes::{Carried, Kind};
-use crate::directory::{Directory, Generation, MemberRecord};
+use crate::directory::{Directory, Generation, MemberRecord, same_fingerprint};
 use crate::keys;
 use crate::party::Member;
 
@@ -192,8 +192,7 @@ async fn approve(client: &Client, command: &Approve, out: &Out) -> Answer {
     if !out.json() {
         out.say(&show::key_change(&member, key, out.lang));
     }
-    let groups = |text: &str| text.split_whitespace().collect::<String>().to_lowercase();
-    if groups(&key.found_fingerprint) != groups(&command.fingerprint) {
+    if !same_fingerprint(&key.found_fingerprint, &command.fingerprint) {
         let (en, zh) = ("--fingerprint is not the new key's", "--fingerprint 与新密钥的指纹不符");
         let failure = Failure::new(Exit::Data, en, zh);
         return Err(failure.hint(

@@ -52,6 +52,12 @@ pub fn fingerprint(key: &VerifyingKey) -> String {
     groups.join(" ")
 }
 
+/// Whether two fingerprints are one, however a person parted their groups and wrote their letters.
+pub fn same_fingerprint(one: &str, other: &str) -> bool {
+    let digits = |text: &str| text.split_whitespace().collect::<String>().to_ascii_lowercase();
+    digits(one) == digits(other)
+}
+
 /// A member's name where no slash may stand, in key names, log names and file names: `450200` or `hub-<name>`.
 pub fn dashed(member: &Member) -> String {
     member.to_string().replace('/', "-")

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{Noticeboard, OfferError, Offered, State};
 use crate::directory::notes::{Carried, Kind};
-use crate::directory::{Believed, Decisions, KeyChange, Suspension, fingerprint};
+use crate::directory::{Believed, Decisions, KeyChange, Suspension, fingerprint, same_fingerprint};
 use crate::party::Member;
 use crate::store::NotesError;
 
@@ -92,8 +92,7 @@ impl Noticeboard {
         let keys = state.held_keys();
         let key = keys.iter().find(|key| key.member == *member);
         let key = key.ok_or_else(|| ApproveError::NothingHeld(member.clone()))?;
-        let groups = |text: &str| text.split_whitespace().collect::<String>().to_lowercase();
-        if groups(&key.found) != groups(whole_fingerprint) {
+        if !same_fingerprint(&key.found, whole_fingerprint) {
             return Err(ApproveError::Fingerprint);
         }
         let carried = state.changes_key.clone().ok_or_else(|| ApproveError::NothingHeld(member.clone()))?;

@@ -10,7 +10,7 @@ use super::super::record::Record;
 use crate::audit::Deed;
 use crate::clock::Clock;
 use crate::directory::notes::Kind;
-use crate::directory::{CrlPolicy, Decisions, Directory, Entry, Suspension, fingerprint};
+use crate::directory::{CrlPolicy, Decisions, Directory, Entry, Suspension, fingerprint, same_fingerprint};
 use crate::intake::Rules;
 use crate::limits::{ENFORCE_MS_MAX, FINGERPRINT_BYTES_MAX, MEMBERS_PAGE, PAUSE_REASON_BYTES_MAX};
 use crate::message::visible;
@@ -135,8 +135,10 @@ impl Members {
         let members = self.clone();
         let decided = tokio::spawn(async move {
             let (board, of, by) = (members.board.clone(), member.clone(), actor.to_string());
-            let is_held =
-                board.held_keys().iter().any(|key| key.member == member && same(&key.found, &whole_fingerprint));
+            let is_held = board
+                .held_keys()
+                .iter()
+                .any(|key| key.member == member && same_fingerprint(&key.found, &whole_fingerprint));
             if is_held {
                 record.done(deed(APPROVE, &by, &member, whole_fingerprint.clone())).await?;
             }
@@ -309,12 +311,6 @@ pub(super) fn named(member: &str) -> String {
 
 fn deed(act: &str, actor: &str, member: &Member, why: String) -> Deed {
     Deed { act: act.to_owned(), actor: actor.to_owned(), object: member.to_string(), why, ..Deed::default() }
-}
-
-/// Whether two fingerprints are one, however their groups are parted.
-fn same(one: &str, other: &str) -> bool {
-    let groups = |text: &str| text.split_whitespace().collect::<String>().to_lowercase();
-    groups(one) == groups(other)
 }
 
 fn kept(fault: NotesError) -> Refused {
