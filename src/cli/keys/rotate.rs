@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::pki::{renewed, signing_request};
 use super::super::{Answer, Exit, Failure, Out, consent, now};
 use super::{Log, Sealing, Tls};
-use crate::backup::{Order, restore, take};
+use crate::backup::{BackupError, Order, restore, take};
 use crate::config::Config;
 use crate::keys::{self, Seed};
 use crate::party::{Party, Role};
@@ -139,12 +139,13 @@ pub fn log(args: &Log, out: &Out) -> Answer {
     if !consent::given(args.yes, ("rotate the log key?", "确认更换日志密钥？"), out)? {
         return Ok(Exit::No);
     }
-    take(&config, &copy, now())?;
     let member_key = args.member_key.clone();
     let order = Order { from: copy.clone(), to: args.to.clone(), member_key, generation: None, dry_run: false };
-    let restored = restore(&order, now());
-    // A copy of a gateway holds its keys: it does not stay, whatever came of it.
-    std::fs::remove_dir_all(&copy).map_err(|fault| Failure::from(fault).at(copy.display()))?;
+    let restored = take(&config, &copy, now()).and_then(|_| restore(&order, now()));
+    // A copy of a gateway holds its keys: it does not stay, whatever came of it. One that was there before is not ours.
+    if !matches!(restored, Err(BackupError::NotEmpty(ref place)) if *place == copy) {
+        std::fs::remove_dir_all(&copy).map_err(|fault| Failure::from(fault).at(copy.display()))?;
+    }
     let restored = restored?;
     std::fs::rename(&config.log_key, &aside).map_err(|fault| Failure::from(fault).at(config.log_key.display()))?;
     let new_key = restored.log_key.as_ref().map(ToString::to_string).unwrap_or_default();
