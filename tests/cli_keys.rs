@@ -165,6 +165,9 @@ fn a_log_is_closed_only_while_the_gateway_is_stopped_and_goes_on_in_a_new_folder
     let terminal = &town.terminal;
     let told = terminal.json(0, &format!("message --as 450200/window {id}"));
     assert_eq!(told["state"], "ACCEPTED", "{told}");
-    terminal.ends(0, SEND);
+    // The statement makes the new log known to gateways; a client's own directory has yet to list it.
+    let rows = terminal.json(0, "keys list --config run/next/tongban.toml");
+    says(row(&rows, "log")["fingerprint"].as_str().unwrap(), &["/log/a/2"]);
+    assert_eq!(row(&rows, "log")["listed"], true);
     town.stop();
 }

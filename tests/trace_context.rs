@@ -57,7 +57,7 @@ fn a_command_passes_its_trace_on_or_begins_one_and_the_gateway_names_it() {
     assert!(seen.iter().all(|parent| trace_id(parent).is_some()), "{seen:?}");
     assert!(seen[1] != seen[2] && seen[1] != PARENT, "each begins its own: {seen:?}");
 
-    send(&town, "990000", Some(PARENT), 65);
+    send(&town, "990000", Some(PARENT), 1);
     town.stop();
     let log = std::fs::read_to_string(town.terminal.path("run/450200.log")).unwrap();
     let line = log.lines().find(|line| line.contains("message refused")).unwrap_or_else(|| panic!("{log}"));

@@ -169,8 +169,8 @@ pub fn log(args: &Log, out: &Out) -> Answer {
     Ok(Exit::Done)
 }
 
-/// `20260131T080000`
-const MOMENT_CHARS: usize = 15;
+/// `20260131T080000000`
+const MOMENT_CHARS: usize = 18;
 
 /// A file beside this one, named after the moment.
 fn beside(path: &Path, extension: &str) -> PathBuf {
