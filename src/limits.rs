@@ -454,6 +454,8 @@ pub const PARTNERS_AT_ONCE_MAX: usize = 16;
 // Telemetry.
 /// Monitors that are answered at once.
 pub const SCRAPES_AT_ONCE_MAX: usize = 4;
+/// Monitors of other machines that are connected at once.
+pub const MONITORS_AT_ONCE_MAX: usize = 16;
 /// Milliseconds for one monitor's request and its answer.
 pub const SCRAPE_MS: u64 = 5_000;
 /// Bytes of a monitor's request: the least that hyper reads by.

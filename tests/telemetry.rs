@@ -399,25 +399,27 @@ fn the_reader_of_pages_reports_what_is_wrong() {
     }
 }
 
-/// The page as whoever has this certificate is shown it over mutual TLS; none where it is refused.
-async fn shown_elsewhere(alliance: &Alliance, certificate: &str, address: SocketAddr) -> Option<String> {
+/// The page as whoever has this certificate is shown it over mutual TLS, or where that ended.
+async fn shown_elsewhere(alliance: &Alliance, certificate: &str, address: SocketAddr) -> Result<String, String> {
     use hyper_util::rt::{TokioExecutor, TokioIo};
     let (dialler, _) = alliance.dialler_with(alliance.own(certificate), LIUZHOU.0);
     let asked = async {
-        let tls = dialler.dial(format!("https://{address}").parse().unwrap()).await.ok()?;
+        let tls =
+            dialler.dial(format!("https://{address}").parse().unwrap()).await.map_err(|e| format!("dial: {e:?}"))?;
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await;
-        let (mut sender, connection) = handshake.ok()?;
+        let (mut sender, connection) = handshake.map_err(|e| format!("preface: {e:?}"))?;
         tokio::spawn(connection);
         let request = http::Request::get(format!("https://{address}/metrics")).body(String::new()).unwrap();
-        let response = sender.send_request(request).await.ok()?;
+        let response = sender.send_request(request).await.map_err(|e| format!("request: {e:?}"))?;
         assert_eq!(response.status(), 200);
         let (mut body, mut text) = (response.into_body(), String::new());
         while let Some(frame) =
             std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx)).await
         {
-            text += std::str::from_utf8(&frame.ok()?.into_data().unwrap_or_default()).unwrap();
+            let frame = frame.map_err(|e| format!("body: {e:?}"))?;
+            text += std::str::from_utf8(&frame.into_data().unwrap_or_default()).unwrap();
         }
-        Some(text)
+        Ok(text)
     };
     timeout(PATIENCE, asked).await.expect("an answer in time")
 }
@@ -447,8 +449,8 @@ async fn the_figures_leave_the_machine_only_for_those_who_may_read_them() {
         let gateway = alliance.start_with(&config).await;
         for certificate in all {
             let shown = shown_elsewhere(&alliance, certificate, address).await;
-            assert_eq!(shown.is_some(), may.contains(&certificate), "{certificate}");
-            if let Some(text) = shown {
+            assert_eq!(shown.is_ok(), may.contains(&certificate), "{certificate}: {shown:?}");
+            if let Ok(text) = shown {
                 let page = exposition::read(&text).unwrap_or_else(|fault| panic!("{fault}"));
                 assert_eq!(page.get("tongban_store_readable", &[]), Some(1.0));
             }

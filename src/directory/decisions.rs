@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(Decisions::from_json(&decisions.to_json().unwrap()).unwrap(), decisions);
         }
         assert_eq!(Decisions::from_json("{}").unwrap(), Decisions::default());
-        for bad in ["", "[]", r#"{"suspended":{"nobody":{"since_ms":1,"by":"","why":""}}}"#, r#"{"keys":{"440600":1}}"#]
+        for bad in ["", "7", r#"{"suspended":{"nobody":{"since_ms":1,"by":"","why":""}}}"#, r#"{"keys":{"440600":1}}"#]
         {
             assert!(Decisions::from_json(bad).is_err(), "{bad}");
         }

@@ -11,7 +11,7 @@ use crate::config::{Config, CrlFiles};
 use crate::courier::Ground;
 use crate::directory::CrlPolicy;
 use crate::keys;
-use crate::limits::SCRAPES_AT_ONCE_MAX;
+use crate::limits::MONITORS_AT_ONCE_MAX;
 use crate::noticeboard::Noticeboard;
 use crate::telemetry::{Sources, Telemetry};
 use crate::time::Time;
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 
 /// How many monitors from elsewhere at once.
 pub(super) fn bounds() -> Bounds {
-    let connections_max = SCRAPES_AT_ONCE_MAX;
+    let connections_max = MONITORS_AT_ONCE_MAX;
     Bounds { connections_max, handshakes_max: connections_max, ..Bounds::default() }
 }
 

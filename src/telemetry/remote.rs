@@ -1,5 +1,5 @@
 //! Decides who is shown the figures from another machine: people of this gateway's own member, or those that the configuration
-//! names, over mutual TLS and HTTP/2; nobody else reaches as far as HTTP. Never keeps a connection.
+//! names, over mutual TLS and HTTP/2; nobody else reaches as far as HTTP. Never keeps a connection for long.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -59,38 +58,32 @@ pub async fn serve(
                 gate.counters.refuse(NO_MONITOR);
                 return tracing::info!(reason = NO_MONITOR, peer = %peer.address, name = %peer.party, "refused");
             }
-            let (name, answered) = (peer.party.clone(), answer(accepted, telemetry));
-            let in_time = timeout(Duration::from_millis(SCRAPE_MS), answered).await.is_ok();
-            tracing::debug!(%name, in_time, "a monitor has looked");
+            answer(accepted, telemetry).await;
         }
     };
     accept(listener, gate, host, async move { stop.cancelled().await }).await;
 }
 
-/// One connection: once something was answered on it, what was asked meanwhile is answered too, and it ends.
-async fn answer(accepted: Accepted, telemetry: Arc<Telemetry>) -> Result<(), hyper::Error> {
-    let Accepted { io, place, .. } = accepted;
-    let answered = Arc::new(Notify::new());
-    let tell = answered.clone();
+/// One connection, for as long as one request and its answer may take. Its end is not hurried: a monitor that is told to go
+/// before it has read its answer may lose it.
+async fn answer(accepted: Accepted, telemetry: Arc<Telemetry>) {
+    let Accepted { io, peer, place, .. } = accepted;
     let service = service_fn(move |request: Request<Incoming>| {
-        let (telemetry, tell) = (telemetry.clone(), tell.clone());
-        async move {
-            let response = page(request.method(), request.uri().path(), &telemetry).await;
-            tell.notify_one();
-            Ok::<_, Infallible>(response)
-        }
+        let telemetry = telemetry.clone();
+        async move { Ok::<_, Infallible>(page(request.method(), request.uri().path(), &telemetry).await) }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_concurrent_streams(1).max_header_list_size(HEADER_LIST_BYTES_MAX);
     let connection = builder.serve_connection(TokioIo::new(Guarded::new(io, Pace::default())), service);
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => return ended,
-        () = answered.notified() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
+    let mut ended = timeout(PATIENCE, connection.as_mut()).await;
+    if ended.is_err() {
+        connection.as_mut().graceful_shutdown();
+        ended = timeout(PATIENCE, connection).await;
+    }
+    tracing::debug!(name = %peer.party, in_time = ended.is_ok(), "a monitor has looked");
     drop(place);
-    ended
 }
+
+/// For a request and its answer, and once more for the way out.
+const PATIENCE: Duration = Duration::from_millis(SCRAPE_MS);
