@@ -49,16 +49,16 @@ pub async fn serve(
     telemetry: Arc<Telemetry>,
     stop: CancellationToken,
 ) {
-    let (door, monitors) = (gate.clone(), Arc::new(monitors));
+    let (door, monitors, end) = (gate.clone(), Arc::new(monitors), stop.clone());
     let host = move |accepted: Accepted| {
-        let (gate, monitors, telemetry) = (door.clone(), monitors.clone(), telemetry.clone());
+        let (gate, monitors, telemetry, end) = (door.clone(), monitors.clone(), telemetry.clone(), end.clone());
         async move {
             let peer = &accepted.peer;
             if !monitors.may_read(&peer.party) {
                 gate.counters.refuse(NO_MONITOR);
                 return tracing::info!(reason = NO_MONITOR, peer = %peer.address, name = %peer.party, "refused");
             }
-            answer(accepted, telemetry).await;
+            end.run_until_cancelled(answer(accepted, telemetry)).await;
         }
     };
     accept(listener, gate, host, async move { stop.cancelled().await }).await;
