@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 7] = [
+const PROTOS: [&str; 8] = [
     "tongban/exchange/v1/exchange.proto",
     "tongban/evidence/v1/evidence.proto",
     "tongban/directory/v1/directory.proto",
     "tongban/routing/v1/routing.proto",
     "tongban/admin/v1/admin.proto",
+    "tongban/admin/v1/members.proto",
     "grpc/reflection/v1/reflection.proto",
     "grpc/reflection/v1alpha/reflection.proto",
 ];

@@ -40,6 +40,12 @@ impl std::str::FromStr for DivisionPattern {
     }
 }
 
+impl std::fmt::Display for DivisionPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl DivisionPattern {
     fn covers(&self, division: &Division) -> bool {
         match self.0.strip_suffix('*') {
@@ -58,6 +64,14 @@ pub struct Grant {
     pub divisions: Vec<DivisionPattern>,
 }
 
+impl Grant {
+    /// Whether it says anything of this item and this city; of all where they are left open.
+    pub fn speaks_of(&self, item: Option<&ItemCode>, other: Option<&Division>) -> bool {
+        let covers = |pattern: &DivisionPattern| other.is_none_or(|other| pattern.covers(other));
+        self.items.iter().any(|items| item.is_none_or(|item| items.covers(item))) && self.divisions.iter().any(covers)
+    }
+}
+
 /// All grants of a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(pub Vec<Grant>);
@@ -65,12 +79,7 @@ pub struct Grants(pub Vec<Grant>);
 impl Grants {
     /// Whether `party` may exchange `item` with the city `other`; `None` is a recipient left open.
     pub fn allow(&self, party: &Party, item: &ItemCode, other: Option<&Division>) -> bool {
-        self.0.iter().any(|grant| {
-            let covers = |pattern: &DivisionPattern| other.is_none_or(|other| pattern.covers(other));
-            grant.who.is(party)
-                && grant.items.iter().any(|items| items.covers(item))
-                && grant.divisions.iter().any(covers)
-        })
+        self.0.iter().any(|grant| grant.who.is(party) && grant.speaks_of(Some(item), other))
     }
 
     /// Whether `party` may exchange anything at all.

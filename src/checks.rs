@@ -13,12 +13,14 @@ pub use self::facts::{Look, Seen, Verdict};
 pub use self::partners::{Caller, STAGES, breaks, own_address};
 pub use self::trust::lists_end;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use self::facts::Facts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Directory, MemberRecord};
+use crate::noticeboard::Noticeboard;
 use crate::party::Member;
 use crate::store::Readers;
 
@@ -42,13 +44,14 @@ const fn vital(id: &'static str, needs: &'static [&'static str], look: fn(&Facts
 }
 
 /// What is examined without asking anybody else. Each stands after those it needs.
-pub static CHECKS: [Check; 22] = [
+pub static CHECKS: [Check; 23] = [
     check("host.descriptors", &[], place::descriptors),
     vital("host.disk", &[], place::disk),
     vital("store.writable", &["host.disk"], place::writable),
     vital("directory.signed", &[], trust::directory),
     vital("directory.member", &["directory.signed"], trust::member),
     check("directory.age", &["directory.signed"], trust::age),
+    check("members.suspended", &["directory.signed"], trust::suspended),
     vital("keys.log", &["directory.member"], trust::log_key),
     vital("keys.sealing", &["directory.member"], trust::sealing_key),
     vital("tls.key", &[], trust::key),
@@ -127,7 +130,8 @@ pub async fn examine(config: &Config, clock: &Clock, which: &Which) -> Vec<Findi
     if STAGES.iter().any(|stage| which.takes(stage))
         && let (Some(caller), Some(directory), true) = (caller, facts.directory.get(), fits)
     {
-        let partners = others(directory, config, which);
+        let suspended = facts.board.get().map(Noticeboard::suspended).unwrap_or_default();
+        let partners = others(directory, config, which, &suspended);
         let tests = facts.store.get().and_then(|store| store.look(|look| echo::tests(look, config, &partners)).ok());
         findings.extend(caller.partners(partners, tests.as_ref()).await);
     }
@@ -150,23 +154,27 @@ pub fn examine_self(config: &Config, clock: &Clock) -> Vec<Finding> {
     local(&Facts::new(config, clock.now()))
 }
 
-/// Examines the ways to all partners from inside a gateway.
+/// Examines the ways to the partners that are asked for from inside a gateway.
 pub async fn examine_partners(
     config: &Config,
-    directory: &Directory,
+    board: &Noticeboard,
     readers: &Arc<Readers>,
     clock: &Clock,
+    which: &Which,
 ) -> Vec<Finding> {
-    let Some(caller) = Caller::new(config, directory, clock.clone()) else { return vec![] };
-    let partners = others(directory, config, &Which::default());
+    let directory = board.directory();
+    let Some(caller) = Caller::new(config, &directory, clock.clone()) else { return vec![] };
+    let partners = others(&directory, config, which, &board.suspended());
     let (asked, own) = (partners.clone(), config.clone());
     let tests = readers.seek(move |look| echo::tests(look, &own, &asked)).await;
     caller.partners(partners, tests.ok().as_ref()).await
 }
 
-fn others(directory: &Directory, config: &Config, which: &Which) -> Vec<MemberRecord> {
+/// The records of the partners that are asked for; nobody calls those that are suspended.
+fn others(directory: &Directory, config: &Config, which: &Which, suspended: &BTreeSet<Member>) -> Vec<MemberRecord> {
     let wanted = |record: &&MemberRecord| {
-        record.member != config.member && which.partner.as_ref().is_none_or(|partner| *partner == record.member)
+        let asked_for = which.partner.as_ref().is_none_or(|partner| *partner == record.member);
+        record.member != config.member && asked_for && !suspended.contains(&record.member)
     };
     directory.entries().map(|entry| &entry.record).filter(wanted).cloned().collect()
 }

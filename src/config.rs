@@ -72,6 +72,10 @@ pub struct Config {
     pub test_every_s: u64,
     /// Where monitors ask for figures, on this machine alone; `None` for nowhere.
     pub telemetry: Option<SocketAddr>,
+    /// Where monitors of other machines ask, over mutual TLS; `None` for nowhere.
+    pub telemetry_tls: Option<SocketAddr>,
+    /// Who may ask there; the member's own operators and auditors where nobody is named.
+    pub telemetry_readers: Vec<Party>,
 }
 
 /// The file of each member's revocation lists: a path in which `{member}` stands for the member's name.
@@ -380,6 +384,8 @@ impl Reading<'_> {
         let check_every_s = (self.seconds("checks", "every_s", 1), self.seconds("checks", "partners_every_s", 1));
         let test_every_s = self.seconds("checks", "test_every_s", 0);
         let telemetry = self.loopback(self.found("telemetry", "listen"));
+        let telemetry_tls = self.word(self.found("telemetry", "tls_listen"));
+        let telemetry_readers = self.words(self.found("telemetry", "tls_readers"));
         let former = texts(self.found("sealing", "former"));
         Some(Config {
             source: source.clone(),
@@ -406,6 +412,8 @@ impl Reading<'_> {
             check_every_s,
             test_every_s,
             telemetry,
+            telemetry_tls,
+            telemetry_readers,
         })
     }
 

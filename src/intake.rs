@@ -112,15 +112,19 @@ impl Intake {
             Err(_) => (envelope, None),
         };
         let (header, body) = split(&envelope);
+        let (id, trace) = (envelope.id, envelope.trace().map(str::to_owned));
         let rejections = self.rejections_of(party);
         let take = Take { envelope, header_digest, header, body, origin, via, verdict, token, rejections };
         match enter(self.ledger.clone(), take, claim).await {
-            Ok(Answer::Taken(Ok(receipt))) => Ok(receipt),
+            Ok(Answer::Taken(Ok(receipt))) => {
+                tracing::debug!(party = %party, %id, trace, "message accepted");
+                Ok(receipt)
+            }
             Ok(Answer::Taken(Err(refusal))) => {
                 if let Some(refused) = withheld.filter(|refused| refused.reason == refusal.reason) {
                     return Err(refused);
                 }
-                tracing::info!(party = %party, reason = refusal.reason.code(), "message refused");
+                tracing::info!(party = %party, %id, trace, reason = refusal.reason.code(), "message refused");
                 Err(Refused { receipt: refusal.receipt, ..Refused::new(refusal.reason) })
             }
             Ok(_) => Err(Refused::new(Reason::Internal)),

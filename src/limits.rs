@@ -383,6 +383,17 @@ pub const REDRIVE_STEPS_WAITING_MAX: usize = 64;
 // Lanes in an operator's hand.
 /// Milliseconds for a lane's answer how it stands: it works on what came before.
 pub const LANE_TELL_MS: u64 = 2_000;
+/// Messages of a case that a trace shows.
+pub const TRACE_CASE_MESSAGES_MAX: usize = 100;
+/// Members on a page when the caller does not say, and at most.
+pub const MEMBERS_PAGE: (usize, usize) = (100, 500);
+/// Milliseconds until what was decided about a member, or handed in, is in force.
+pub const ENFORCE_MS_MAX: u64 = 5_000;
+/// Bytes of a fingerprint as a person writes it.
+pub const FINGERPRINT_BYTES_MAX: usize = 128;
+/// Checks or categories that one request names, and bytes of each name.
+pub const CHECK_NAMES_MAX: usize = 32;
+pub const CHECK_NAME_BYTES_MAX: usize = 64;
 /// Bytes of the reason for which a lane is paused, or goes on.
 pub const PAUSE_REASON_BYTES_MAX: usize = 256;
 
@@ -461,6 +472,8 @@ pub const TEST_LOOK_EVERY_MS: u64 = 1_000;
 // Telemetry.
 /// Monitors that are answered at once.
 pub const SCRAPES_AT_ONCE_MAX: usize = 4;
+/// Monitors of other machines that are connected at once.
+pub const MONITORS_AT_ONCE_MAX: usize = 16;
 /// Milliseconds for one monitor's request and its answer.
 pub const SCRAPE_MS: u64 = 5_000;
 /// Bytes of a monitor's request: the least that hyper reads by.

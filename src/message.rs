@@ -264,7 +264,26 @@ pub struct Envelope {
     pub traceparent: Option<String>,
 }
 
+/// The trace that a W3C `traceparent` belongs to: 32 hexadecimal digits (Trace Context §3.2.2.3); none where it is malformed.
+pub fn trace_id(traceparent: &str) -> Option<&str> {
+    let hex = |text: &str, digits: usize| {
+        text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let mut fields = traceparent.split('-');
+    let (version, trace, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    // A later version may append fields; the first one has none (§3.2.4).
+    let whole = version != "00" || fields.next().is_none();
+    let shaped = hex(version, 2) && version != "ff" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let set = |id: &str| id.bytes().any(|b| b != b'0');
+    (whole && shaped && set(trace) && set(parent)).then_some(trace)
+}
+
 impl Envelope {
+    /// The trace that the message belongs to, for log lines; none where it names none.
+    pub fn trace(&self) -> Option<&str> {
+        trace_id(self.traceparent.as_deref()?)
+    }
+
     /// Number of parts, sealed or not.
     pub fn part_count(&self) -> u64 {
         self.sealed.as_ref().map_or(self.parts.len() as u64, |sealed| sealed.parts)

@@ -1,16 +1,20 @@
 //! Decides what becomes of a note that somebody brings: judged, kept on disk, and only then shown to others. Never believes
 //! the bringer, and never lets a bad note take the place of the last good one.
 
+mod members;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::directory::notes::{Board, Carried, Doubt, Judged, Kind, News};
-use crate::directory::{Directory, DirectoryError};
+use crate::directory::{Directory, DirectoryError, UpdateError};
 use crate::party::Member;
 use crate::store::{Notes, NotesError};
 use crate::tlog::note::VerifyingKey;
+
+pub use self::members::{ApproveError, HeldKey, InForce};
 
 /// Whose note, of which kind; `None` for the alliance's directory.
 pub type Place = (Kind, Option<Member>);
@@ -25,10 +29,13 @@ pub struct Noticeboard {
     notes: Notes,
     fits: Fits,
     changes: watch::Sender<u64>,
+    in_force: watch::Sender<InForce>,
 }
 
 struct State {
     board: Board,
+    /// The newest directory that waits because it knows a member by another key.
+    changes_key: Option<Carried>,
     /// Genuine, but in the way of another: tried again after every change.
     held_back: BTreeMap<Place, (Carried, String)>,
 }
@@ -74,8 +81,9 @@ impl Noticeboard {
         notes: Notes,
         fits: Fits,
     ) -> Result<Noticeboard, BoardError> {
-        let board = Board::new(alliance_key, directory_note)?;
-        let mut state = State { board, held_back: BTreeMap::new() };
+        let mut board = Board::new(alliance_key, directory_note)?;
+        board.decide(notes.decisions()?);
+        let mut state = State { board, changes_key: None, held_back: BTreeMap::new() };
         for kept in notes.all()? {
             let (kind, owner) = (kept.kind, owner(&kept));
             match state.place(&kept, &fits, |_| Ok(())) {
@@ -86,7 +94,8 @@ impl Noticeboard {
                 _ => {}
             }
         }
-        Ok(Noticeboard { state: Mutex::new(state), notes, fits, changes: watch::Sender::new(0) })
+        let (changes, in_force) = (watch::Sender::new(0), watch::Sender::new(InForce::default()));
+        Ok(Noticeboard { state: Mutex::new(state), notes, fits, changes, in_force })
     }
 
     /// Takes a note if it may be believed, is news, and fits. Durable on return. Blocks on the disk.
@@ -94,13 +103,28 @@ impl Noticeboard {
     /// # Errors
     /// A reason not to believe it, or a disk that does not take it; what was known stays.
     pub fn offer(&self, carried: &Carried) -> Result<Offered, OfferError> {
-        let mut state = self.state();
-        let offered = state.place(carried, &self.fits, |note| self.notes.keep(note))?;
+        self.offer_in(&mut self.state(), carried)
+    }
+
+    fn offer_in(&self, state: &mut State, carried: &Carried) -> Result<Offered, OfferError> {
+        let offered = self.place(state, carried)?;
         if offered == Offered::Taken {
-            self.place_held_back(&mut state);
+            self.place_held_back(state);
             self.changes.send_modify(|change| *change += 1);
         }
         Ok(offered)
+    }
+
+    /// Places a note. Keys that its owner changed by the old key's word are written down first: a later start must follow
+    /// without the notes between.
+    fn place(&self, state: &mut State, carried: &Carried) -> Result<Offered, OfferError> {
+        let decided = state.decided_with(carried);
+        state.place(carried, &self.fits, |note| {
+            if let Some(decisions) = &decided {
+                self.notes.decide(decisions)?;
+            }
+            self.notes.keep(note)
+        })
     }
 
     /// Counts up with every change; a receiver sees the newest number only.
@@ -139,9 +163,7 @@ impl Noticeboard {
     fn place_held_back(&self, state: &mut State) {
         loop {
             let waiting: Vec<Carried> = state.held_back.values().map(|(carried, _)| carried.clone()).collect();
-            let placed = waiting.iter().filter(|carried| {
-                matches!(state.place(carried, &self.fits, |note| self.notes.keep(note)), Ok(Offered::Taken))
-            });
+            let placed = waiting.iter().filter(|carried| matches!(self.place(state, carried), Ok(Offered::Taken)));
             if placed.count() == 0 {
                 return;
             }
@@ -170,6 +192,9 @@ impl State {
                 if self.held_back.get(&place).is_some_and(|(held, _)| held == carried) {
                     self.held_back.remove(&place);
                 }
+                if matches!(doubt, Doubt::Update(UpdateError::KeyChanged { .. })) {
+                    self.wait_for_approval(carried);
+                }
                 return Err(doubt.into());
             }
         };
@@ -177,8 +202,12 @@ impl State {
             self.held_back.insert(place, (carried.clone(), why.clone()));
             return Ok(Offered::HeldBack(why));
         }
+        let decided = self.decided_with(carried);
         keep(carried)?;
         self.board.take(news);
+        if let Some(decisions) = decided {
+            self.board.decide(decisions);
+        }
         self.held_back.remove(&place);
         Ok(Offered::Taken)
     }

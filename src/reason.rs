@@ -125,6 +125,9 @@ catalogue! {
     ItemReserved, "ITEM_RESERVED", PermissionDenied, Never,
         "this item is the gateways' own: they test the ways between them with it", "该事项为网关之间的测试专用",
         "use the code of a public service item; `tongban partner test` tests the way to a partner", "请使用政务服务事项编码；测试伙伴链路请用 `tongban partner test`";
+    MemberSuspended, "MEMBER_SUSPENDED", Unavailable, Later,
+        "this gateway has suspended a member on the message's way", "本网关已暂停与消息途经的某成员的往来",
+        "the message waits where it is; ask this gateway's operators how long", "消息在原处等待，请向本网关的运维人员了解恢复时间";
     OriginReceiptMissing, "ORIGIN_RECEIPT_MISSING", InvalidArgument, Never,
         "a message from a gateway must carry the receipt of its origin", "网关间消息必须携带始发城市的回执",
         "relay the origin receipt with the message", "随消息一并转发始发回执";

@@ -1,11 +1,13 @@
 //! Decides how a gateway comes up and goes down: parse, build, bind, serve, drain. Everything that can be wrong is found
 //! before the first connection is taken.
 
+mod hands;
 mod law;
 mod renewal;
 mod seen;
 mod watchman;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -50,6 +52,7 @@ use crate::redrive::Redrive;
 use crate::routing::{Index, Issued, Objection, Tables, Ways};
 use crate::seal::OpeningKey;
 use crate::store::{self, Mark, Notes, OpenError, Readers, Retention};
+use crate::telemetry::remote::{self, Monitors};
 use crate::telemetry::{self, Verdicts};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
 use crate::tls::accept::{Bounds, Counters, Gate};
@@ -129,6 +132,8 @@ struct Standing {
     directory: Arc<Directory>,
     board: Arc<Noticeboard>,
     in_force: InForce,
+    /// Members with which nothing is exchanged.
+    suspended: Arc<BTreeSet<Member>>,
     members: Arc<Vec<MemberTrust>>,
     trust: SharedTrust,
     certificate: SharedOwn,
@@ -175,9 +180,15 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
     let counters = Arc::new(Counters::default());
-    if let Some(monitors) = seen::listener(config).await? {
-        let telemetry = seen::telemetry(config, &standing, &ground, &reception, (counters.clone(), echo));
-        tasks.spawn(telemetry::serve(monitors, telemetry, stop.clone()));
+    let [here, elsewhere] = [seen::listener(config.telemetry).await?, seen::listener(config.telemetry_tls).await?];
+    let telemetry = Arc::new(seen::telemetry(config, &standing, &ground, &reception, (counters.clone(), echo)));
+    if let Some(listener) = here {
+        tasks.spawn(telemetry::serve(listener, telemetry.clone(), stop.clone()));
+    }
+    if let Some(listener) = elsewhere {
+        let gate = gate(&standing, &reception, counters.clone(), seen::bounds());
+        let monitors = Monitors { own: standing.own.clone(), named: config.telemetry_readers.clone() };
+        tasks.spawn(remote::serve(listener, Arc::new(gate), monitors, telemetry, stop.clone()));
     }
     let serving = serving(&standing, reception, counters.clone());
     let ledger = ground.ledger.clone();
@@ -253,11 +264,11 @@ fn doors(
     }
     let record = Record::new(ground);
     let routing = Routing::new(config.alliance.clone(), ground, record.clone(), stop.clone());
-    standing.in_force.set(ground.readers.clone(), ground.rules.clone());
-    let current = Arc::new(config.clone());
+    let current = Arc::new(ArcSwap::from_pointee(config.clone()));
+    standing.in_force.set(ground.readers.clone(), ground.rules.clone(), current.clone());
     let law = Law {
-        config: current.clone(),
-        current: Arc::new(ArcSwap::new(current)),
+        config: current.load_full(),
+        current: current.clone(),
         standing: standing.clone(),
         reception: reception.clone(),
         rules: ground.rules.clone(),
@@ -269,8 +280,9 @@ fn doors(
     };
     let directory = DirectoryDoor::new(config.member.clone(), standing.board.clone(), record.clone(), stop.clone());
     let redrive = Redrive::new(exchange.intake.clone(), ground.clone(), stop.clone());
+    let (members, checks) = (hands::members(standing, current.clone()), hands::checks(standing, ground, current));
     let (echo, health) = watch((standing, ground, reception), &exchange.intake, &law.current, stop, tasks);
-    let admin = Admin { ground: ground.clone(), redrive, reload: renewal.for_admin(), record, echo };
+    let admin = Admin { ground: ground.clone(), redrive, reload: renewal.for_admin(), record, echo, members, checks };
     let reflection = Reflection::new(stop.clone());
     Ok((Doors { exchange, evidence, directory, routing, admin, health, reflection }, law))
 }
@@ -301,15 +313,15 @@ fn watch(
     (echo, health)
 }
 
+/// What stands behind a listener that demands the certificate of a member.
+fn gate(standing: &Standing, reception: &Reception, counters: Arc<Counters>, bounds: Bounds) -> Gate {
+    let (config, trust, moment) = (reception.tls.clone(), standing.trust.clone(), standing.moment.clone());
+    Gate { config, trust, moment, bounds, counters }
+}
+
 /// How connections are taken and served.
 fn serving(standing: &Standing, reception: Reception, counters: Arc<Counters>) -> Serving {
-    let gate = Gate {
-        config: reception.tls,
-        trust: standing.trust.clone(),
-        moment: standing.moment.clone(),
-        bounds: Bounds::default(),
-        counters,
-    };
+    let gate = gate(standing, &reception, counters, Bounds::default());
     Serving {
         gate: Arc::new(gate),
         connections: reception.connections,
@@ -388,7 +400,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     // A hub carries every genuine note; what a city's tables may say is routing's to ask.
     let (in_force, hub) = (InForce::default(), matches!(config.member, Member::Hub(_)));
     let asked = in_force.clone();
-    let fits = Box::new(move |_: &_, news: &_| if hub { Ok(()) } else { asked.fits(news) });
+    let fits = Box::new(move |board: &_, news: &_| asked.fits(board, news, !hub));
     let board = Noticeboard::open(alliance_key, keys::read_text(&config.directory)?, notes, fits)?;
     let directory = board.directory();
     if *directory.alliance() != config.alliance {
@@ -399,12 +411,14 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     if directory.member(&own).is_none() {
         return Err(ServerError::NotAMember(own));
     }
-    let (members, trust) = trusted(config, &directory)?;
+    let suspended = board.suspended();
+    let (members, trust) = trusted(config, &directory, &suspended)?;
     Ok(Standing {
         own,
         directory: Arc::new(directory),
         board: Arc::new(board),
         in_force,
+        suspended: Arc::new(suspended),
         members: Arc::new(members),
         trust: Arc::new(ArcSwap::from_pointee(trust)),
         certificate: Arc::new(ArcSwap::from_pointee(own_certificate(config)?)),
@@ -419,7 +433,7 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
 
 /// Whom the directory's members are trusted to name.
 pub(crate) fn trust_of(config: &Config, directory: &Directory) -> Result<Trust, ServerError> {
-    trusted(config, directory).map(|(_, trust)| trust)
+    trusted(config, directory, &BTreeSet::new()).map(|(_, trust)| trust)
 }
 
 fn member_trusts(config: &Config, directory: &Directory) -> Result<Vec<MemberTrust>, ServerError> {
@@ -439,7 +453,12 @@ pub(crate) fn member_trust(config: &Config, entry: &crate::directory::Entry) -> 
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(MemberTrust {
+    Ok(MemberTrust { crls, ..record_trust(record) })
+}
+
+/// What a member's record says of its certificates, without revocation lists.
+fn record_trust(record: &MemberRecord) -> MemberTrust {
+    MemberTrust {
         member: record.member.clone(),
         roots: record.roots.clone(),
         issuers: vec![],
@@ -447,10 +466,10 @@ pub(crate) fn member_trust(config: &Config, entry: &crate::directory::Entry) -> 
             CrlPolicy::Required => trust::CrlPolicy::Required,
             CrlPolicy::None => trust::CrlPolicy::None,
         },
-        crls,
+        crls: vec![],
         pin: record.key_pin,
         days_max: record.days_max,
-    })
+    }
 }
 
 fn own_certificate(config: &Config) -> Result<Own, ServerError> {
@@ -518,9 +537,10 @@ fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerErro
     }))
 }
 
-/// All members but ourselves, as partners.
+/// All members but ourselves and those that are suspended, as partners.
 fn partners(standing: &Standing) -> Vec<Partner> {
-    let others = standing.directory.entries().map(|entry| &entry.record).filter(|record| record.member != standing.own);
+    let served = |record: &&MemberRecord| record.member != standing.own && !standing.suspended.contains(&record.member);
+    let others = standing.directory.entries().map(|entry| &entry.record).filter(served);
     let partner =
         |record: &MemberRecord| Partner { member: record.member.clone(), endpoints: record.endpoints.clone() };
     others.map(partner).collect()
@@ -542,6 +562,7 @@ fn fetch(
             intake: intake.clone(),
             partner: Party::gateway(config.alliance.clone(), member.clone()),
             dialer: dialler(&partner),
+            board: standing.board.clone(),
         };
         tasks.spawn(pull.run(stop.clone()));
     }
@@ -551,9 +572,9 @@ fn fetch(
 /// What keeps this gateway up with its hub, if it has one.
 fn follower(config: &Config, standing: &Standing, ground: &Ground) -> Result<Option<Follower>, ServerError> {
     let Some(hub) = &config.follow else { return Ok(None) };
-    let partner =
-        partners(standing).into_iter().find(|partner| partner.member == *hub && !partner.endpoints.is_empty());
-    let partner = partner.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
+    let record = standing.directory.member(hub).filter(|record| *hub != standing.own && !record.pulls());
+    let record = record.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
+    let partner = Partner { member: hub.clone(), endpoints: record.endpoints.clone() };
     let dialer = diallers(config, standing)?(&partner);
     let (own, clock) = (standing.own.clone(), ground.clock.clone());
     Ok(Some(Follower { own, hub: hub.clone(), dialer, board: standing.board.clone(), clock }))
@@ -574,6 +595,7 @@ fn rules(config: &Config, standing: &Standing, readers: &Readers) -> Result<Rule
         directory: standing.directory.clone(),
         index: Arc::new(index),
         grants: config.grants.clone(),
+        suspended: BTreeSet::clone(&standing.suspended),
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod looks;
 mod page;
+pub mod remote;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -189,6 +189,15 @@ const ROWS: &[Row] = &[
         "lanes.dead",
         "dead_letters",
     ),
+    (
+        "a member that somebody suspended",
+        |g| {
+            let decisions = r#"{"suspended": {"440600": {"since_ms": 1, "by": "li", "why": "x"}}}"#;
+            std::fs::write(g.store().join("notes/decisions.json"), decisions).unwrap();
+        },
+        "members.suspended 440600",
+        "member_suspended",
+    ),
     ("a gateway that does not run", |_| {}, "gateway.answers", "gateway_silent"),
     ("a partner that does not run", |_| {}, "partner.tcp 440600", "partner_tcp"),
     (

@@ -106,6 +106,12 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
     ("tongban.admin.v1.AdminService/GetStats", get_stats, &["oxyn"]),
     ("tongban.admin.v1.AdminService/ListAudit", list_audit, &["uxyn"]),
     ("tongban.admin.v1.AdminService/ReadContent", read_content, &["oxy"]),
+    ("tongban.admin.v1.AdminService/ListMembers", list_members, &["oxyn", "uxyn"]),
+    ("tongban.admin.v1.AdminService/SuspendMember", suspend_member, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ResumeMember", resume_member, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ApproveMemberKey", approve_member_key, &["oxyn"]),
+    ("tongban.admin.v1.AdminService/ListGrants", list_grants, &["oxyn", "uxyn"]),
+    ("tongban.admin.v1.AdminService/RunChecks", run_checks, &["oxyn", "uxyn"]),
     (
         "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         list_services,
@@ -296,6 +302,31 @@ fn list_audit(_: &Object) -> Vec<Vec<u8>> {
 fn read_content(object: &Object) -> Vec<Vec<u8>> {
     let (from_city, message_id) = (OWN.to_owned(), object.open.clone());
     one(pba::ReadContentRequest { from_city, message_id, reason: "a test".to_owned() })
+}
+
+fn list_members(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ListMembersRequest::default())
+}
+
+/// Of no member: an operator is told so, everybody else that they may not.
+fn suspend_member(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::SuspendMemberRequest { member: "350200".to_owned(), reason: "a test".to_owned() })
+}
+
+fn resume_member(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ResumeMemberRequest { member: "350200".to_owned(), reason: String::new() })
+}
+
+fn approve_member_key(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ApproveMemberKeyRequest { member: PARTNER.to_owned(), fingerprint: "0000".to_owned() })
+}
+
+fn list_grants(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::ListGrantsRequest::default())
+}
+
+fn run_checks(_: &Object) -> Vec<Vec<u8>> {
+    one(pba::RunChecksRequest { only: vec!["host.clock".to_owned()], ..Default::default() })
 }
 
 fn list_services(_: &Object) -> Vec<Vec<u8>> {

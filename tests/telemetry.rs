@@ -398,3 +398,66 @@ fn the_reader_of_pages_reports_what_is_wrong() {
         assert!(exposition::read(&page).is_err(), "{page}");
     }
 }
+
+/// The page as whoever has this certificate is shown it over mutual TLS, or where that ended.
+async fn shown_elsewhere(alliance: &Alliance, certificate: &str, address: SocketAddr) -> Result<String, String> {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let (dialler, _) = alliance.dialler_with(alliance.own(certificate), LIUZHOU.0);
+    let asked = async {
+        let tls =
+            dialler.dial(format!("https://{address}").parse().unwrap()).await.map_err(|e| format!("dial: {e:?}"))?;
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await;
+        let (mut sender, connection) = handshake.map_err(|e| format!("preface: {e:?}"))?;
+        tokio::spawn(connection);
+        let request = http::Request::get(format!("https://{address}/metrics")).body(String::new()).unwrap();
+        let response = sender.send_request(request).await.map_err(|e| format!("request: {e:?}"))?;
+        assert_eq!(response.status(), 200);
+        let (mut body, mut text) = (response.into_body(), String::new());
+        while let Some(frame) =
+            std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx)).await
+        {
+            let frame = frame.map_err(|e| format!("body: {e:?}"))?;
+            text += std::str::from_utf8(&frame.into_data().unwrap_or_default()).unwrap();
+        }
+        Ok(text)
+    };
+    timeout(PATIENCE, asked).await.expect("an answer in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_figures_leave_the_machine_only_for_those_who_may_read_them() {
+    let alliance = two_cities();
+    for (add, city, name) in
+        [("add-ops", "450200", "li"), ("add-auditor", "450200", "wu"), ("add-ops", "440600", "huang")]
+    {
+        alliance.run(&["pki", add, city, name], &["--dir", &alliance.pki()]);
+    }
+    let all = [
+        "450200/ops/li",
+        "450200/auditors/wu",
+        "450200/systems/window",
+        "450200/gateway",
+        "440600/gateway",
+        "440600/ops/huang",
+    ];
+    let address = free_address().parse().unwrap();
+    let mut config = alliance.config(LIUZHOU.0);
+    config.telemetry_tls = Some(address);
+    let named = vec!["spiffe://alliance.example/city/440600/ops/huang".parse().unwrap()];
+    for (readers, may) in [(vec![], &all[..2]), (named, &all[5..])] {
+        config.telemetry_readers = readers;
+        let gateway = alliance.start_with(&config).await;
+        for certificate in all {
+            let shown = shown_elsewhere(&alliance, certificate, address).await;
+            assert_eq!(shown.is_ok(), may.contains(&certificate), "{certificate}: {shown:?}");
+            if let Ok(text) = shown {
+                let page = exposition::read(&text).unwrap_or_else(|fault| panic!("{fault}"));
+                assert_eq!(page.get("tongban_store_readable", &[]), Some(1.0));
+            }
+        }
+        assert_eq!(gateway.counters.refused("no_monitor"), (all.len() - may.len()) as u64);
+        let plain = answered(address, "GET /metrics HTTP/1.1\r\nhost: monitor\r\n\r\n").await;
+        assert!(!plain.contains("tongban_"), "without a certificate there is nothing: {plain}");
+        gateway.stop().await;
+    }
+}

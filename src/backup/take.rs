@@ -110,6 +110,7 @@ fn notes(from: &Path, to: &Path) -> Result<(), BackupError> {
         }
     };
     let notes = Notes::in_folder(to)?;
+    notes.decide(&Notes::in_folder(from)?.decisions()?)?;
     kept.iter().try_for_each(|note| notes.keep(note)).map_err(BackupError::from)
 }
 

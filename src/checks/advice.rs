@@ -82,12 +82,16 @@ advice! {
         "publish a record with this log key, or install the key that the record names" "请发布含此日志公钥的记录，或安装记录所列的密钥";
     SEALING_KEY_UNLISTED "sealing_key_unlisted": "the sealing key is not the one in this member's record" "封装密钥与本成员记录中的不同",
         "install the key that the record names; keep former keys under [sealing] former" "请安装记录所列的密钥；旧密钥保留在 [sealing] former";
+    SEALING_KEY_NOT_PUBLISHED "sealing_key_not_published": "this member's record still names the former sealing key" "本成员记录所列仍是旧的封装密钥",
+        "sign a record with the new key and hand it in with `tongban members add`" "请签署列有新密钥的成员记录，并以 tongban members add 提交";
     SEALING_KEY_ABSENT "sealing_key_absent": "the member record names a sealing key, and this gateway has none" "成员记录列有封装密钥，而本网关没有配置",
         "name the key's file under [sealing] key: what comes by a hub cannot be opened" "请在 [sealing] key 中指明密钥文件，否则经枢纽送来的内容无法打开";
     DIRECTORY_STALE "directory_stale": "the directory was signed long ago" "目录签署时间已久",
         "fetch a newer one or ask the alliance; what is known holds until then" "请取得更新的目录或询问联盟；在此之前现有内容仍然有效";
     ROUTES_CLASH "routes_clash": "the stored routing tables do not compile with this configuration" "存储的路由表与本机配置不符",
         "`tongban route show`, mend the rows that are named, `tongban route publish`" "请用 tongban route show 查看，修改所列条目后用 tongban route publish 发布";
+    MEMBER_SUSPENDED "member_suspended": "somebody suspended a member: nothing is exchanged with it, and messages to it wait" "某成员已被暂停：不与其往来，发往该成员的消息在等待",
+        "`tongban members resume MEMBER` when the reason is gone" "原因消除后执行 tongban members resume <成员>";
     NOTE_HELD_BACK "note_held_back": "a partner's table or record is held back" "某伙伴的路由表或记录被搁置",
         "settle with the owners which row holds; the last good one is in force until then" "请与所有者商定以哪一条为准；在此之前以上一次的为准";
     GRANTS_NONE "grants_none": "no grant stands in the configuration: every message is refused" "配置中没有授权：所有消息都会被拒绝",

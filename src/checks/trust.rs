@@ -65,6 +65,17 @@ pub fn age(facts: &Facts<'_>) -> Vec<Look> {
     vec![if days > DIRECTORY_STALE_DAYS { Look::warning(&advice::DIRECTORY_STALE, seen) } else { Look::good(seen) }]
 }
 
+/// Members with which our own people exchange nothing for now.
+pub fn suspended(facts: &Facts<'_>) -> Vec<Look> {
+    let decisions = facts.board.get().map(Noticeboard::decisions).unwrap_or_default();
+    let look = |(member, suspension): (&crate::party::Member, &crate::directory::Suspension)| {
+        let seen = format!("since {} by {}: {}", suspension.since(), suspension.by, suspension.why);
+        Look::warning(&advice::MEMBER_SUSPENDED, seen).about(member)
+    };
+    let looks: Vec<Look> = decisions.suspended.iter().map(look).collect();
+    if looks.is_empty() { vec![Look::good("none")] } else { looks }
+}
+
 pub fn member(facts: &Facts<'_>) -> Vec<Look> {
     let member = facts.config.member.to_string();
     vec![match facts.record() {
@@ -237,9 +248,18 @@ pub fn sealing_key(facts: &Facts<'_>) -> Vec<Look> {
         (Some(path), wanted) => match OpeningKey::read(path) {
             Err(fault) => secret_fault(&fault),
             Ok(key) if wanted == Some(key.public()) => Look::good(shown(path)),
+            // The key is being rotated: what is sealed meanwhile opens.
+            Ok(_) if wanted.is_some_and(|wanted| is_former(facts, wanted)) => {
+                Look::warning(&advice::SEALING_KEY_NOT_PUBLISHED, shown(path))
+            }
             Ok(_) => Look::fault(&advice::SEALING_KEY_UNLISTED, shown(path)),
         },
     }]
+}
+
+/// Whether this is the public half of a former sealing key that is at hand.
+fn is_former(facts: &Facts<'_>, wanted: &crate::directory::SealingKey) -> bool {
+    facts.config.former_sealing_keys.iter().any(|path| OpeningKey::read(path).is_ok_and(|key| key.public() == wanted))
 }
 
 fn own_entry<'a>(facts: &'a Facts<'_>) -> Option<&'a Entry> {

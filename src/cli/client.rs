@@ -8,6 +8,7 @@ mod inbox;
 mod lanes;
 mod letters;
 mod line;
+mod members;
 mod messages;
 mod partners;
 mod pipe;
@@ -33,6 +34,7 @@ pub use lanes::{Reloaded, ToldLane};
 pub use letters::{
     Chosen, End, Ended, Fate, Group, Letter, Obstacle, Opened, Preview, Progress, Refusal, Sieve, Step, Way,
 };
+pub use members::{ToldFinding, ToldGrant, ToldHeldBack, ToldMember, ToldSuspension};
 pub use messages::{Filter, Summary};
 pub use partners::ToldTest;
 pub use pipe::{Answers, Pipe};

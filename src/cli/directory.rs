@@ -11,7 +11,7 @@ use super::pki::read_vkey;
 use super::{Answer, Exit, Failure, Out, now, text};
 use crate::directory::{
     CrlPolicy, Directory, DirectoryError, Endpoint, Entry, Fault, MemberRecord, SealingKey, UpdateError,
-    accepts_update, alliance_key_name, fingerprint, member_key_name,
+    accepts_update_by, alliance_key_name, fingerprint, member_key_name, same_fingerprint,
 };
 use crate::keys::{self, Seed};
 use crate::limits::CERTIFICATE_DAYS_MAX;
@@ -80,6 +80,9 @@ pub struct Record {
     /// The member's key file
     #[arg(long)]
     member_key: PathBuf,
+    /// The member's former key file, which signs too: gateways then believe the changed key at once
+    #[arg(long, value_name = "FILE")]
+    former_key: Option<PathBuf>,
     /// A PEM file with the authorities that vouch for the member's names
     #[arg(long, required_unless_present = "key_pin")]
     roots: Option<PathBuf>,
@@ -148,6 +151,9 @@ pub struct Add {
     /// The member's public key: a file or a vkey line
     #[arg(long, value_name = "VKEY")]
     member_key: String,
+    /// The whole fingerprint of a changed member key, as its people told it by another way
+    #[arg(long, value_name = "FINGERPRINT")]
+    fingerprint: Option<String>,
     #[command(flatten)]
     sign: Sign,
 }
@@ -184,8 +190,15 @@ fn record(args: Record, out: &Out) -> Answer {
         alliance: args.alliance,
         member: args.member,
     };
-    let key = signing_key(&args.member_key, &member_key_name(&record.alliance, &record.member))?;
-    keys::replace_public(&args.out, record.sign(&key)?.as_bytes())?;
+    let name = member_key_name(&record.alliance, &record.member);
+    let key = signing_key(&args.member_key, &name)?;
+    let mut note = record.sign(&key)?;
+    if let Some(former) = &args.former_key {
+        // The same words: only the line of its signature is added.
+        let signed = record.sign(&signing_key(former, &name)?)?;
+        note += signed.rsplit_once("\n\n").map_or("", |(_, signature)| signature);
+    }
+    keys::replace_public(&args.out, note.as_bytes())?;
     let fingerprint = fingerprint(key.verifying_key());
     let shown =
         json!({ "record": args.out, "member_key": key.verifying_key().to_string(), "fingerprint": fingerprint });
@@ -205,7 +218,10 @@ fn add(args: &Add, out: &Out) -> Answer {
     let entry = entry.map_err(|fault| Failure::from(fault).at(args.record.display()))?;
     let (member, key) = (entry.record.member.clone(), fingerprint(&entry.member_key));
     let next = held.with(entry, now())?;
-    if let Err(fault) = accepts_update(&held, &next) {
+    let compared =
+        |key: &VerifyingKey| args.fingerprint.as_ref().is_some_and(|f| same_fingerprint(f, &fingerprint(key)));
+    let believed = |of: &Member, key: &VerifyingKey| *of == member && compared(key);
+    if let Err(fault) = accepts_update_by(&held, &next, believed) {
         return Err(refused(&fault));
     }
     let to = write_next(&next, &args.directory, &args.sign)?;

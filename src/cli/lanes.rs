@@ -109,7 +109,8 @@ fn shown(lanes: &[ToldLane], now: Time, lang: Lang) -> String {
     table(&head, lanes.iter().map(row))
 }
 
-fn breaker(lane: &ToldLane, lang: Lang) -> String {
+/// How the breaker stands.
+pub fn breaker(lane: &ToldLane, lang: Lang) -> String {
     let word = match lane.breaker.as_str() {
         "CLOSED" => lang.tr("closed", "闭合"),
         "OPEN" => lang.tr("open", "断开"),
@@ -122,7 +123,8 @@ fn breaker(lane: &ToldLane, lang: Lang) -> String {
     }
 }
 
-fn state(lane: &ToldLane, lang: Lang) -> String {
+/// Whether somebody works it, or paused it.
+pub fn state(lane: &ToldLane, lang: Lang) -> String {
     match pause(lane, lang) {
         Some(pause) => pause,
         None if !lane.worked => lang.tr("nobody works it", "无人处理").to_owned(),
@@ -139,7 +141,7 @@ fn pause(lane: &ToldLane, lang: Lang) -> Option<String> {
 }
 
 /// A span in its two largest units.
-fn age(ms: u64) -> String {
+pub fn age(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -15,8 +15,10 @@ mod files;
 mod health;
 pub mod help;
 mod init;
+mod keys;
 mod lanes;
 mod log;
+mod members;
 mod message;
 mod out;
 mod partner;
@@ -29,6 +31,7 @@ mod send;
 mod serve;
 mod span;
 mod stats;
+mod trace;
 mod verify;
 mod version;
 mod when;
@@ -90,12 +93,19 @@ enum Command {
     /// Show, redrive and discard dead letters
     #[command(subcommand)]
     Dead(Box<dead::Command>),
+    /// Show and rotate a gateway's keys
+    #[command(subcommand)]
+    Keys(Box<keys::Command>),
     /// List, pause and resume lanes
     #[command(subcommand)]
     Lanes(Box<lanes::Command>),
     /// Test the way to a partner, and show how each stands
     #[command(subcommand)]
     Partner(Box<partner::Command>),
+    /// Show members, hand in signed notes, approve changed keys, suspend and resume
+    #[command(subcommand)]
+    Members(Box<members::Command>),
+    Trace(Box<trace::Trace>),
     Reload(Box<reload::Reload>),
     Audit(Box<audit::Audit>),
     Stats(Box<stats::Stats>),
@@ -247,6 +257,9 @@ pub fn run() -> ExitCode {
         Command::Dead(command) => dead::run(&command, &out),
         Command::Lanes(command) => lanes::run(&command, &out),
         Command::Partner(command) => partner::run(&command, &out),
+        Command::Keys(command) => keys::run(&command, &out),
+        Command::Members(command) => members::run(&command, &out),
+        Command::Trace(command) => trace::run(&command, &out),
         Command::Reload(command) => reload::run(&command, &out),
         Command::Audit(command) => audit::run(&command, &out),
         Command::Stats(command) => stats::run(&command, &out),

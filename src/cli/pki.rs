@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 pub use bureau::read_vkey;
+pub use issue::request as signing_request;
 
 use self::bureau::{Bureau, Plan};
 use super::{Answer, Exit, Failure, Out};
@@ -154,10 +155,15 @@ pub fn run(command: Command, out: &Out) -> Answer {
         Command::AddSystem(args) => enrol(&args.at.dir, &Member::City(args.city), Role::System(args.name), out),
         Command::AddOps(args) => enrol(&args.at.dir, &args.member, Role::Ops(args.name), out),
         Command::AddAuditor(args) => enrol(&args.at.dir, &args.member, Role::Auditor(args.name), out),
-        Command::Renew { member, party, at } => shown(Bureau::open(&at.dir)?.renew(&member, party)?, out),
+        Command::Renew { member, party, at } => shown(renewed(&at.dir, &member, party)?, out),
         Command::RenewCrl { member, at } => renew_crl(&at.dir, member, out),
         Command::Revoke { member, party, at } => revoke(&at.dir, member, &party, out),
     }
+}
+
+/// Makes a new key and certificate for a party of a development alliance: their files.
+pub fn renewed(dir: &Path, member: &Member, role: Role) -> Result<[PathBuf; 2], Failure> {
+    Bureau::open(dir)?.renew(member, role)
 }
 
 fn new(dir: &Path, alliance: &Alliance, out: &Out) -> Answer {

@@ -158,6 +158,14 @@ pub const KEYS: &[Key] = &[
         "Address and port on this machine alone; without it there is no such page",
         "仅限本机的地址与端口；不设则不提供",
     ),
+    text("telemetry", "tls_listen", "\"0.0.0.0:9465\"").next_start().says(
+        "Address and port for monitors elsewhere, over mutual TLS and HTTP/2",
+        "供其他机器上的监控系统使用的地址与端口，经双向 TLS 与 HTTP/2",
+    ),
+    texts("telemetry", "tls_readers", "[\"spiffe://alliance.example/city/450200/ops/monitor\"]").next_start().says(
+        "Who may ask there (spiffe://…); without it the member's own operators and auditors",
+        "允许读取者（spiffe://…）；不设则为本单位的运维与审计人员",
+    ),
     text("system", "name", "\"window\"")
         .required()
         .says("Its name, as its certificate has it", "系统名称，与其证书一致"),

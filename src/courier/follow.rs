@@ -42,13 +42,19 @@ enum Ended {
 type Theirs = HashMap<Kind, u64>;
 
 impl Follower {
-    /// Follows until `stop`. What is known holds however long the hub is silent; that it may be stale is told once for each
-    /// silence.
+    /// Follows until `stop`, while the hub is not suspended.
     pub async fn follow(self, stop: CancellationToken) {
+        let following = self.board.while_exchanging(&self.hub, || self.keep_up());
+        stop.run_until_cancelled(following).await;
+    }
+
+    /// Follows for ever. What is known holds however long the hub is silent; that it may be stale is told once for each
+    /// silence.
+    async fn keep_up(&self) {
         let (mut heard, mut warned, mut pause_ms) = (self.clock.now(), false, *FOLLOW_PAUSE_MS.start());
         loop {
             let before = heard;
-            let Some(ended) = stop.run_until_cancelled(self.watch(&mut heard)).await else { return };
+            let ended = self.watch(&mut heard).await;
             if heard != before {
                 (warned, pause_ms) = (false, *FOLLOW_PAUSE_MS.start());
             }
@@ -64,9 +70,7 @@ impl Follower {
             }
             let pause = Duration::from_millis(jittered(pause_ms));
             pause_ms = (pause_ms * 2).min(*FOLLOW_PAUSE_MS.end());
-            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return;
-            }
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -578,7 +578,7 @@ mod tests {
         let ways = Ways::of(&directory, own);
         let tables = Tables { own: own.clone(), systems: vec![], ways, allow: vec![], version: 0, tables: vec![] };
         let index = Arc::new(Index::compile(&tables).unwrap());
-        Rules { own: own.clone(), alliance, directory, index, grants: Grants::default() }
+        Rules { own: own.clone(), alliance, directory, index, grants: Grants::default(), suspended: Default::default() }
     }
 
     fn ground(folder: &Path) -> Ground {

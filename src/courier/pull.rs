@@ -14,6 +14,7 @@ use crate::intake::{Incoming, Intake};
 use crate::lanes::{Backoff, Policy, Rest};
 use crate::limits::{BACKOFF_MS, FETCH_CREDITS, LEASE_MS, PARTNER_BEHIND_MS};
 use crate::message::{Content, Envelope};
+use crate::noticeboard::Noticeboard;
 use crate::party::Party;
 use crate::reason::{Reason, Retry};
 use crate::wire::exchange::{self, Arrival, Fetched, Said};
@@ -26,30 +27,35 @@ pub struct Pull {
     /// The partner's gateway, as which its messages count.
     pub partner: Party,
     pub dialer: Dialer,
+    /// Where it stands whether the partner is suspended.
+    pub board: Arc<Noticeboard>,
 }
 
 impl Pull {
-    /// Fetches until `stop`, with the pauses of a lane between failures.
+    /// Fetches until `stop`, while the partner is not suspended.
     pub async fn run(self, stop: CancellationToken) {
+        let fetching = self.board.while_exchanging(&self.partner.member, || self.fetch());
+        stop.run_until_cancelled(fetching).await;
+    }
+
+    /// Fetches for ever, with the pauses of a lane between failures.
+    async fn fetch(&self) {
         let seed = crate::chance::bytes().map(u64::from_be_bytes).unwrap_or_default();
         let mut backoff = Backoff::new(&Policy::push(), seed, Rest::default());
-        let fetching = async {
-            loop {
-                match self.dialer.fetch(FETCH_CREDITS).await {
-                    Ok(fetching) => {
-                        tracing::info!(partner = %self.partner.member, "fetching");
-                        let heard = self.serve(fetching).await;
-                        if heard > 0 {
-                            backoff.succeed();
-                        }
+        loop {
+            match self.dialer.fetch(FETCH_CREDITS).await {
+                Ok(fetching) => {
+                    tracing::info!(partner = %self.partner.member, "fetching");
+                    let heard = self.serve(fetching).await;
+                    if heard > 0 {
+                        backoff.succeed();
                     }
-                    Err(error) => tracing::warn!(partner = %self.partner.member, %error, "nothing can be fetched"),
                 }
-                backoff.fail(self.intake.clock.now());
-                self.intake.clock.until(backoff.until()).await;
+                Err(error) => tracing::warn!(partner = %self.partner.member, %error, "nothing can be fetched"),
             }
-        };
-        stop.run_until_cancelled(fetching).await;
+            backoff.fail(self.intake.clock.now());
+            self.intake.clock.until(backoff.until()).await;
+        }
     }
 
     /// Serves one stream to its end; how many deliveries came.

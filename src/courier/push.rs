@@ -399,15 +399,17 @@ impl Push {
                 if checked.evidence.event == EvidenceEvent::RelayAccepted
                     && in_flight.is_meant_by(&checked.evidence, &self.member) =>
             {
+                let (id, trace) = (&in_flight.id, in_flight.trace.as_deref());
+                tracing::debug!(partner = %self.member, %id, trace, "the partner has taken a message");
                 Some(Fate::Relayed(checked))
             }
             Ok(checked) => {
                 let event = checked.evidence.event.as_str();
-                tracing::warn!(partner = %self.member, id = %in_flight.id, event, "the answer's receipt is for something else");
+                tracing::warn!(partner = %self.member, id = %in_flight.id, trace = in_flight.trace, event, "the answer's receipt is for something else");
                 None
             }
             Err(error) => {
-                tracing::warn!(partner = %self.member, id = %in_flight.id, %error, "the answer's receipt does not hold");
+                tracing::warn!(partner = %self.member, id = %in_flight.id, trace = in_flight.trace, %error, "the answer's receipt does not hold");
                 None
             }
         }
@@ -420,7 +422,8 @@ impl Push {
             Verdict::Throttled => (Outcome::Throttled { at: later }, None),
             Verdict::Later => (Outcome::RetryLater { at: now.plus_ms(PARTNER_BEHIND_MS) }, None),
             Verdict::Final => {
-                tracing::info!(partner = %self.member, id = %in_flight.id, reason = answered.reason, "refused by the partner");
+                let (id, trace) = (&in_flight.id, in_flight.trace.as_deref());
+                tracing::info!(partner = %self.member, %id, trace, reason = answered.reason, "refused by the partner");
                 let text = answered.text.clone();
                 let receipt =
                     answered.receipt.clone().and_then(|receipt| self.ground.check(receipt).ok()).filter(|checked| {
@@ -482,6 +485,7 @@ async fn asked(ground: &Ground, dialer: &Dialer, member: &Member, seq: Seq) -> (
         from_city: stored.key.from_city.clone(),
         id: stored.key.id,
         header_digest: stored.header_digest,
+        trace: None,
     };
     let receipts = match dialer.evidence(stored.key.from_city.as_str(), &stored.key.id.to_string()).await {
         Ok(Some(receipts)) => receipts,
@@ -575,6 +579,8 @@ fn verdict(answered: &Answered) -> Verdict {
         Some(Reason::OriginReceiptInvalid | Reason::ClockAhead | Reason::AttachmentMissing | Reason::LaneFull) => {
             Verdict::Later
         }
+        // Of its sender alone: what a hub carries for others goes on.
+        Some(Reason::MemberSuspended) => Verdict::Later,
         Some(Reason::MessageTooLarge) => Verdict::Final,
         _ => match answered.code {
             InvalidArgument | NotFound | AlreadyExists | PermissionDenied | FailedPrecondition | OutOfRange

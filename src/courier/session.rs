@@ -30,6 +30,8 @@ pub struct InFlight {
     pub from_city: Division,
     pub id: MessageId,
     pub header_digest: Digest,
+    /// The trace that the message belongs to, for log lines.
+    pub trace: Option<String>,
 }
 
 /// What a session tells the courier.
@@ -211,6 +213,7 @@ impl Carrier {
             from_city: stored.key.from_city.clone(),
             id: stored.key.id,
             header_digest: evidence.header_digest,
+            trace: outline.trace,
         };
         let mut via = stored.via.clone();
         if let Member::Hub(_) = ground.own {

@@ -260,12 +260,47 @@ pub enum Update {
     Newer,
 }
 
-/// Whether `new` may take the place of `held`. A member that left may be missing from `new`; a member that stayed keeps
-/// its key and never goes back to an older record.
+/// That a directory knows a member by another key than the one at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyChange {
+    pub member: Member,
+    pub held: VerifyingKey,
+    pub found: VerifyingKey,
+    /// The key at hand signed the new record as well: the member itself says that it goes on under another.
+    pub by_old_key: bool,
+}
+
+/// The members that stay, and whose key `new` changes.
+pub fn changed_keys(held: &Directory, new: &Directory) -> Vec<KeyChange> {
+    let stays = held.entries.iter().filter_map(|(member, old)| Some((member, old, new.entries.get(member)?)));
+    let changed = stays.filter(|(_, old, next)| old.member_key != next.member_key);
+    let change = |(member, old, next): (&Member, &Entry, &Entry)| KeyChange {
+        member: member.clone(),
+        held: old.member_key.clone(),
+        found: next.member_key.clone(),
+        by_old_key: note::open(&next.note, std::slice::from_ref(&old.member_key)).is_ok(),
+    };
+    changed.map(change).collect()
+}
+
+/// Whether `new` may take the place of `held`. A member that left may be missing from `new`; a member that stayed never
+/// goes back to an older record, and keeps its key unless that key signed the new record too.
 ///
 /// # Errors
 /// The first reason against it.
 pub fn accepts_update(held: &Directory, new: &Directory) -> Result<Update, UpdateError> {
+    accepts_update_by(held, new, |_, _| false)
+}
+
+/// The same where `believed` may say of a member that another key is its own: people have compared fingerprints.
+///
+/// # Errors
+/// The first reason against it.
+pub fn accepts_update_by(
+    held: &Directory,
+    new: &Directory,
+    believed: impl Fn(&Member, &VerifyingKey) -> bool,
+) -> Result<Update, UpdateError> {
     if held.alliance != new.alliance {
         let (held, found) = (held.alliance.as_str().to_owned(), new.alliance.as_str().to_owned());
         return Err(UpdateError::Alliance { held, found });
@@ -279,6 +314,11 @@ pub fn accepts_update(held: &Directory, new: &Directory) -> Result<Update, Updat
     if new.version == held.version {
         return Err(UpdateError::TwoOfOneVersion { version: new.version });
     }
+    let doubtful = |change: &KeyChange| !change.by_old_key && !believed(&change.member, &change.found);
+    if let Some(KeyChange { member, held, found, .. }) = changed_keys(held, new).into_iter().find(doubtful) {
+        let (held, found) = (fingerprint(&held), fingerprint(&found));
+        return Err(UpdateError::KeyChanged { member, held, found });
+    }
     for (member, entry) in &held.entries {
         if let Some(next) = new.entries.get(member) {
             accepts_entry(entry, next)?;
@@ -289,10 +329,6 @@ pub fn accepts_update(held: &Directory, new: &Directory) -> Result<Update, Updat
 
 fn accepts_entry(held: &Entry, new: &Entry) -> Result<(), UpdateError> {
     let member = held.record.member.clone();
-    if held.member_key != new.member_key {
-        let (held, found) = (fingerprint(&held.member_key), fingerprint(&new.member_key));
-        return Err(UpdateError::KeyChanged { member, held, found });
-    }
     let (old, found) = (held.record.version, new.record.version);
     if found < old {
         return Err(UpdateError::RecordOlder { member, held: old, found });

@@ -8,13 +8,17 @@
 pub(crate) mod canonical;
 
 pub mod book;
+mod decisions;
 mod generation;
 pub mod notes;
 pub mod record;
 mod sealing;
 
-pub use book::{Directory, DirectoryError, Entry, Update, UpdateError, accepts_update};
+pub use book::{
+    Directory, DirectoryError, Entry, KeyChange, Update, UpdateError, accepts_update, accepts_update_by, changed_keys,
+};
 pub use canonical::CanonicalError;
+pub use decisions::{Believed, Decisions, DecisionsError, Suspension};
 pub use generation::Generation;
 pub use record::{CrlPolicy, Endpoint, Fault, MemberRecord, RecordError};
 pub use sealing::{HubForm, SealingKey, SealingKeyId, hub_form, may_go_open};
@@ -46,6 +50,12 @@ pub fn fingerprint(key: &VerifyingKey) -> String {
     let digest = Sha256::digest(key.to_string());
     let groups: Vec<String> = digest.chunks(2).take(8).map(hex::encode).collect();
     groups.join(" ")
+}
+
+/// Whether two fingerprints are one, however a person parted their groups and wrote their letters.
+pub fn same_fingerprint(one: &str, other: &str) -> bool {
+    let digits = |text: &str| text.split_whitespace().collect::<String>().to_ascii_lowercase();
+    digits(one) == digits(other)
 }
 
 /// A member's name where no slash may stand, in key names, log names and file names: `450200` or `hub-<name>`.

@@ -11,8 +11,9 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::book::{Directory, DirectoryError, Entry, Update, UpdateError, accepts_update};
+use super::book::{Directory, DirectoryError, Entry, KeyChange, Update, UpdateError, accepts_update_by, changed_keys};
 use super::canonical::{self, CanonicalError};
+use super::decisions::Decisions;
 use super::generation::Generation;
 use super::record::{MemberRecord, RecordError, within};
 use crate::limits::VERSION_MAX;
@@ -87,6 +88,7 @@ pub struct Board {
     directory: Directory,
     directory_note: String,
     held: BTreeMap<(Kind, Member), Held>,
+    decisions: Decisions,
 }
 
 #[derive(Debug, Clone)]
@@ -182,7 +184,24 @@ impl Board {
     /// See [`Directory::open`].
     pub fn new(alliance_key: VerifyingKey, directory_note: String) -> Result<Board, DirectoryError> {
         let directory = Directory::open(&directory_note, &alliance_key)?;
-        Ok(Board { alliance_key, directory, directory_note, held: BTreeMap::new() })
+        Ok(Board { alliance_key, directory, directory_note, held: BTreeMap::new(), decisions: Decisions::default() })
+    }
+
+    /// What our own people decided about members.
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
+    /// From now on these decisions hold.
+    pub fn decide(&mut self, decisions: Decisions) {
+        self.decisions = decisions;
+    }
+
+    /// The members that a carried directory knows by another key than the one at hand; none where it is no directory that
+    /// the alliance signed.
+    pub fn changed_keys(&self, carried: &Carried) -> Vec<KeyChange> {
+        let opened = Directory::open(&carried.note, &self.alliance_key);
+        opened.map(|found| changed_keys(&self.directory, &found)).unwrap_or_default()
     }
 
     /// The directory as the alliance signed it.
@@ -304,7 +323,8 @@ impl Board {
             other => Doubt::Directory(other),
         })?;
         same_version(carried.version, directory.version())?;
-        match accepts_update(&self.directory, &directory).map_err(Doubt::Update)? {
+        let believed = |member: &Member, key: &VerifyingKey| self.decisions.believe(member, key);
+        match accepts_update_by(&self.directory, &directory, believed).map_err(Doubt::Update)? {
             Update::Same => Ok(Judged::Same),
             Update::Newer => {
                 let (directory, note) = (Box::new(directory), carried.note.clone());

@@ -3,8 +3,11 @@
 
 mod asked;
 mod audit;
+pub mod checks;
 mod echo;
+mod grants;
 mod lanes;
+pub mod members;
 pub mod reload;
 mod stats;
 mod told;
@@ -39,6 +42,8 @@ pub struct Admin {
     pub record: Record,
     pub reload: reload::Reload,
     pub echo: Echo,
+    pub members: members::Members,
+    pub checks: checks::Checks,
 }
 
 #[tonic::async_trait]
@@ -216,9 +221,84 @@ impl AdminService for Admin {
         let read = async |asked, actor| audit::content(&self.ground, &self.record, actor, asked).await;
         self.acts(request, ("content.read", object), read).await
     }
+
+    async fn list_members(
+        &self,
+        request: Request<pb::ListMembersRequest>,
+    ) -> Result<Response<pb::ListMembersResponse>, Status> {
+        self.reader(&request)?;
+        let page = members::page(request.into_inner()).map_err(faulty)?;
+        let listed = self.members.list(self.ground.rules.load_full(), page).await;
+        listed.map(Response::new).map_err(|refused| to_status(&refused))
+    }
+
+    async fn suspend_member(
+        &self,
+        request: Request<pb::SuspendMemberRequest>,
+    ) -> Result<Response<pb::SuspendMemberResponse>, Status> {
+        let object = members::named(&request.get_ref().member);
+        let suspend = async |asked: pb::SuspendMemberRequest, actor: Party| {
+            let asked =
+                members::asked(&asked.member, &asked.reason, members::What::Suspend).map_err(Refused::faults)?;
+            let who = (self.record.clone(), actor);
+            let (changed, member) = self.members.decide(asked, who, self.rules()).await?;
+            Ok(pb::SuspendMemberResponse { changed, member: Some(member) })
+        };
+        self.acts(request, (members::SUSPEND, object), suspend).await
+    }
+
+    async fn resume_member(
+        &self,
+        request: Request<pb::ResumeMemberRequest>,
+    ) -> Result<Response<pb::ResumeMemberResponse>, Status> {
+        let object = members::named(&request.get_ref().member);
+        let resume = async |asked: pb::ResumeMemberRequest, actor: Party| {
+            let asked = members::asked(&asked.member, &asked.reason, members::What::Resume).map_err(Refused::faults)?;
+            let who = (self.record.clone(), actor);
+            let (changed, member) = self.members.decide(asked, who, self.rules()).await?;
+            Ok(pb::ResumeMemberResponse { changed, member: Some(member) })
+        };
+        self.acts(request, (members::RESUME, object), resume).await
+    }
+
+    async fn approve_member_key(
+        &self,
+        request: Request<pb::ApproveMemberKeyRequest>,
+    ) -> Result<Response<pb::ApproveMemberKeyResponse>, Status> {
+        let object = members::named(&request.get_ref().member);
+        let approve = async |asked: pb::ApproveMemberKeyRequest, actor: Party| {
+            let asked = members::approval(asked).map_err(Refused::faults)?;
+            self.members.approve(asked, (self.record.clone(), actor), self.rules()).await
+        };
+        self.acts(request, (members::APPROVE, object), approve).await
+    }
+
+    async fn list_grants(
+        &self,
+        request: Request<pb::ListGrantsRequest>,
+    ) -> Result<Response<pb::ListGrantsResponse>, Status> {
+        self.reader(&request)?;
+        let about = grants::asked(request.into_inner()).map_err(faulty)?;
+        Ok(Response::new(grants::about(&self.ground.rules.load().grants, &about)))
+    }
+
+    async fn run_checks(
+        &self,
+        request: Request<pb::RunChecksRequest>,
+    ) -> Result<Response<pb::RunChecksResponse>, Status> {
+        self.reader(&request)?;
+        let wanted = checks::asked(request.into_inner()).map_err(faulty)?;
+        self.checks.run(wanted).await.map(Response::new).map_err(|refused| to_status(&refused))
+    }
 }
 
 impl Admin {
+    /// What tells the rules of the moment.
+    fn rules(&self) -> impl Fn() -> std::sync::Arc<crate::intake::Rules> + Send + 'static {
+        let rules = self.ground.rules.clone();
+        move || rules.load_full()
+    }
+
     /// The caller, if it operates or audits this gateway.
     fn reader<T>(&self, request: &Request<T>) -> Result<Party, Status> {
         let party = peer(request)?.party.clone();

@@ -9,6 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::admin::members::enforced;
 use super::peer;
 use super::record::Record;
 use crate::audit::Deed;
@@ -103,6 +104,10 @@ impl DirectoryService for Directory {
             let (act, actor) = (PUBLISH.to_owned(), peer.party.to_string());
             let recorded = self.record.done(Deed { act, actor, object, refused, ..Deed::default() }).await;
             recorded.map_err(|refused| to_status(&refused))?;
+            if let Ok(true) = taken {
+                // People go by the answer: what they handed in is in force then.
+                enforced(&self.board).await.map_err(|refused| to_status(&refused))?;
+            }
         }
         let news = taken.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::PublishNoteResponse { news }))

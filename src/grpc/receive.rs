@@ -15,7 +15,7 @@ use crate::evidence::{Code, Event, State};
 use crate::lanes::SessionId;
 use crate::ledger::{Fate, Signed};
 use crate::limits::{CREDITS_MAX, DETAIL_BYTES_MAX, NOT_PERMITTED_NOW_MS};
-use crate::message::visible;
+use crate::message::{trace_id, visible};
 use crate::party::{Member, Role};
 use crate::reason::Reason;
 use crate::receipt::Checked;
@@ -335,7 +335,10 @@ impl Talk<'_> {
             from_city: stored.key.from_city.clone(),
             id: stored.key.id,
             header_digest: stored.header_digest,
+            trace: trace_id(&envelope.traceparent).map(str::to_owned),
         };
+        let (id, trace) = (&in_flight.id, in_flight.trace.as_deref());
+        tracing::debug!(party = %self.peer.party, %id, trace, count, "a message is handed out");
         self.held.insert(name(delivery), Held::Message(delivery, Box::new(in_flight)));
         let own_hub = Some(&self.ground.own).filter(|own| matches!(own, Member::Hub(_)));
         let via = stored.via.iter().chain(own_hub).map(Member::to_string).collect();

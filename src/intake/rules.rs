@@ -1,6 +1,7 @@
 //! Decides what the rules in force say: who may carry whose messages, which bodies must be sealed, and whether a message
 //! that waits may still go. Replaced whole when configuration, tables or directory change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::lane;
@@ -24,6 +25,8 @@ pub struct Rules {
     pub directory: Arc<Directory>,
     pub index: Arc<Index>,
     pub grants: Grants,
+    /// Members with which our own people exchange nothing for now.
+    pub suspended: BTreeSet<Member>,
 }
 
 impl Rules {
@@ -31,6 +34,10 @@ impl Rules {
     /// The way so far must end with the carrier, name only such members, and be short enough.
     /// A hub takes nothing that it may not carry on itself.
     pub(super) fn may_carry(&self, carrier: &Member, from: &Division, via: &[Member]) -> Result<(), Refused> {
+        let origin = Member::City(from.clone());
+        if let Some(suspended) = via.iter().chain([carrier, &origin]).find(|member| self.suspended.contains(member)) {
+            return Err(Refused::new(Reason::MemberSuspended).with_detail(suspended.to_string()));
+        }
         if *carrier == Member::City(from.clone()) {
             if !via.is_empty() {
                 let detail = "a city's own messages pass no hub first";
@@ -69,9 +76,11 @@ impl Rules {
     }
 
     /// Whether a message that waits for a partner may go there now: the tables still send it that way, and the partner is
-    /// still a member.
+    /// still a member; neither the partner nor the recipient is suspended.
     pub fn lets_go(&self, stored: &Stored, outline: &Outline, partner: &Member, now: Time) -> bool {
-        self.leads_to(&LaneName::Gateway(partner.clone()), stored, outline, now)
+        let recipient = Member::City(stored.recipient.city.clone());
+        let suspended = [partner, &recipient].into_iter().any(|member| self.suspended.contains(member));
+        !suspended && self.leads_to(&LaneName::Gateway(partner.clone()), stored, outline, now)
     }
 
     /// Whether a message may be handed to, or read by, one of our own systems now: a grant covers it, and the own table does

@@ -114,6 +114,7 @@ impl Zh for NotesError {
         match self {
             NotesError::Folder { folder, source } => format!("{}：{}", folder.display(), io_zh(source)),
             NotesError::File(why) => key_file_zh(why),
+            NotesError::Decisions { path, source } => format!("{}：无法解析（“{source}”）", path.display()),
         }
     }
 }
@@ -186,6 +187,7 @@ impl Zh for TrustFault {
 impl Zh for Refusal {
     fn zh(&self) -> String {
         let zh = match self {
+            Refusal::Suspended => "本方已暂停对方成员",
             Refusal::NoCertificate => "对方没有出示证书",
             Refusal::Malformed => "证书或其证书链无法解析",
             Refusal::UnknownCa => "证书链不通向任何已知的根证书",

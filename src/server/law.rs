@@ -8,17 +8,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::renewal::{Asked, changed, trusted};
-use super::{Reception, ServerError, Standing, partners, rules};
+use super::{Reception, ServerError, Standing, partners, record_trust, rules, tables};
 use crate::admission::Grants;
 use crate::config::Config;
 use crate::courier::Post;
-use crate::directory::notes::News;
+use crate::directory::Directory;
+use crate::directory::notes::{self, News};
 use crate::grpc::record::Record;
 use crate::grpc::routing::{Board, Wanted};
 use crate::intake::{Rules, log_keys};
 use crate::party::Member;
 use crate::receipt::Checker;
-use crate::routing::{Issued, Table};
+use crate::routing::{Index, Issued, Table};
 use crate::store::Readers;
 use crate::tls::trust::{MemberTrust, Trust};
 use crate::wire::status::Refused;
@@ -50,22 +51,24 @@ impl Law {
                     if changed.is_err() {
                         return;
                     }
-                    changes.borrow_and_update();
-                    self.follow_board().await;
+                    let change = *changes.borrow_and_update();
+                    self.follow_board(change).await;
                 }
                 Some(asked) = asked.recv() => self.renew_for(asked).await,
             }
         }
     }
 
-    async fn follow_board(&mut self) {
-        match self.enforce() {
+    async fn follow_board(&mut self, change: u64) {
+        let enforced = self.enforce();
+        match &enforced {
             Ok(cut) => {
                 let version = self.standing.directory.version();
                 tracing::info!(version, cut, "the noticeboard has changed");
             }
             Err(error) => tracing::error!(%error, "the new directory cannot be used; the old one goes on holding"),
         }
+        self.standing.board.put_in_force(change, enforced.err().map(|error| error.to_string()));
         self.adopt_tables().await;
     }
 
@@ -102,8 +105,9 @@ impl Law {
         if directory.member(&self.standing.own).is_none() {
             return Err(ServerError::NotAMember(self.standing.own.clone()));
         }
-        let (members, trust) = trusted(&self.config, &directory)?;
-        let standing = Standing { directory, ..self.standing.clone() };
+        let suspended = Arc::new(self.standing.board.suspended());
+        let (members, trust) = trusted(&self.config, &directory, &suspended)?;
+        let standing = Standing { directory, suspended, ..self.standing.clone() };
         let made = rules(&self.config, &standing, &self.readers)?;
         self.take_up(self.config.clone(), standing, made)?;
         let grants = self.config.grants.clone();
@@ -160,39 +164,64 @@ impl Law {
     }
 }
 
-/// What tells whether a carried routing table can stand beside the tables in force; it says so only once these are known.
-/// What was kept before is in force already.
+/// What tells whether carried news can stand beside what is in force; it says so only once that is known. What was kept
+/// before is in force already.
 #[derive(Clone, Default)]
 pub struct InForce(Arc<OnceLock<Known>>);
 
-/// Where the tables in force are read, and the index that they came to.
-type Known = (Arc<Readers>, Arc<ArcSwap<Rules>>);
+/// Where the tables in force are read, the index that they came to, and the configuration of the moment.
+type Known = (Arc<Readers>, Arc<ArcSwap<Rules>>, Arc<ArcSwap<Config>>);
 
 impl InForce {
-    /// From now on carried tables are compared with these.
-    pub fn set(&self, readers: Arc<Readers>, rules: Arc<ArcSwap<Rules>>) {
-        let _ = self.0.set((readers, rules));
+    /// From now on carried news is compared with these.
+    pub fn set(&self, readers: Arc<Readers>, rules: Arc<ArcSwap<Rules>>, config: Arc<ArcSwap<Config>>) {
+        let _ = self.0.set((readers, rules, config));
     }
 
-    /// Whether news can stand beside what is in force. Blocks on the disk.
+    /// Whether news can stand beside what is in force; that of routing tables only where `tables` are ours to judge. Blocks
+    /// on the disk.
     ///
     /// # Errors
-    /// Every objection, each naming the rows.
-    pub fn fits(&self, news: &News) -> Result<(), String> {
-        let News::Table { note, .. } = news else { return Ok(()) };
-        let Some((readers, rules)) = self.0.get() else { return Ok(()) };
-        let table = table_in(note)?;
-        let (version, texts) = readers.look(|look| look.routes(None)).map_err(|error| error.to_string())?;
-        let others = texts.iter().filter(|(owner, _)| *owner != table.owner).map(|(_, text)| {
-            Issued::from_json(text).map(|issued| Arc::new(issued.table)).map_err(|error| error.to_string())
-        });
-        let mut tables = others.collect::<Result<Vec<_>, _>>()?;
-        tables.push(Arc::new(table));
-        let compiled = rules.load().index.with(version + 1, tables);
-        compiled
-            .map(drop)
-            .map_err(|objections| objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    /// Every objection, each naming the rows or members.
+    pub fn fits(&self, board: &notes::Board, news: &News, tables: bool) -> Result<(), String> {
+        let Some((readers, rules, config)) = self.0.get() else { return Ok(()) };
+        match news {
+            News::Table { note, .. } if tables => table_fits(note, readers, &rules.load()),
+            News::Table { .. } | News::Generation { .. } => Ok(()),
+            News::Directory { .. } | News::Record(_) => {
+                let mut tried = board.clone();
+                tried.take(news.clone());
+                members_fit(&tried.directory(), readers, &config.load())
+            }
+        }
     }
+}
+
+/// Whether a directory could be put in force: we are in it, its members' names and keys do not clash, and the stored routing
+/// tables stand on it. Revocation lists are not asked: a file that is broken now is no fault of what a member signed.
+fn members_fit(directory: &Directory, readers: &Readers, config: &Config) -> Result<(), String> {
+    if directory.member(&config.member).is_none() {
+        return Err(ServerError::NotAMember(config.member.clone()).to_string());
+    }
+    let trusts = directory.entries().map(|entry| record_trust(&entry.record));
+    let built = Trust::build(config.alliance.clone(), trusts.collect());
+    let lines = |faults: Vec<String>| faults.join("; ");
+    built.map(drop).map_err(|faults| lines(faults.iter().map(ToString::to_string).collect()))?;
+    let compiled = Index::compile(&tables(config, directory, readers).map_err(|error| error.to_string())?);
+    compiled.map(drop).map_err(|faults| lines(faults.iter().map(ToString::to_string).collect()))
+}
+
+/// Whether a routing table clashes with no other in force.
+fn table_fits(note: &str, readers: &Readers, rules: &Rules) -> Result<(), String> {
+    let table = table_in(note)?;
+    let (version, texts) = readers.look(|look| look.routes(None)).map_err(|error| error.to_string())?;
+    let others = texts.iter().filter(|(owner, _)| *owner != table.owner).map(|(_, text)| {
+        Issued::from_json(text).map(|issued| Arc::new(issued.table)).map_err(|error| error.to_string())
+    });
+    let mut tables = others.collect::<Result<Vec<_>, _>>()?;
+    tables.push(Arc::new(table));
+    let compiled = rules.index.with(version + 1, tables);
+    compiled.map(drop).map_err(|objections| objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }
 
 /// A refusal in words: its reason and every fault.

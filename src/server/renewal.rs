@@ -2,6 +2,7 @@
 //! grants, systems and routes are read and validated as a whole and then put in place together; on any fault all that held
 //! before goes on holding. Never changes what a gateway is: that takes a restart.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -164,8 +165,9 @@ impl Law {
             faults.push(fault);
         }
         let directory = Arc::new(self.standing.board.directory());
-        let standing = Standing { directory: directory.clone(), ..self.standing.clone() };
-        let trust = trusted(&config, &directory)
+        let suspended = Arc::new(self.standing.board.suspended());
+        let standing = Standing { directory: directory.clone(), suspended, ..self.standing.clone() };
+        let trust = trusted(&config, &directory, &standing.suspended)
             .map_err(|error| faults.extend(error.to_string().lines().map(str::to_owned)))
             .ok();
         let certificate = own_certificate(&config).map_err(|error| faults.push(error.to_string())).ok();
@@ -212,11 +214,15 @@ impl Law {
     }
 }
 
-/// Whom the directory's members are trusted to name, by member and as a whole.
-pub(super) fn trusted(config: &Config, directory: &Directory) -> Result<(Vec<MemberTrust>, Trust), ServerError> {
+/// Whom the directory's members are trusted to name, by member and as a whole; but nobody of a suspended member.
+pub(super) fn trusted(
+    config: &Config,
+    directory: &Directory,
+    suspended: &BTreeSet<Member>,
+) -> Result<(Vec<MemberTrust>, Trust), ServerError> {
     let members = member_trusts(config, directory)?;
     let trust = Trust::build(config.alliance.clone(), members.clone()).map_err(ServerError::Trust)?;
-    Ok((members, trust))
+    Ok((members, trust.without(suspended.clone())))
 }
 
 /// Members whose trust is not what it was.

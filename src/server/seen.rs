@@ -1,5 +1,7 @@
-//! Decides what of a gateway is shown to a monitor, and where. Never shows anything that leaves this machine by itself.
+//! Decides what of a gateway is shown to a monitor, and where. Never shows anything that leaves this machine by itself, but to
+//! whom the gateway knows by certificate.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Reception, ServerError, Standing};
@@ -10,15 +12,22 @@ use crate::courier::Ground;
 use crate::directory::CrlPolicy;
 use crate::echo::Echo;
 use crate::keys;
+use crate::limits::MONITORS_AT_ONCE_MAX;
 use crate::noticeboard::Noticeboard;
 use crate::telemetry::{Sources, Telemetry};
 use crate::time::Time;
-use crate::tls::accept::Counters;
+use crate::tls::accept::{Bounds, Counters};
 use tokio::net::TcpListener;
 
-/// Binds the listener that monitors ask, if one is configured.
-pub(super) async fn listener(config: &Config) -> Result<Option<TcpListener>, ServerError> {
-    let Some(address) = config.telemetry else { return Ok(None) };
+/// How many monitors from elsewhere at once.
+pub(super) fn bounds() -> Bounds {
+    let connections_max = MONITORS_AT_ONCE_MAX;
+    Bounds { connections_max, handshakes_max: connections_max, ..Bounds::default() }
+}
+
+/// Binds a listener that monitors ask, if one is configured.
+pub(super) async fn listener(address: Option<SocketAddr>) -> Result<Option<TcpListener>, ServerError> {
+    let Some(address) = address else { return Ok(None) };
     let bound = TcpListener::bind(address).await;
     bound.map(Some).map_err(|source| ServerError::Bind { address, source })
 }

@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::checks::advice::LANE_HELD;
-use crate::checks::{Finding, Verdict, breaks, examine_partners, examine_self, is_fault, is_vital};
+use crate::checks::advice::{LANE_HELD, MEMBER_SUSPENDED};
+use crate::checks::{Finding, Verdict, Which, breaks, examine_partners, examine_self, is_fault, is_vital};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::echo::Breaks;
@@ -81,8 +81,9 @@ impl Watchman {
         let mut due = every(self.config.load().check_every_s.1);
         loop {
             due.tick().await;
-            let (config, directory, began) = (self.config.load_full(), self.board.directory(), self.clock.now());
-            let now = examine_partners(&config, &directory, &self.readers, &self.clock).await;
+            let (config, began) = (self.config.load_full(), self.clock.now());
+            let which = Which::default();
+            let now = examine_partners(&config, &self.board, &self.readers, &self.clock, &which).await;
             self.breaks.say(breaks(&now), began);
             self.say(found, |found| {
                 tell(&found.partners, &now);
@@ -119,10 +120,12 @@ fn named<'a>(config: &Config, findings: impl Iterator<Item = &'a Finding>) -> BT
             ("lanes.flow", Some(member)) => format!("partner/{member}"),
             ("lanes.flow", None) => about.clone(),
             (check, _) if check.starts_with("partner.") || check == "tls.crls" => format!("partner/{about}"),
+            ("members.suspended", _) => format!("partner/{about}"),
             _ => continue,
         };
-        // A lane that somebody paused serves nobody: whoever asks by its name is told so.
-        let paused = matches!(&finding.look.verdict, Verdict::Warning(advice) if advice.code == LANE_HELD.code);
+        // What somebody paused or suspended serves nobody: whoever asks by its name is told so.
+        let held = [LANE_HELD.code, MEMBER_SUSPENDED.code];
+        let paused = matches!(&finding.look.verdict, Verdict::Warning(advice) if held.contains(&advice.code));
         *named.entry(name).or_insert(true) &= !is_fault(finding) && !paused;
     }
     named

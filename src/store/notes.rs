@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::directory::dashed;
 use crate::directory::notes::{Carried, Kind};
+use crate::directory::{Decisions, DecisionsError, dashed};
 use crate::keys::{self, KeyFileError};
 use crate::party::Member;
 
@@ -26,7 +26,12 @@ pub enum NotesError {
     Folder { folder: PathBuf, source: std::io::Error },
     #[error(transparent)]
     File(#[from] KeyFileError),
+    #[error("{path}: {source}")]
+    Decisions { path: PathBuf, source: DecisionsError },
 }
+
+/// The file of what our own people decided about members, beside the notes.
+const DECISIONS: &str = "decisions.json";
 
 impl Notes {
     /// The notes kept in the store's folder `data`; the folder for them is made when it is missing.
@@ -69,6 +74,30 @@ impl Notes {
         let place = |note: &Carried| Kind::ALL.into_iter().position(|kind| kind == note.kind);
         notes.sort_by_key(|note| (place(note), note.owner.clone(), note.version));
         Ok(notes)
+    }
+
+    /// What our own people decided about members; nothing where no file says so.
+    ///
+    /// # Errors
+    /// A file that cannot be read: what was decided must not be forgotten.
+    pub fn decisions(&self) -> Result<Decisions, NotesError> {
+        let path = self.folder.join(DECISIONS);
+        match keys::read_text(&path) {
+            Err(KeyFileError::Missing { .. }) => Ok(Decisions::default()),
+            Err(fault) => Err(fault.into()),
+            Ok(text) => Decisions::from_json(&text).map_err(|source| NotesError::Decisions { path, source }),
+        }
+    }
+
+    /// Keeps what was decided, in the place of what was decided before. Durable on return; after a crash the one or the other
+    /// is there, whole.
+    ///
+    /// # Errors
+    /// What the file system says; the older ones are still there.
+    pub fn decide(&self, decisions: &Decisions) -> Result<(), NotesError> {
+        let path = self.folder.join(DECISIONS);
+        let text = decisions.to_json().map_err(|source| NotesError::Decisions { path: path.clone(), source })?;
+        Ok(keys::replace_public(&path, text.as_bytes())?)
     }
 
     /// The files of notes, with what their names say.

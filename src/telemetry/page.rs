@@ -24,8 +24,8 @@ const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Shows the figures to whoever connects, until `stop`.
-pub async fn serve(listener: TcpListener, telemetry: Telemetry, stop: CancellationToken) {
-    let (telemetry, places) = (Arc::new(telemetry), Arc::new(Semaphore::new(SCRAPES_AT_ONCE_MAX)));
+pub async fn serve(listener: TcpListener, telemetry: Arc<Telemetry>, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(SCRAPES_AT_ONCE_MAX));
     let accepting = async {
         loop {
             // The place comes before the socket: who finds none waits in the kernel, until the deadline of those before.
@@ -63,7 +63,8 @@ async fn answer(socket: TcpStream, telemetry: Arc<Telemetry>) -> Result<(), hype
     builder.serve_connection(TokioIo::new(socket), service).await
 }
 
-async fn page(method: &Method, path: &str, telemetry: &Telemetry) -> Response<String> {
+/// What is answered to a request.
+pub(super) async fn page(method: &Method, path: &str, telemetry: &Telemetry) -> Response<String> {
     let (status, text) = match (path, method) {
         ("/metrics", &Method::GET) => match telemetry.text().await {
             Some(text) => (StatusCode::OK, text),

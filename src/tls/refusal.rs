@@ -61,6 +61,8 @@ pub enum Refusal {
     ForeignAlliance,
     #[error("the URI name's member is not in the directory")]
     UnknownMember,
+    #[error("our own people have suspended the peer's member")]
+    Suspended,
     #[error("the server is another party than the one that was dialled")]
     WrongPeer,
     #[error("the peer did not agree on HTTP/2 (ALPN h2)")]
@@ -108,6 +110,7 @@ impl Refusal {
             Refusal::MalformedName => "malformed_name",
             Refusal::ForeignAlliance => "foreign_alliance",
             Refusal::UnknownMember => "unknown_member",
+            Refusal::Suspended => "suspended",
             Refusal::WrongPeer => "wrong_peer",
             Refusal::Alpn => "alpn",
             Refusal::TlsVersion => "tls_version",

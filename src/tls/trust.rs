@@ -1,7 +1,7 @@
 //! Decides whether a presented chain proves a party: which member's roots may vouch for the name, whether the path
 //! holds, whether anything on it is revoked. Never falls back to another member's roots, and never reads a clock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::catch_unwind;
 
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
@@ -70,6 +70,8 @@ pub struct Trust {
     alliance: Alliance,
     members: HashMap<Member, Vouching>,
     pins: HashMap<[u8; 32], Member>,
+    /// Known, and refused all the same for now.
+    suspended: BTreeSet<Member>,
 }
 
 /// One member's side of the trust, ready for webpki.
@@ -85,12 +87,18 @@ struct Vouching {
 impl Trust {
     /// Checks and compiles what was loaded. On any fault nothing is built, so a caller keeps what it had.
     pub fn build(alliance: Alliance, members: Vec<MemberTrust>) -> Result<Trust, Vec<TrustFault>> {
-        let mut trust = Trust { alliance, members: HashMap::new(), pins: HashMap::new() };
+        let (named, pins) = (HashMap::new(), HashMap::new());
+        let mut trust = Trust { alliance, members: named, pins, suspended: BTreeSet::new() };
         let mut faults = Vec::new();
         for given in members {
             trust.admit(given, &mut faults);
         }
         if faults.is_empty() { Ok(trust) } else { Err(faults) }
+    }
+
+    /// The same, but for these members: nothing proves a party of one of them.
+    pub fn without(self, suspended: BTreeSet<Member>) -> Trust {
+        Trust { suspended, ..self }
     }
 
     fn admit(&mut self, given: MemberTrust, faults: &mut Vec<TrustFault>) {
@@ -149,7 +157,7 @@ impl Trust {
         now: UnixTime,
     ) -> Result<Identity, Refusal> {
         let party = identity::party(uri, &self.alliance)?;
-        let vouching = self.members.get(&party.member).ok_or(Refusal::UnknownMember)?;
+        let vouching = self.vouching(&party.member)?;
         let ask = ask(usage, vouching.days_max, now);
         vouching.verify(chain, &ask, now).map_err(|why| match why {
             Refusal::UnknownCa if self.another_vouches(&party.member, chain, usage, now) => Refusal::IssuerNotForName,
@@ -161,6 +169,12 @@ impl Trust {
         })?;
         profile::leaf(certificate, &ask)?;
         Ok(Identity { party, pinned: false, not_after: identity::not_after(certificate) })
+    }
+
+    /// What vouches for the names of a member.
+    fn vouching(&self, member: &Member) -> Result<&Vouching, Refusal> {
+        let known = self.members.get(member).ok_or(Refusal::UnknownMember)?;
+        if self.suspended.contains(member) { Err(Refusal::Suspended) } else { Ok(known) }
     }
 
     /// Whether the chain leads to the root of some other member. Told apart only for the log: both are refused.
@@ -185,7 +199,7 @@ impl Trust {
             return Err(Refusal::ChainTooLong);
         }
         let member = self.pins.get(&identity::key_sha256(certificate)).ok_or(Refusal::UriNames)?;
-        let vouching = self.members.get(member).ok_or(Refusal::UnknownMember)?;
+        let vouching = self.vouching(member)?;
         profile::leaf(certificate, &ask(usage, vouching.days_max, now))?;
         let party = Party::gateway(self.alliance.clone(), member.clone());
         Ok(Identity { party, pinned: true, not_after: identity::not_after(certificate) })

@@ -14,7 +14,7 @@ use crate::limits::{
     PARTS_MAX, SALT_BYTES, SEALED_ATTACHMENT_BYTES_MAX, SEALED_BYTES_MAX, TRACEPARENT_BYTES_MAX,
 };
 use crate::message::{
-    Address, Attached, Content, Digest, Envelope, ItemCode, Mode, Part, Sealed, Step, part_digest, visible,
+    Address, Attached, Content, Digest, Envelope, ItemCode, Mode, Part, Sealed, Step, part_digest, trace_id, visible,
 };
 use crate::party::Division;
 use crate::time::{SentTime, Time};
@@ -338,6 +338,8 @@ pub struct Outline {
     pub mode: Option<Mode>,
     pub sealed: bool,
     pub attachments: Vec<Attached>,
+    /// The trace that the message belongs to.
+    pub trace: Option<String>,
 }
 
 /// Reads the outline of a kept envelope, without its contents.
@@ -363,10 +365,10 @@ pub fn outline(header: &[u8]) -> Result<Outline, KeptError> {
         .into_iter()
         .filter_map(|(wire, size)| Some(Attached { digest: digest(&mut faults, "attachment", wire)?, size }))
         .collect();
-    let sealed = wire.sealed.is_some();
+    let (sealed, trace) = (wire.sealed.is_some(), trace_id(&wire.traceparent).map(str::to_owned));
     match (from, item_code, faults.is_empty()) {
         (Some(from), Some(item_code), true) => {
-            Ok(Outline { from, to, jurisdiction, item_code, step, mode, sealed, attachments })
+            Ok(Outline { from, to, jurisdiction, item_code, step, mode, sealed, attachments, trace })
         }
         _ => Err(KeptError),
     }

@@ -112,6 +112,7 @@ impl Case {
             "申请人": applicant, "说明": "演示数据：人员、编码、编号与内容均为虚构" });
         let content = Content::new(act.part, "application/json", Bytes::from(form.to_string())).map_err(unfit)?;
         Ok(Draft {
+            traceparent: None,
             to: address(&to.address()).ok(),
             jurisdiction: None,
             item_code: item.code.parse().map_err(unfit)?,

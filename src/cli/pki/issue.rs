@@ -41,6 +41,21 @@ pub struct Authority {
     pem: String,
 }
 
+/// Makes a key for `party` and a request that any authority signs (PKCS #10), both PEM; who the party is stands in the URI
+/// name alone.
+pub fn request(party: &Party) -> Result<(Zeroizing<String>, String), Failure> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, party.alliance.as_str());
+    params.distinguished_name.push(DnType::CommonName, common_name(party));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = purposes(&party.role);
+    params.subject_alt_names = names(party, &[])?;
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(unmade)?;
+    let request = params.serialize_request(&key).and_then(|request| request.pem()).map_err(unmade)?;
+    Ok((Zeroizing::new(key.serialize_pem()), request))
+}
+
 /// A key with its certificate, both PEM.
 pub struct Issuance {
     /// PKCS#8.

@@ -93,6 +93,7 @@ fn json(envelope: &Envelope) -> Value {
         "jurisdiction": envelope.jurisdiction.as_ref().map(|division| division.as_str()),
         "in_reply_to": envelope.in_reply_to.map(|id| id.to_string()),
         "attributes": envelope.attributes,
+        "traceparent": envelope.traceparent,
         "parts": envelope.parts.iter().map(part).collect::<Vec<_>>(),
         "created_at": envelope.created_at.time().to_string(),
         "header_digest": envelope.header_digest().to_string(),

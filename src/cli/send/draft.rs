@@ -16,7 +16,7 @@ use crate::id::MessageId;
 use crate::lang::Unfit;
 use crate::limits::INLINE_BYTES_MAX;
 use crate::message::{
-    Address, CaseNo, Envelope, ItemCode, MediaType, Mode, Part, PartName, Step, TextError, part_digest,
+    Address, CaseNo, Envelope, ItemCode, MediaType, Mode, Part, PartName, Step, TextError, part_digest, trace_id,
 };
 use crate::party::Division;
 use crate::{chance, keys};
@@ -87,6 +87,8 @@ pub struct Draft {
     pub attachments: Vec<Attachment>,
     pub attributes: BTreeMap<String, String>,
     pub expires_in_ms: Option<u64>,
+    /// The trace that the message belongs to.
+    pub traceparent: Option<String>,
 }
 
 /// One part without its salt.
@@ -126,6 +128,7 @@ impl Draft {
             attachments: written.attachments.iter().map(|path| Attachment::find(path)).collect::<Result<_, _>>()?,
             attributes: written.attributes.iter().cloned().collect(),
             expires_in_ms: written.expires_in.map(Span::ms),
+            traceparent: Some(traceparent()?),
         })
     }
 
@@ -149,9 +152,20 @@ impl Draft {
             attributes: self.attributes.clone(),
             created_at: at.into(),
             expires_at: self.expires_in_ms.map(|ms| at.plus_ms(ms).into()),
-            traceparent: None,
+            traceparent: self.traceparent.clone(),
         })
     }
+}
+
+/// The trace of whoever runs this, from `TRACEPARENT`; without one, or with one that is malformed, a new trace.
+fn traceparent() -> Result<String, Failure> {
+    let given = std::env::var("TRACEPARENT").ok().filter(|given| trace_id(given).is_some());
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    let (trace, parent): ([u8; 16], [u8; 8]) =
+        (chance::bytes().map_err(no_chance)?, chance::bytes().map_err(no_chance)?);
+    Ok(format!("00-{}-{}-01", hex::encode(trace), hex::encode(parent)))
 }
 
 impl Content {
@@ -257,6 +271,7 @@ mod tests {
 
     fn draft(contents: Vec<Content>) -> Draft {
         Draft {
+            traceparent: None,
             to: Some(address("440600").unwrap()),
             jurisdiction: None,
             item_code: "DEMO-001".parse().unwrap(),
