@@ -500,6 +500,87 @@ pub const WORDS: &[(&str, &str)] = &[
     ("Fully online (全程网办)", "全程网办"),
     ("The receiving window checks and forwards (异地代收代办)", "异地代收代办：由受理窗口核对并转交"),
     ("Several offices together (多地联办)", "多地联办：多个机构共同办理"),
+    (
+        "A development alliance whose authority signs at once: key and certificate in use are replaced, the old ones kept as .old",
+        "开发用联盟的目录：其颁发机构当场签发，直接替换在用的密钥与证书，旧的以 .old 保留",
+    ),
+    (
+        "Also show the messages of this case (办件编号) that are under way to the city",
+        "同时显示该办件编号正发往该城市的消息",
+    ),
+    (
+        "Believe a member's changed key, by the fingerprint that its people told by another way",
+        "按对方人员经其他途径告知的指纹，认可成员更换的密钥",
+    ),
+    (
+        "Close a stopped gateway's log and go on in a new one, in a new folder",
+        "封闭已停止网关的日志，在新目录中启用新日志",
+    ),
+    ("End a member's suspension", "解除对成员的暂停"),
+    (
+        "Exchange nothing with a member until it is resumed; messages to it wait",
+        "暂停与成员的一切往来，直至恢复；发往该成员的消息等待",
+    ),
+    ("FINGERPRINT", "指纹"),
+    (
+        "Hand in a signed member record, directory or generation statement; it is in force at once, or refused",
+        "递交已签名的成员记录、成员目录或换代声明：立即生效，或被拒绝",
+    ),
+    ("Let a new key follow one of a gateway's", "更换网关的密钥"),
+    (
+        "Make a new key for the gateway's certificate and a request that an authority signs; nothing in use changes",
+        "为网关证书制作新密钥及供颁发机构签署的申请；在用的不变",
+    ),
+    (
+        "Make a new sealing key and put it in use; the old one goes on opening what was sealed for it",
+        "制作并启用新的加封密钥；旧密钥仍用于打开此前加封的内容",
+    ),
+    (
+        "Say where a message to a city would go now, and in which state each step of the way is",
+        "说明此刻发往某城市的消息会走哪条路，以及沿途各环节的状态",
+    ),
+    (
+        "Send a test message to a partner's gateway and wait until its last receipt is home: exit code 0 or 1",
+        "向伙伴网关发送测试消息并等待其最终回执送回：退出码 0 或 1",
+    ),
+    ("Show all that is known of one member", "显示一个成员的全部情况"),
+    ("Show and rotate a gateway's keys", "显示、更换网关的密钥"),
+    (
+        "Show each key and certificate of a gateway: what it is for, where it lies, until when it holds, whether it is listed",
+        "显示网关的每个密钥与证书：用途、位置、有效期、是否已登记",
+    ),
+    (
+        "Show every member: whether it is in force, suspended or held back, and how it is known",
+        "显示全部成员：生效、暂停或搁置，以及从何得知",
+    ),
+    ("Show how the way to each partner stands", "显示通往各伙伴的链路状况"),
+    (
+        "Show members, hand in signed notes, approve changed keys, suspend and resume",
+        "显示成员，递交签名文件，认可更换的密钥，暂停与恢复",
+    ),
+    ("Test the way to a partner, and show how each stands", "测试通往伙伴的链路，显示各链路状况"),
+    ("The gateway's next folder: a new one, or an empty one", "网关今后的目录：新目录或空目录"),
+    (
+        "The member's former key file, which signs too: gateways then believe the changed key at once",
+        "成员原密钥的文件，一并签名：各网关即可认可更换的密钥",
+    ),
+    (
+        "The member's key file [default: member.key beside the certificate, where there is one]",
+        "成员密钥文件 [默认：证书旁的 member.key（如有）]",
+    ),
+    ("The partner's division code", "伙伴的行政区划代码"),
+    ("The recipient: a city, or one of its systems", "接收方：城市，或其某一业务系统"),
+    (
+        "The service item (事项实施编码); without it the member record alone says which ways there are",
+        "事项实施编码；不给出时，仅按成员记录说明有哪些路径",
+    ),
+    ("The signed note", "已签名的文件"),
+    (
+        "The whole fingerprint of a changed member key, as its people told it by another way",
+        "更换后的成员密钥的完整指纹，由对方人员经其他途径告知",
+    ),
+    ("The whole fingerprint of the new key, e.g. \"04a1 … 9f3c\"", "新密钥的完整指纹，例如 \"04a1 … 9f3c\""),
+    ("Why; it is shown to all who look at the member, and kept in the audit", "理由；查看该成员者均可见，并记入审计"),
 ];
 
 /// What clap says on its own; longer ones first, for they are replaced in order.
