@@ -85,7 +85,7 @@ fn broke(test: &ToldTest) -> String {
     }
 }
 
-fn status<'a>(test: &'a ToldTest, lang: Lang) -> &'a str {
+fn status(test: &ToldTest, lang: Lang) -> &str {
     match test.status.as_str() {
         "OK" => lang.tr("ok", "正常"),
         "BROKEN" => lang.tr("broken", "中断"),
