@@ -220,6 +220,7 @@ fn dial_words(dial: &DialError) -> Words {
     let zh = match dial {
         DialError::Address(uri) => format!("{uri} 不是 https://host:port 形式的地址"),
         DialError::Resolve { host, cause } => format!("无法解析主机名 {host}：{cause}"),
+        DialError::Astray { host, address } => format!("{host} 的地址 {address} 不可能是伙伴的所在"),
         DialError::Tcp { address, cause } => format!("无法连接 {address}：{cause}"),
         DialError::Tls { address, refused } => format!("与 {address} 的握手失败（{}）：{refused}", refused.why.code()),
         DialError::Alpn { address } => format!("{address} 不支持 HTTP/2"),
