@@ -446,6 +446,8 @@ pub const CHECK_EVERY_S: (u64, u64) = (5, 30);
 /// Bytes of a file of configuration, and files beside the main one.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 pub const CONFIG_FILES_MAX: usize = 64;
+/// Faults of a file of configuration that are looked for.
+pub const CONFIG_FAULTS_MAX: usize = 100;
 /// Milliseconds for a gateway's examination of itself, after which it counts as hanging.
 pub const CHECK_MS_MAX: u64 = 10_000;
 /// Partners that are examined at once.

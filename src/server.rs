@@ -520,7 +520,7 @@ pub(crate) fn own_log(record: &MemberRecord, seed: &Seed) -> Option<SigningKey> 
 /// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
 fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerError> {
     let (alliance, standing) = (config.alliance.clone(), standing.clone());
-    let (pools, clock) = (standing.pools.clone(), standing.clock.clone());
+    let (pools, clock, listen) = (standing.pools.clone(), standing.clock.clone(), config.listen.ip());
     let tls = move |member: &Member| {
         let certificate = Own::clone(&standing.certificate.load());
         let expected = Party::gateway(alliance.clone(), member.clone());
@@ -532,7 +532,7 @@ fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerErro
         let address = |endpoint: &Endpoint| format!("https://{endpoint}").parse::<Uri>().ok();
         let addresses = partner.endpoints.iter().filter_map(address).collect();
         let (tls, member, unfit) = (tls.clone(), partner.member.clone(), unfit.clone());
-        let dialler = Dialler::by(move || tls(&member).unwrap_or_else(|_| unfit.clone()));
+        let dialler = Dialler::by(move || tls(&member).unwrap_or_else(|_| unfit.clone())).to_partners(listen);
         pools.dialer(&partner.member, addresses, dialler, clock.clone())
     }))
 }

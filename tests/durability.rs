@@ -5,12 +5,14 @@
 mod alliance;
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/strace.rs"]
+mod strace;
 
 use std::path::Path;
-use std::process::Command;
 
 use alliance::{Alliance, envelope};
 use process::{Process, until};
+use strace::can_trace;
 
 const LIUZHOU: (&str, &str) = ("450200", "window");
 /// Answers that are audited.
@@ -91,12 +93,6 @@ fn audit(steps: &[Step]) -> Audit {
         }
     }
     audit
-}
-
-/// Whether strace can follow a process here.
-fn can_trace() -> bool {
-    let probe = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
-    probe.is_ok_and(|output| output.status.success())
 }
 
 /// Submits one message after the other to a gateway under strace and reads what it did for each answer.

@@ -2,14 +2,16 @@
 
 #[path = "support/alliance.rs"]
 mod alliance;
+#[path = "support/mount.rs"]
+mod mount;
 #[path = "support/process.rs"]
 mod process;
 
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use alliance::{Alliance, City, envelope};
+use mount::mount;
 use process::Process;
 use tongban::clock::Clock;
 use tongban::wire::pb::exchange as pb;
@@ -182,26 +184,6 @@ async fn a_certificate_that_ends_turns_the_gateway() {
     clock.advance(400 * 24 * 60 * 60 * 1000);
     let broke = watcher.turns(ServingStatus::NotServing).await;
     assert!(broke <= IN_TIME + Duration::from_secs(1), "{broke:?}");
-}
-
-/// A file system of its own for the store, taken away when dropped.
-struct Mount<'a>(&'a Path);
-
-impl Drop for Mount<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
-}
-
-/// Mounts; prints that the test is skipped where that is not allowed.
-fn mount<'a>(arguments: &[&str], at: &'a Path) -> Option<Mount<'a>> {
-    std::fs::create_dir_all(at).unwrap();
-    let mounted = Command::new("mount").args(arguments).arg(at).output();
-    if mounted.as_ref().is_ok_and(|output| output.status.success()) {
-        return Some(Mount(at));
-    }
-    println!("SKIPPED: mount {arguments:?} is not allowed here: {mounted:?}");
-    None
 }
 
 #[tokio::test(flavor = "multi_thread")]

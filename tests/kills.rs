@@ -3,26 +3,23 @@
 
 #[path = "support/alliance.rs"]
 mod alliance;
+#[path = "support/book.rs"]
+mod book;
 #[path = "support/process.rs"]
 mod process;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alliance::{Alliance, Client, check, envelope};
-use futures_util::future::join_all;
+use alliance::{Alliance, Client, envelope};
+use book::{Book, FOSHAN, LIUZHOU, Receiver, Sent, all_is_whole, copy_store, handovers, write};
 use process::{Process, let_work, until};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
-use tongban::evidence::Event;
-use tongban::receipt::Checker;
 use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::exchange as pb;
 
-const LIUZHOU: (&str, &str) = ("450200", "window");
-const FOSHAN: (&str, &str) = ("440600", "approval");
 /// Kills in each loop, unless TONGBAN_KILLS says another number.
 const KILLS: usize = 50;
 const WRITERS: usize = 4;
@@ -332,58 +329,6 @@ async fn write_some(alliance: &Alliance, book: &mut Book) {
     liuzhou.stop().await;
 }
 
-/// What the sender's system knows.
-#[derive(Default)]
-struct Book(Vec<Sent>);
-
-struct Sent {
-    envelope: pb::Envelope,
-    /// The answer, once there was one.
-    receipt: Option<pbe::Receipt>,
-}
-
-impl Sent {
-    fn id(&self) -> &str {
-        &self.envelope.message_id
-    }
-}
-
-impl Book {
-    /// Writes a message down, submits it, and writes down the answer; how many were in the book before.
-    async fn write_one(&mut self, client: &Client) -> usize {
-        let envelope = envelope(LIUZHOU, FOSHAN);
-        let receipt = client.submit(envelope.clone()).await.unwrap();
-        self.0.push(Sent { envelope, receipt: Some(receipt) });
-        self.0.len() - 1
-    }
-
-    /// Sends everything from the place `from` on again: what was answered gets the same answer, byte for byte, and what
-    /// was not is answered now.
-    async fn send_again(&mut self, client: &Client, from: usize) {
-        let answers = join_all(self.0[from..].iter().map(|sent| client.submit(sent.envelope.clone()))).await;
-        for (sent, answer) in self.0[from..].iter_mut().zip(answers) {
-            let receipt = answer.unwrap();
-            assert!(sent.receipt.as_ref().is_none_or(|first| *first == receipt), "{} was answered", sent.id());
-            sent.receipt = Some(receipt);
-        }
-    }
-}
-
-/// Submits one message of a case after the other until an answer fails to come.
-async fn write(window: Client, case_no: String, answers: mpsc::UnboundedSender<()>) -> Vec<Sent> {
-    let mut sent = vec![];
-    loop {
-        let envelope = pb::Envelope { case_no: case_no.clone(), ..envelope(LIUZHOU, FOSHAN) };
-        let receipt = window.submit(envelope.clone()).await.ok();
-        let ended = receipt.is_none();
-        sent.push(Sent { envelope, receipt });
-        if ended {
-            return sent;
-        }
-        let _ = answers.send(());
-    }
-}
-
 /// The same on one stream, as fast as it takes them, until it ends.
 async fn write_stream(window: Client, answers: mpsc::UnboundedSender<()>) -> Vec<Sent> {
     use pb::submit_stream_request::Request;
@@ -413,126 +358,6 @@ async fn write_stream(window: Client, answers: mpsc::UnboundedSender<()>) -> Vec
     sent
 }
 
-/// The partner's system: takes everything, acknowledges it, and lets each message have its effect once.
-struct Receiver {
-    seen: Arc<Mutex<Seen>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-#[derive(Default)]
-struct Seen {
-    deliveries: usize,
-    known: HashSet<String>,
-    /// Messages by their case, as they had their effect.
-    cases: BTreeMap<String, Vec<String>>,
-    /// How often each was settled with a receipt.
-    settled: HashMap<String, usize>,
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Receiver {
-    async fn open(alliance: &Alliance) -> Receiver {
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let mailbox = alliance.client(FOSHAN.0, FOSHAN.1).receive(64).await;
-        Receiver { seen: seen.clone(), task: tokio::spawn(take(mailbox, seen)) }
-    }
-
-    fn effects(&self) -> usize {
-        self.seen.lock().unwrap().known.len()
-    }
-
-    /// Waits until everything in the book is settled, each message once.
-    async fn settles(&self, book: &Book) {
-        until("everything is settled", async || self.seen.lock().unwrap().settled.len() >= book.0.len()).await;
-        let seen = self.seen.lock().unwrap();
-        for sent in &book.0 {
-            assert_eq!(seen.settled.get(sent.id()), Some(&1), "{}", sent.id());
-        }
-        assert_eq!(seen.settled.len(), book.0.len(), "nothing else came");
-    }
-
-    /// A writer sends one message of its case after the other, and again what was not answered before it goes on.
-    fn took_each_case_in_order(&self, book: &Book) {
-        let mut cases: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for sent in &book.0 {
-            cases.entry(sent.envelope.case_no.clone()).or_default().push(sent.id().to_owned());
-        }
-        assert_eq!(self.seen.lock().unwrap().cases, cases);
-    }
-}
-
-async fn take(mut mailbox: alliance::Mailbox, seen: Arc<Mutex<Seen>>) {
-    use pb::receive_response::Response;
-    let mut held = HashMap::new();
-    while let Ok(Some(step)) = mailbox.down.message().await {
-        match step.response.unwrap() {
-            Response::Delivery(delivery) => {
-                let Some(pb::delivery::Content::Message(message)) = delivery.content else { panic!("a message") };
-                let envelope = message.envelope.unwrap();
-                held.insert(delivery.delivery_id.clone(), envelope.message_id.clone());
-                {
-                    let mut seen = seen.lock().unwrap();
-                    seen.deliveries += 1;
-                    if seen.known.insert(envelope.message_id.clone()) {
-                        seen.cases.entry(envelope.case_no).or_default().push(envelope.message_id);
-                    }
-                }
-                mailbox.acknowledge(&delivery.delivery_id).await;
-            }
-            Response::Settled(settled) => {
-                let id = held.remove(&settled.delivery_id).unwrap();
-                *seen.lock().unwrap().settled.entry(id).or_default() += usize::from(settled.receipt.is_some());
-                mailbox.say(pb::receive_request::Request::Credits(pb::GrantCredits { count: 1 })).await;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-/// Everything in the book is confirmed at the origin, with the first receipt unchanged and a chain that has every link.
-async fn all_is_whole(alliance: &Alliance, book: &Book) {
-    let (window, approval) = (alliance.client(LIUZHOU.0, LIUZHOU.1), alliance.client(FOSHAN.0, FOSHAN.1));
-    let mut checker = alliance.checker();
-    for sent in &book.0 {
-        window.until("", sent.id(), pbe::State::Confirmed).await;
-        let receipts = window.evidence("", sent.id()).await;
-        assert!(receipts.contains(sent.receipt.as_ref().unwrap()), "{}: the first receipt", sent.id());
-        has_every_link(&mut checker, receipts);
-        assert_eq!(handovers(&mut checker, &approval, sent.id()).await, 1, "{}", sent.id());
-    }
-}
-
-/// Each event once, each leaf on the one before it, and every receipt of the partner witnessed.
-fn has_every_link(checker: &mut Checker, receipts: Vec<pbe::Receipt>) {
-    let checked: Vec<_> = receipts.into_iter().map(|receipt| check(checker, receipt)).collect();
-    let hashes: HashSet<_> = checked.iter().map(|checked| checked.receipt.leaf_hash().0).collect();
-    let count = |event| checked.iter().filter(|checked| checked.evidence.event == event).count();
-    let once = [Event::SubmissionAccepted, Event::RelayAccepted, Event::Consigned, Event::HandedOver];
-    assert_eq!((once.map(count), count(Event::Witnessed), checked.len()), ([1; 4], 3, 7));
-    for one in &checked {
-        let previous = one.evidence.previous.map(|previous| hashes.contains(&previous.0));
-        assert_eq!(
-            previous.is_none(),
-            one.evidence.event == Event::SubmissionAccepted,
-            "only the first has none before it"
-        );
-        assert_ne!(previous, Some(false), "{} hangs in the air", one.evidence.event);
-        assert!(one.evidence.witnessed.as_ref().is_none_or(|witnessed| hashes.contains(&witnessed.leaf_hash.0)));
-    }
-}
-
-/// Leaves of the recipient's log that say that the message was handed over.
-async fn handovers(checker: &mut Checker, approval: &Client, id: &str) -> usize {
-    let receipts = approval.evidence(LIUZHOU.0, id).await;
-    let checked = receipts.into_iter().map(|receipt| check(checker, receipt));
-    checked.filter(|checked| checked.evidence.event == Event::HandedOver).count()
-}
-
 /// The messages that wait in the store of a process that was killed, read from a copy.
 fn queued(store: &Path) -> Vec<String> {
     let copy = store.with_extension("copy");
@@ -541,17 +366,4 @@ fn queued(store: &Path) -> Vec<String> {
     let mut statement = sql.prepare("SELECT message_id FROM queue JOIN message USING (seq)").unwrap();
     let id = |row: &rusqlite::Row<'_>| Ok(tongban::id::MessageId::from_bytes(row.get(0)?).to_string());
     statement.query_map([], id).unwrap().map(Result::unwrap).collect()
-}
-
-/// Copies the database of a store that nobody uses.
-fn copy_store(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            continue;
-        }
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
 }

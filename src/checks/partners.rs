@@ -60,7 +60,7 @@ impl Caller {
         let clock = self.clock.clone();
         let expected = Party::gateway(self.config.alliance.clone(), member.clone());
         let tls = client_config(self.trust.clone(), own, Moment::new(move || clock.now()), expected).ok()?;
-        Some(Dialler::new(tls))
+        Some(Dialler::new(tls).to_partners(self.config.listen.ip()))
     }
 
     /// Whether the gateway of this configuration itself answers at its address.
@@ -125,7 +125,9 @@ impl Caller {
         };
         if let Err(error) = dialler.dial(address.clone()).await {
             let (passed, advice): (usize, &'static Advice) = match &error {
-                DialError::Address(_) | DialError::Resolve { .. } => (0, &advice::PARTNER_NAME),
+                DialError::Address(_) | DialError::Resolve { .. } | DialError::Astray { .. } => {
+                    (0, &advice::PARTNER_NAME)
+                }
                 DialError::Tcp { .. } => (1, &advice::PARTNER_TCP),
                 DialError::Tls { .. } => (2, &advice::PARTNER_TLS),
                 DialError::Alpn { .. } => (3, &advice::PARTNER_ALPN),

@@ -117,8 +117,7 @@ enum Command {
     Demo(demo::Demo),
     Backup(backup::Backup),
     Restore(backup::Restore),
-    /// Print the version
-    Version,
+    Version(version::Version),
 }
 
 /// How a command ends: 0 and 1 are answers, the others say who can mend it (BSD `sysexits.h`).
@@ -269,7 +268,7 @@ pub fn run() -> ExitCode {
         Command::Demo(command) => demo::run(&command, &out),
         Command::Backup(command) => backup::take_one(&command, &out),
         Command::Restore(command) => backup::restore_one(&command, &out),
-        Command::Version => version::run(&out),
+        Command::Version(command) => version::run(&command, &out),
     };
     answer.unwrap_or_else(|failure| tell(failure, &out)).into()
 }

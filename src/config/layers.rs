@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, KEYS, Key, Kind, Need, SECTIONS};
 use super::{ConfigError, Fault};
 use crate::lang::Unfit;
-use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FILES_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_FAULTS_MAX, CONFIG_FILES_MAX};
 use crate::message::plain;
 
 /// How the environment's settings begin: `TONGBAN_SECTION__NAME`.
@@ -137,13 +137,16 @@ fn text(path: &Path) -> std::io::Result<String> {
 impl Layers {
     /// Lays the values of a file over those that stand.
     pub fn file(&mut self, path: &Path, text: &str) {
-        let places = Places { path: path.into(), text };
+        let places = Places::new(path, text);
         let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
+        for error in errors.into_iter().take(CONFIG_FAULTS_MAX) {
             let at = places.at(error.span().map_or(0, |span| span.start));
             self.fault(at, error.message(), "不是合法的 TOML");
         }
         for (name, value) in table.into_inner() {
+            if self.tells_enough() {
+                break;
+            }
             self.section(&places, &name, value);
         }
     }
@@ -199,6 +202,12 @@ impl Layers {
         self.faults.push(Fault { origin, en: en.into(), zh: zh.into() });
     }
 
+    /// Whether whoever reads the faults has enough of them: each costs time, and a file that is no configuration has
+    /// one for each of its bytes.
+    fn tells_enough(&self) -> bool {
+        self.faults.len() >= CONFIG_FAULTS_MAX
+    }
+
     fn section(&mut self, places: &Places<'_>, name: &Spanned<std::borrow::Cow<'_, str>>, value: Spanned<DeValue<'_>>) {
         let origin = places.at(name.span().start);
         let Some(section) = keys::section(name.as_ref()) else {
@@ -235,6 +244,9 @@ impl Layers {
     ) -> BTreeMap<&'static str, Found> {
         let mut values = BTreeMap::new();
         for (name, value) in table {
+            if self.tells_enough() {
+                break;
+            }
             let Some(key) = self.key(places.at(name.span().start), section, name.as_ref()) else { continue };
             let origin = places.at(value.span().start);
             let Some(value) = written(places, key.kind, value.into_inner()) else {
@@ -305,15 +317,22 @@ impl Layers {
 struct Places<'a> {
     path: Arc<Path>,
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    fn new(path: &Path, text: &'a str) -> Places<'a> {
+        let after = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        Places { path: path.into(), text, lines: std::iter::once(0).chain(after).collect() }
+    }
+
     /// Line and column count from 1; the column in characters.
     fn at(&self, byte: usize) -> Origin {
-        let before = &self.text[..self.text.floor_char_boundary(byte)];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        Origin::File { path: self.path.clone(), line, column }
+        let byte = self.text.floor_char_boundary(byte);
+        let line = self.lines.partition_point(|begins| *begins <= byte);
+        let begins = line.checked_sub(1).and_then(|place| self.lines.get(place)).copied().unwrap_or_default();
+        Origin::File { path: self.path.clone(), line, column: self.text[begins..byte].chars().count() + 1 }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::party::Member;
 use crate::receipt::{Checked, Checker, Receipt, ReceiptError};
 use crate::store::{self, LaneName, Readers, Retention, Stored};
 use crate::time::Time;
+use crate::wire::envelope::kept;
 
 /// What a fate came to.
 #[derive(Debug)]
@@ -69,12 +70,17 @@ impl Ground {
         Ok((rows.into_iter().map(row).collect(), end))
     }
 
-    /// Reads a message and the receipt of its origin.
+    /// Reads a message and the receipt of its origin. Whatever leaves this gateway comes from here: bytes that changed on
+    /// the disk go no further.
     pub async fn message(&self, seq: Seq) -> Result<(Stored, Receipt), store::Error> {
         self.readers
             .seek(move |look| {
                 let missing = || store::Error::Damaged(format!("message {seq} is missing"));
                 let mut stored = look.message(seq)?.ok_or_else(missing)?;
+                if let Some(body) = &stored.body {
+                    let whole = kept(&stored.header, body.clone(), stored.header_digest);
+                    whole.map_err(|error| store::Error::Damaged(format!("message {seq}: {error}")))?;
+                }
                 let origin = match stored.origin_receipt.take() {
                     Some(receipt) => receipt,
                     None => look.receipt(stored.first_leaf)?,

@@ -26,7 +26,8 @@ pub struct Parcel {
 /// Wraps a message for the next hop.
 pub async fn wrap(ground: &Ground, rules: &Rules, stored: Stored, next: &Member) -> Result<Parcel, Unsent> {
     let body = stored.body.ok_or_else(|| Unsent::damaged("its body is gone".to_owned()))?;
-    let envelope = kept(&stored.header, body.clone()).map_err(|error| Unsent::damaged(error.to_string()))?;
+    let envelope = kept(&stored.header, body.clone(), stored.header_digest);
+    let envelope = envelope.map_err(|error| Unsent::damaged(error.to_string()))?;
     let own_city = matches!(ground.own, Member::City(_));
     if !(own_city && matches!(next, Member::Hub(_))) || envelope.sealed.is_some() {
         let attachments = envelope.attachments();

@@ -20,7 +20,8 @@ use crate::wire::status::Refused;
 
 /// The form of a page token; another form is another number.
 const TOKEN_VERSION: u8 = 1;
-const MARK_BYTES: usize = 8;
+/// Bytes of what tells one filter from another.
+pub const MARK_BYTES: usize = 8;
 
 /// What is asked of each message.
 struct Wanted {
@@ -102,7 +103,7 @@ fn wanted(faults: &mut Faults, filter: pb::MessageFilter) -> Option<Wanted> {
 }
 
 /// Tells one filter from another; no secret.
-fn mark(filter: &pb::MessageFilter) -> [u8; MARK_BYTES] {
+pub fn mark(filter: &pb::MessageFilter) -> [u8; MARK_BYTES] {
     let mut mark = [0; MARK_BYTES];
     mark.copy_from_slice(&Sha256::digest(filter.encode_to_vec())[..MARK_BYTES]);
     mark
@@ -114,7 +115,7 @@ fn token(before: Seq, mark: [u8; MARK_BYTES]) -> String {
 }
 
 /// The place that a token names; none when it is no token of this filter.
-fn place(token: &str, mark: [u8; MARK_BYTES]) -> Option<Seq> {
+pub fn place(token: &str, mark: [u8; MARK_BYTES]) -> Option<Seq> {
     let bytes: [u8; 9 + MARK_BYTES] = URL_SAFE_NO_PAD.decode(token).ok()?.try_into().ok()?;
     let (head, told) = bytes.split_at(9);
     let (version, place) = head.split_first()?;

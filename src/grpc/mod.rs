@@ -8,7 +8,7 @@ pub mod evidence;
 pub mod exchange;
 pub mod front;
 pub mod health;
-mod list;
+pub mod list;
 mod receive;
 pub mod record;
 pub mod reflection;

@@ -240,6 +240,7 @@ impl Zh for DialError {
         match self {
             DialError::Address(uri) => format!("{uri} 不是 https://host:port 形式的地址"),
             DialError::Resolve { host, cause } => format!("无法解析主机名 {host}：{}", io_zh(cause)),
+            DialError::Astray { host, address } => format!("{host} 的地址 {address} 不可能是伙伴的所在"),
             DialError::Tcp { address, cause } => format!("无法连接 {address}：{}", io_zh(cause)),
             DialError::Tls { address, refused } => format!("与 {address} 的握手失败：{}", refused.zh()),
             DialError::Alpn { address } => format!("{address} 不支持 HTTP/2"),

@@ -60,7 +60,7 @@ impl Redrive {
 
 /// The message that replaces a letter; none when the letter's content is gone.
 fn replacement(stored: Stored, orders: &Orders, now: Time) -> Option<Envelope> {
-    let former = kept(&stored.header, stored.body?).ok()?;
+    let former = kept(&stored.header, stored.body?, stored.header_digest).ok()?;
     let given = former.expires_at.map(|expires_at| expires_at.time().since_ms(former.created_at.time()));
     let to_live = orders.time_to_live_ms.or(given);
     Some(Envelope {

@@ -2,7 +2,7 @@
 //! deadline and its own error. Never retries and never chooses between partners; the lane that dials does.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub enum DialError {
     Address(Uri),
     #[error("the name of {host} does not resolve: {cause}")]
     Resolve { host: String, cause: io::Error },
+    #[error("{host} is at {address}, which is no place of a partner")]
+    Astray { host: String, address: SocketAddr },
     #[error("{address} cannot be reached: {cause}")]
     Tcp { address: SocketAddr, cause: io::Error },
     #[error("{address}: the handshake ended: {refused}")]
@@ -65,6 +67,7 @@ impl DialError {
 pub struct Dialler {
     config: Arc<dyn Fn() -> Arc<ClientConfig> + Send + Sync>,
     stage_max: Duration,
+    astray: fn(IpAddr) -> bool,
 }
 
 impl Dialler {
@@ -75,7 +78,18 @@ impl Dialler {
 
     /// The same with the TLS of the moment, asked for at each dial: our certificate may have been replaced meanwhile.
     pub fn by(config: impl Fn() -> Arc<ClientConfig> + Send + Sync + 'static) -> Dialler {
-        Dialler { config: Arc::new(config), stage_max: Duration::from_millis(DIAL_MS) }
+        Dialler { config: Arc::new(config), stage_max: Duration::from_millis(DIAL_MS), astray: |_| false }
+    }
+
+    /// The same for addresses that others have chosen, the records of partners, by a gateway that listens at `listen`: no
+    /// record, and no name server, sends it to its own machine or to what stands on its wire. A gateway that only its own
+    /// machine can reach has its partners there too.
+    pub fn to_partners(self, listen: IpAddr) -> Dialler {
+        let astray: fn(IpAddr) -> bool = match listen.to_canonical().is_loopback() {
+            true => is_nobodys,
+            false => |address| is_nobodys(address) || address.to_canonical().is_loopback(),
+        };
+        Dialler { astray, ..self }
     }
 
     /// The same with another bound for each stage.
@@ -110,8 +124,12 @@ impl Dialler {
             Ok(found) => found,
             Err(cause) => return Err(DialError::Resolve { host, cause }),
         };
-        let mut last = DialError::Resolve { host, cause: io::ErrorKind::NotFound.into() };
+        let mut last = DialError::Resolve { host: host.clone(), cause: io::ErrorKind::NotFound.into() };
         for address in found {
+            if (self.astray)(address.ip()) {
+                last = DialError::Astray { host: host.clone(), address };
+                continue;
+            }
             let connected = timeout(self.stage_max, TcpStream::connect(address)).await;
             match connected.unwrap_or_else(|_| Err(timed_out())).and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp)) {
                 Ok(tcp) => return Ok((address, tcp)),
@@ -151,8 +169,58 @@ fn settings(endpoint: Uri) -> Endpoint {
         .http2_max_local_error_reset_streams(LOCAL_RESETS_MAX)
 }
 
+/// Where a cloud's machine asks who it is; the others stand among the link-local addresses.
+const METADATA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+
+/// Whether an address is no single machine's elsewhere: it means none, many, or whatever is on the wire.
+fn is_nobodys(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || v4.octets()[0] == 0 || v4 == METADATA,
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    local || address.is_unspecified() || address.is_multicast()
+}
+
 fn host_and_port(endpoint: &Uri) -> Option<(String, u16)> {
     let host = endpoint.host()?.trim_start_matches('[').trim_end_matches(']');
     let port = endpoint.port_u16()?;
     (endpoint.scheme_str() == Some("https")).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_record_sends_a_gateway_to_its_own_machine_or_wire() {
+        let dialler = |listen: &str| {
+            let never = || -> Arc<ClientConfig> { unreachable!("nothing is dialled") };
+            Dialler::by(never).to_partners(listen.parse().unwrap())
+        };
+        let (outside, inside) = (dialler("0.0.0.0"), dialler("127.0.0.1"));
+        let rows = [
+            ("192.0.2.7", false, false),
+            ("10.1.2.3", false, false),
+            ("2001:db8::7", false, false),
+            ("127.0.0.1", true, false),
+            ("127.9.9.9", true, false),
+            ("::1", true, false),
+            ("::ffff:127.0.0.1", true, false),
+            ("169.254.169.254", true, true),
+            ("::ffff:169.254.169.254", true, true),
+            ("fe80::1", true, true),
+            ("100.100.100.200", true, true),
+            ("0.0.0.0", true, true),
+            ("0.1.2.3", true, true),
+            ("::", true, true),
+            ("255.255.255.255", true, true),
+            ("224.0.0.1", true, true),
+            ("ff02::1", true, true),
+        ];
+        for (address, from_outside, from_inside) in rows {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(((outside.astray)(address), (inside.astray)(address)), (from_outside, from_inside), "{address}");
+        }
+    }
 }

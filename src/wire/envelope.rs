@@ -319,12 +319,13 @@ pub fn join(header: &[u8], body: Option<Vec<u8>>) -> Result<pb::Envelope, KeptEr
     Ok(envelope)
 }
 
-/// A kept envelope, read back.
+/// A kept envelope, read back: contents have the digests of their parts, and all of it the digest it was accepted with.
 ///
 /// # Errors
 /// It was changed from outside, or its body is gone.
-pub fn kept(header: &[u8], body: Vec<u8>) -> Result<Envelope, KeptError> {
-    parse(join(header, Some(body))?).map_err(|_| KeptError)
+pub fn kept(header: &[u8], body: Vec<u8>, header_digest: Digest) -> Result<Envelope, KeptError> {
+    let envelope = parse(join(header, Some(body))?).map_err(|_| KeptError)?;
+    if envelope.header_digest() == header_digest { Ok(envelope) } else { Err(KeptError) }
 }
 
 /// What routing and grants look at in a kept envelope.

@@ -372,13 +372,18 @@ impl Client {
 
     /// Opens the mailbox.
     pub async fn receive(&self, credits: u32) -> Mailbox {
+        self.try_receive(credits).await.unwrap()
+    }
+
+    /// The same at a gateway that may be gone.
+    pub async fn try_receive(&self, credits: u32) -> Result<Mailbox, tonic::Status> {
         use pb::receive_request::Request;
         let (up, stream) = tokio::sync::mpsc::channel(64);
         let open = Request::Open(pb::OpenMailbox { credits, receipts: false });
         up.send(pb::ReceiveRequest { request: Some(open) }).await.unwrap();
         let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
-        let down = self.exchange.clone().receive(stream).await.unwrap().into_inner();
-        Mailbox { up, down }
+        let down = self.exchange.clone().receive(stream).await?.into_inner();
+        Ok(Mailbox { up, down })
     }
 }
 
