@@ -67,6 +67,8 @@ pub struct Config {
     pub grants: Grants,
     /// Seconds between two examinations that the gateway makes of itself, and of its partners.
     pub check_every_s: (u64, u64),
+    /// Seconds between two looks at each partner's log; `None` where this gateway is no witness.
+    pub witness_every_s: Option<u64>,
     /// Where monitors ask for figures, on this machine alone; `None` for nowhere.
     pub telemetry: Option<SocketAddr>,
 }
@@ -374,6 +376,8 @@ impl Reading<'_> {
         let (systems, receipt_readers) = self.systems();
         let grants = self.grants();
         let check_every_s = (self.seconds("checks", "every_s"), self.seconds("checks", "partners_every_s"));
+        let off = self.found("witness", "on").is_some_and(|found| found.value == Value::Flag(false));
+        let witness_every_s = Some(self.seconds("witness", "every_s")).filter(|_| !off);
         let telemetry = self.loopback(self.found("telemetry", "listen"));
         let former = texts(self.found("sealing", "former"));
         Some(Config {
@@ -399,6 +403,7 @@ impl Reading<'_> {
             systems,
             grants,
             check_every_s,
+            witness_every_s,
             telemetry,
         })
     }
