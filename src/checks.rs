@@ -7,6 +7,7 @@ mod partners;
 mod place;
 mod traffic;
 mod trust;
+mod witness;
 
 pub use self::facts::{Look, Verdict};
 pub use self::partners::{Caller, STAGES, own_address};
@@ -38,7 +39,7 @@ const fn vital(id: &'static str, needs: &'static [&'static str], look: fn(&Facts
 }
 
 /// What is examined without asking anybody else. Each stands after those it needs.
-pub static CHECKS: [Check; 22] = [
+pub static CHECKS: [Check; 24] = [
     check("host.descriptors", &[], place::descriptors),
     vital("host.disk", &[], place::disk),
     vital("store.writable", &["host.disk"], place::writable),
@@ -61,6 +62,8 @@ pub static CHECKS: [Check; 22] = [
     check("routes.held", &["directory.signed"], traffic::held_back),
     check("lanes.flow", &["store.schema"], traffic::lanes),
     check("lanes.dead", &["store.schema"], traffic::dead),
+    check("witness.fork", &["directory.signed"], witness::forks),
+    check("witness.cosigned", &["store.schema", "directory.member"], witness::cosigned),
 ];
 
 /// The check for the running gateway, which only those beside it make.

@@ -30,6 +30,7 @@ mod text;
 mod verify;
 mod version;
 mod when;
+mod witness;
 
 use std::io;
 use std::process::ExitCode;
@@ -97,6 +98,8 @@ enum Command {
     #[command(subcommand)]
     Case(Box<case::Command>),
     Verify(verify::Verify),
+    #[command(subcommand)]
+    Witness(witness::Command),
     Demo(demo::Demo),
     Backup(backup::Backup),
     Restore(backup::Restore),
@@ -242,6 +245,7 @@ pub fn run() -> ExitCode {
         Command::Content(command) => content::run(&command, &out),
         Command::Case(command) => case::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
+        Command::Witness(command) => witness::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Backup(command) => backup::take_one(&command, &out),
         Command::Restore(command) => backup::restore_one(&command, &out),

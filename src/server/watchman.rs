@@ -109,7 +109,9 @@ fn named<'a>(findings: impl Iterator<Item = &'a Finding>) -> BTreeMap<String, bo
         let name = match (finding.check, about.strip_prefix("gateway/")) {
             ("lanes.flow", Some(member)) => format!("partner/{member}"),
             ("lanes.flow", None) => about.clone(),
-            (check, _) if check.starts_with("partner.") || check == "tls.crls" => format!("partner/{about}"),
+            (check, _) if check.starts_with("partner.") || ["tls.crls", "witness.fork"].contains(&check) => {
+                format!("partner/{about}")
+            }
             _ => continue,
         };
         // A lane that somebody paused serves nobody: whoever asks by its name is told so.

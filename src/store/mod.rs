@@ -34,7 +34,7 @@ pub use list::{Entry, Listed, Reach, Sift};
 pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
-pub use published::{Log, NewCosignature, Published};
+pub use published::{Log, NewCosignature, Published, Witnessed};
 pub use read::{Readers, Snapshot, log_index};
 pub use sightings::{Fork, Sightings, SightingsError};
 pub use stats::{Direction, StatsAsk, StatsBy, Sum, Sums, TEST_ITEM};

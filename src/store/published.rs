@@ -27,6 +27,17 @@ pub struct Published {
     pub cosignatures: u64,
 }
 
+/// How far a log is witnessed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Witnessed {
+    /// Leaves under the newest published checkpoint.
+    pub published: u64,
+    /// Leaves under the newest one that a witness has signed.
+    pub cosigned: u64,
+    /// When the first one behind that was published; none when the newest is cosigned.
+    pub waits_since: Option<Time>,
+}
+
 /// A witness's line under a published checkpoint.
 #[derive(Clone, Debug)]
 pub struct NewCosignature {
@@ -89,15 +100,18 @@ impl Snapshot<'_> {
         Ok(Published { place, at, note: with_lines(&note, lines.iter().map(String::as_str)), cosignatures })
     }
 
-    /// The newest published checkpoint of the log that goes on which at least one witness has signed.
-    pub fn newest_cosigned(&self) -> Result<Option<Published>, Error> {
-        let mut statement = self.sql.prepare_cached(
-            "SELECT place, at FROM published WHERE place > ? \
-             AND place = (SELECT max(c.place) FROM cosignature c JOIN published p ON p.place = c.place)",
-        )?;
-        let row = |row: &Row<'_>| Ok((row.get(0)?, Time::from_ms(row.get(1)?)));
-        let found: Option<(u64, Time)> = statement.query_row([first_place(self.sql)?], row).optional()?;
-        found.map(|(place, at)| self.shown(place, at)).transpose()
+    /// How far the log that goes on is witnessed.
+    pub fn witnessed(&self) -> Result<Witnessed, Error> {
+        let first = first_place(self.sql)?;
+        let newest = |table: &str| -> Result<u64, Error> {
+            let sql = format!("SELECT coalesce(max(place), ?1) - ?1 FROM {table} WHERE place > ?1");
+            Ok(self.sql.prepare_cached(&sql)?.query_row([first], |row| row.get(0))?)
+        };
+        let (published, cosigned) = (newest("published")?, newest("cosignature")?);
+        let mut statement =
+            self.sql.prepare_cached("SELECT at FROM published WHERE place > ? ORDER BY place LIMIT 1")?;
+        let waits: Option<u64> = statement.query_row([first + cosigned], |row| row.get(0)).optional()?;
+        Ok(Witnessed { published, cosigned, waits_since: waits.map(Time::from_ms) })
     }
 
     /// The proof that the log of `new` leaves grew out of the one of `old`; none where it has not so many.

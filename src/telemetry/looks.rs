@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::Sources;
 use crate::limits::LOOK_EVERY_MS;
-use crate::store::{self, LaneLook, LaneName};
+use crate::store::{self, LaneLook, LaneName, Sightings, Witnessed};
 use crate::time::Time;
 
 /// What was seen on the disk.
@@ -20,6 +20,8 @@ pub struct Seen {
     pub wal_bytes: u64,
     pub free_bytes: Option<u64>,
     pub crl_ends: Vec<(String, Time)>,
+    /// Forks of other logs; none when that could not be read.
+    pub forks: Option<usize>,
 }
 
 /// What was seen of the store.
@@ -28,6 +30,7 @@ pub struct Stored {
     pub waiting: HashMap<LaneName, u64>,
     pub leaves: u64,
     pub dead: u64,
+    pub witnessed: Witnessed,
 }
 
 /// The newest look, and when it was taken.
@@ -55,7 +58,7 @@ impl Looks {
 fn take(sources: &Sources) -> Seen {
     let stored = sources.readers.look(|look| {
         let (lanes, waiting) = (look.lanes()?, look.waiting()?);
-        Ok(Stored { lanes, waiting, leaves: look.log()?.0, dead: look.dead_waiting()? })
+        Ok(Stored { lanes, waiting, leaves: look.log()?.0, dead: look.dead_waiting()?, witnessed: look.witnessed()? })
     });
     if let Err(error) = &stored {
         tracing::warn!(%error, "the store could not be read for the monitor");
@@ -65,5 +68,6 @@ fn take(sources: &Sources) -> Seen {
         wal_bytes: store::wal_bytes(&sources.data),
         free_bytes: store::room(&sources.data).ok().map(|room| room.free),
         crl_ends: (sources.crl_ends)(),
+        forks: Sightings::in_folder(&sources.data).forks().ok().map(|forks| forks.len()),
     }
 }
