@@ -20,15 +20,16 @@ pub async fn run(ground: Ground, stop: CancellationToken) {
 }
 
 /// Looks when the earliest moment has come, and no more often than each second.
-/// Shows witnesses every few seconds how far the log has come, if it has.
+/// Shows witnesses how far the log has come, if it has: every few seconds, and at once after a start, however often the
+/// gateway is started.
 async fn publish(ground: &Ground) {
     let mut shown = None;
     loop {
-        ground.clock.until(ground.clock.now().plus_ms(PUBLISH_EVERY_MS)).await;
         let size = ground.readers.seek(|look| Ok(look.log()?.0)).await.ok();
         if size.is_some() && size != shown && ground.ledger.enter(Entry::Publish).await.is_ok() {
             shown = size;
         }
+        ground.clock.until(ground.clock.now().plus_ms(PUBLISH_EVERY_MS)).await;
     }
 }
 

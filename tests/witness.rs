@@ -96,11 +96,14 @@ async fn sealed(client: &Client, id: &str) -> Vec<Receipt> {
     answer.receipts.into_iter().map(|receipt| from_wire(receipt).unwrap()).collect()
 }
 
-/// Submits messages to the same city, each of which writes leaves in this log alone.
-async fn submit(client: &Client, count: usize) {
+/// Submits messages inside the city, each of which writes leaves in this log alone; how many there are then.
+async fn submit(client: &Client, count: usize) -> u64 {
+    let mut size = 0;
     for _ in 0..count {
-        client.submit(envelope(LIUZHOU, LIUZHOU)).await.unwrap();
+        let receipt = client.submit(envelope(LIUZHOU, LIUZHOU)).await.unwrap();
+        size = Checkpoint::claimed(&receipt.checkpoint).unwrap().size;
     }
+    size
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,8 +139,8 @@ async fn what_is_published_is_cosigned_by_every_partner_and_seals_receipts() {
     assert_eq!(text(&again.proof.checkpoint_note), text(&note), "the first cosigned one behind the leaf");
 
     // The log goes on: proofs and tiles lead from the one to the other.
-    submit(&window, 3).await;
-    let (second, _) = cosigned(&alliance, &window, first.size + 3, 1).await;
+    let size = submit(&window, 3).await;
+    let (second, _) = cosigned(&alliance, &window, size, 1).await;
     let proof = consistency(&window, first.size, second.size).await.unwrap();
     assert_eq!(verify_consistency((first.size, &first.root), (second.size, &second.root), &proof), Ok(()));
     let leaves = tile(&window, 0, second.size as u32).await.unwrap();
@@ -201,8 +204,8 @@ async fn fork(honest: usize, copied: usize) -> (Alliance, Gateway, Fork, Duratio
     let foshan = start(&alliance, FOSHAN.0).await;
     let liuzhou = start(&alliance, LIUZHOU.0).await;
     let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
-    submit(&window, 3).await;
-    let (before, _) = cosigned(&alliance, &window, 6, 1).await;
+    let before = submit(&window, 3).await;
+    cosigned(&alliance, &window, before, 1).await;
     liuzhou.stop().await;
     let data = alliance.config(LIUZHOU.0).data;
     let copy = data.with_extension("copy");
@@ -210,8 +213,8 @@ async fn fork(honest: usize, copied: usize) -> (Alliance, Gateway, Fork, Duratio
 
     let liuzhou = start(&alliance, LIUZHOU.0).await;
     let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
-    submit(&window, honest).await;
-    cosigned(&alliance, &window, before.size + honest as u64, 1).await;
+    let honest = submit(&window, honest).await;
+    cosigned(&alliance, &window, honest, 1).await;
     liuzhou.stop().await;
 
     let mut config = alliance.config(LIUZHOU.0);

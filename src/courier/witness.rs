@@ -199,9 +199,14 @@ impl Witness {
         proof: Vec<crate::tlog::Hash>,
     ) -> Result<(), Unseen> {
         let (first, second) = (held.checkpoint.size, seen.checkpoint.size);
-        let (origin, size) = (seen.checkpoint.origin.clone(), first.max(second));
+        let origin = seen.checkpoint.origin.clone();
         let fork = Fork { origin: origin.clone(), first: held.cosigned, second: seen.note, proof };
-        let folder = self.kept(move |kept| kept.keep_fork(&fork, size)).await?;
+        let keep = move |kept: &Sightings| {
+            let folder = kept.keep_fork(&fork)?;
+            kept.set_behind(&fork.origin, None)?;
+            Ok(folder)
+        };
+        let folder = self.kept(keep).await?;
         let (partner, notes) = (&record.member, folder.display());
         tracing::error!(%partner, log = origin, first, second, %notes, "A LOG HAS FORKED: two notes contradict each other");
         Ok(())

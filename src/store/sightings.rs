@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::keys::{self, KeyFileError};
 use crate::tlog::Hash;
+use crate::tlog::checkpoint::Checkpoint;
 
 /// The folder of what was seen.
 #[derive(Debug, Clone)]
@@ -99,7 +100,9 @@ impl Sightings {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn keep_fork(&self, fork: &Fork, size: u64) -> Result<PathBuf, SightingsError> {
+    pub fn keep_fork(&self, fork: &Fork) -> Result<PathBuf, SightingsError> {
+        let size = |note: &str| Checkpoint::claimed(note).map_or(0, |claimed| claimed.size);
+        let size = size(&fork.first).max(size(&fork.second));
         let folder = self.file(&fork.origin, &format!("{size}.fork"));
         self.make(&folder)?;
         let proof: String = fork.proof.iter().map(|hash| format!("{hash}\n")).collect();
