@@ -137,9 +137,10 @@ impl Witness {
         }
         let seen = Seen::open(&note, &record.log_keys)?;
         let origin = seen.checkpoint.origin.clone();
-        let (held, forked) = self.kept(move |kept| Ok((kept.held(&origin)?, kept.forks()?))).await?;
-        if forked.iter().any(|fork| fork.origin == seen.checkpoint.origin) {
-            return Ok(());
+        let (held, forks) = self.kept(move |kept| Ok((kept.held(&origin)?, kept.forks()?))).await?;
+        let forks: Vec<_> = forks.iter().filter(|fork| fork.origin == seen.checkpoint.origin).collect();
+        if let (false, Some(held)) = (forks.is_empty(), &held) {
+            return self.strengthen(record, Seen::open(held, &record.log_keys)?, seen, &forks).await;
         }
         let Some(held) = held else {
             self.close_former(record, &seen, &mut line).await?;
@@ -210,6 +211,14 @@ impl Witness {
         let (partner, notes) = (&record.member, folder.display());
         tracing::error!(%partner, log = origin, first, second, %notes, "A LOG HAS FORKED: two notes contradict each other");
         Ok(())
+    }
+
+    /// A log that has contradicted itself is cosigned no more. It is still looked at for two roots at one size: they prove it
+    /// by themselves, without a word about what the log gave as proof.
+    async fn strengthen(&self, record: &MemberRecord, held: Seen, seen: Seen, forks: &[&Fork]) -> Result<(), Unseen> {
+        let known = forks.iter().any(|fork| fork.proof.is_empty());
+        let two_roots = seen.checkpoint.size == held.checkpoint.size && seen.checkpoint.root != held.checkpoint.root;
+        if two_roots && !known { self.alarm(record, held, seen, vec![]).await } else { Ok(()) }
     }
 
     /// Cosigns what was found to have only grown. What is handed in is on disk before: after a crash the log is never

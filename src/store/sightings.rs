@@ -4,8 +4,8 @@
 //! ```text
 //! witness/<log>.note               the log's note and our cosignature behind it
 //! witness/<log>.behind             a note over fewer leaves than that one, while the log shows no more
-//! witness/<log>.<size>.fork/       first.note and second.note, which contradict each other, and proof: the hashes of the
-//!                                  proof that the log gave from the first to the second, one a line
+//! witness/<log>.<sizes>.fork/      first.note and second.note, which contradict each other, and proof: the hashes of the
+//!                                  proof that the log gave from the smaller to the larger, one a line
 //! ```
 //! In the name of a log a `~` stands for each `/`.
 
@@ -34,7 +34,7 @@ pub struct Fork {
     /// The one that was seen first, cosigned by us.
     pub first: String,
     pub second: String,
-    /// What the log gave as proof that the second grew out of the first; empty for two roots at one size.
+    /// What the log gave as proof that the larger grew out of the smaller; empty for two roots at one size.
     pub proof: Vec<Hash>,
 }
 
@@ -102,8 +102,8 @@ impl Sightings {
     /// What the file system says.
     pub fn keep_fork(&self, fork: &Fork) -> Result<PathBuf, SightingsError> {
         let size = |note: &str| Checkpoint::claimed(note).map_or(0, |claimed| claimed.size);
-        let size = size(&fork.first).max(size(&fork.second));
-        let folder = self.file(&fork.origin, &format!("{size}.fork"));
+        let sizes = format!("{}-{}.fork", size(&fork.first), size(&fork.second));
+        let folder = self.file(&fork.origin, &sizes);
         self.make(&folder)?;
         let proof: String = fork.proof.iter().map(|hash| format!("{hash}\n")).collect();
         keys::replace_public(&folder.join("first.note"), fork.first.as_bytes())?;
