@@ -7,6 +7,7 @@
 //! identity/              certificate, keys, directory, revocation lists
 //! store/store.db         one state of the store
 //! store/notes/           what members have signed
+//! store/witness/         what was seen of other logs
 //! store/attachments/     the blobs that messages refer to
 //! ```
 
@@ -36,7 +37,7 @@ use crate::ledger::StartError;
 use crate::noticeboard::{BoardError, Noticeboard, OfferError};
 use crate::party::Member;
 use crate::server::own_log;
-use crate::store::{CopyError, Notes, NotesError, OpenError};
+use crate::store::{CopyError, Notes, NotesError, OpenError, SightingsError};
 use crate::tlog::note::{SigningKey, VerifyingKey};
 
 /// The configuration's file, in a backup and where it is restored.
@@ -63,6 +64,8 @@ pub enum BackupError {
     Store(#[from] CopyError),
     #[error("the kept notes: {0}")]
     Notes(#[from] NotesError),
+    #[error("what was seen of other logs: {0}")]
+    Sightings(#[from] SightingsError),
     #[error("the directory: {0}")]
     Board(#[from] BoardError),
     #[error("the configuration: {0}")]
@@ -113,6 +116,7 @@ impl BackupError {
             E::Key(fault) => format!("密钥文件：{}", fault.zh()),
             E::Store(fault) => format!("存储：{}", fault.zh()),
             E::Notes(fault) => format!("已保存的文书：{}", fault.zh()),
+            E::Sightings(fault) => format!("对其他日志的见证记录：{fault}"),
             E::Board(fault) => format!("名录：{}", fault.zh()),
             E::Config(fault) => format!("配置：{fault:?}"),
             E::NoManifest(path) => format!("{}：不是完整的备份，缺少 manifest.json", path.display()),

@@ -8,6 +8,7 @@ mod partners;
 mod place;
 mod traffic;
 mod trust;
+mod witness;
 
 pub use self::facts::{Look, Seen, Verdict};
 pub use self::partners::{Caller, STAGES, breaks, own_address};
@@ -44,7 +45,7 @@ const fn vital(id: &'static str, needs: &'static [&'static str], look: fn(&Facts
 }
 
 /// What is examined without asking anybody else. Each stands after those it needs.
-pub static CHECKS: [Check; 23] = [
+pub static CHECKS: [Check; 25] = [
     check("host.descriptors", &[], place::descriptors),
     vital("host.disk", &[], place::disk),
     vital("store.writable", &["host.disk"], place::writable),
@@ -68,6 +69,8 @@ pub static CHECKS: [Check; 23] = [
     check("routes.held", &["directory.signed"], traffic::held_back),
     check("lanes.flow", &["store.schema"], traffic::lanes),
     check("lanes.dead", &["store.schema"], traffic::dead),
+    check("witness.fork", &["directory.signed"], witness::forks),
+    check("witness.cosigned", &["store.schema", "directory.member"], witness::cosigned),
 ];
 
 /// The check for the running gateway, which only those beside it make.

@@ -70,6 +70,8 @@ pub struct Config {
     pub check_every_s: (u64, u64),
     /// Seconds between two tests of the way to each partner; 0 for none.
     pub test_every_s: u64,
+    /// Seconds between two looks at each partner's log; `None` where this gateway is no witness.
+    pub witness_every_s: Option<u64>,
     /// Where monitors ask for figures, on this machine alone; `None` for nowhere.
     pub telemetry: Option<SocketAddr>,
     /// Where monitors of other machines ask, over mutual TLS; `None` for nowhere.
@@ -383,6 +385,8 @@ impl Reading<'_> {
         let grants = self.grants();
         let check_every_s = (self.seconds("checks", "every_s", 1), self.seconds("checks", "partners_every_s", 1));
         let test_every_s = self.seconds("checks", "test_every_s", 0);
+        let off = self.found("witness", "on").is_some_and(|found| found.value == Value::Flag(false));
+        let witness_every_s = Some(self.seconds("witness", "every_s", 1)).filter(|_| !off);
         let telemetry = self.loopback(self.found("telemetry", "listen"));
         let telemetry_tls = self.word(self.found("telemetry", "tls_listen"));
         let telemetry_readers = self.words(self.found("telemetry", "tls_readers"));
@@ -411,6 +415,7 @@ impl Reading<'_> {
             grants,
             check_every_s,
             test_every_s,
+            witness_every_s,
             telemetry,
             telemetry_tls,
             telemetry_readers,

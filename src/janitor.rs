@@ -1,5 +1,5 @@
 //! Decides when what waits must be looked at although nothing happens: senders are told of delays, deadlines are handed in
-//! at the lane's desk, and what is older than its retention goes. Never decides how a message ends.
+//! at the lane's desk, the log's checkpoint is published, and what is older than its retention goes. Never decides how a message ends.
 
 mod retention;
 
@@ -7,16 +7,32 @@ use tokio_util::sync::CancellationToken;
 
 use crate::courier::{Ground, Order};
 use crate::ledger::{Entry, Fate, Notice, Settle};
-use crate::limits::{DUE_AT_ONCE_MAX, DUE_LOOK_EVERY_MS, SWEEP_EVERY_MS};
+use crate::limits::{DUE_AT_ONCE_MAX, DUE_LOOK_EVERY_MS, PUBLISH_EVERY_MS, SWEEP_EVERY_MS};
 use crate::store::{self, DueRow};
 use crate::time::Time;
 
 /// Works until `stop`.
 pub async fn run(ground: Ground, stop: CancellationToken) {
-    stop.run_until_cancelled(async { tokio::join!(look_after_queues(&ground), retention::keep(&ground)) }).await;
+    stop.run_until_cancelled(async {
+        tokio::join!(look_after_queues(&ground), retention::keep(&ground), publish(&ground))
+    })
+    .await;
 }
 
 /// Looks when the earliest moment has come, and no more often than each second.
+/// Shows witnesses how far the log has come, if it has: every few seconds, and at once after a start, however often the
+/// gateway is started.
+async fn publish(ground: &Ground) {
+    let mut shown = None;
+    loop {
+        let size = ground.readers.seek(|look| Ok(look.log()?.0)).await.ok();
+        if size.is_some() && size != shown && ground.ledger.enter(Entry::Publish).await.is_ok() {
+            shown = size;
+        }
+        ground.clock.until(ground.clock.now().plus_ms(PUBLISH_EVERY_MS)).await;
+    }
+}
+
 async fn look_after_queues(ground: &Ground) {
     let mut bell = ground.ledger.bells().due();
     loop {

@@ -21,6 +21,7 @@ use crate::party::NameError;
 use crate::receipt::ReceiptError;
 use crate::routing::{DivisionPrefixError, PatternError};
 use crate::tlog::checkpoint::CheckpointError;
+use crate::tlog::cosignature::CosignatureError;
 use crate::tlog::note::{KeyError, NoteError};
 use crate::tlog::receipt_file::VerifyError;
 
@@ -362,7 +363,20 @@ pub fn part_zh(part: &str) -> &str {
         "signature" => "签名",
         "issuer" => "签发者",
         "key" => "密钥",
+        "cosignature" => "联署",
         other => other,
+    }
+}
+
+/// Why a cosignature is refused, in Chinese.
+pub fn cosignature_zh(fault: &CosignatureError) -> String {
+    use CosignatureError as E;
+    match fault {
+        E::Line => "不是带时间的联署行".to_owned(),
+        E::Unknown { name, id } => format!("{name}（{id:08x}）不是已知的见证方"),
+        E::Signature { name, id } => format!("{name}（{id:08x}）的联署与检查点及其时间不符"),
+        E::Duplicate { name, id } => format!("{name}（{id:08x}）重复联署"),
+        E::Note(fault) => note_zh(fault),
     }
 }
 

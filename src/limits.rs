@@ -24,6 +24,8 @@ pub const ID_WINDOW_MS: u64 = 400 * DAY_MS;
 pub const TIME_TO_LIVE_MS: u64 = 7 * DAY_MS;
 /// Milliseconds of a day.
 pub const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Milliseconds of an hour.
+pub const HOUR_MS: u64 = 60 * 60 * 1000;
 
 // An envelope.
 /// Bytes of an item code; the national codes have 31 or 33.
@@ -297,6 +299,20 @@ pub const CHECKPOINTS_CACHED_MAX: usize = 64;
 pub const REHASHED_AT_START: u64 = 4_096;
 /// Milliseconds by which the high-water mark may lag behind what was shown.
 pub const MARK_EVERY_MS: u64 = 1_000;
+
+// Witnesses.
+/// Milliseconds between two published checkpoints of a log that grows. With what a commit takes, less than ten seconds.
+pub const PUBLISH_EVERY_MS: u64 = 8_000;
+/// Published checkpoints that are all kept, the newest ones; of those before one in each hour, as long as evidence.
+pub const PUBLISHED_WHOLE_MAX: u64 = 1_024;
+/// Cosigned checkpoints behind a leaf of which that with most cosignatures seals it.
+pub const SEALS_COMPARED: u64 = 16;
+/// Seconds between two looks of a witness at each log, unless configured.
+pub const WITNESS_EVERY_S: u64 = 10;
+/// Bytes of a cosignature's line: a log's name, key id, time and signature in base64.
+pub const COSIGNATURE_BYTES_MAX: usize = LOG_ORIGIN_BYTES_MAX + 128;
+/// Milliseconds after which a published checkpoint that nobody has cosigned is warned of.
+pub const COSIGNED_WITHIN_MS: u64 = 10 * 60 * 1000;
 
 // Answers.
 /// Bytes of a receipt batch's name.

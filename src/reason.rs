@@ -227,6 +227,12 @@ catalogue! {
     NoteOlder, "NOTE_OLDER", FailedPrecondition, Never,
         "a newer version of this note is at hand", "已有该文书的更新版本",
         "fetch the newest version", "请获取最新版本";
+    NotInLog, "NOT_IN_LOG", NotFound, Never,
+        "there is no such log, or it has not so many leaves", "没有此日志，或其叶子数量不足",
+        "ask for the newest checkpoint; it says how far the log goes", "请获取最新检查点，其中载明日志的规模";
+    CosignatureRefused, "COSIGNATURE_REFUSED", InvalidArgument, Never,
+        "the cosignature is not that of a log key of the calling member over this checkpoint", "联署签名并非以调用成员的日志密钥对该检查点所作",
+        "sign the published text with a key that the member record lists, and mind the clock", "请用成员记录所列的密钥对已公布的文本签名，并核对时钟";
     ContentGone, "CONTENT_GONE", FailedPrecondition, Never,
         "the message's content is no longer kept", "消息内容已不再保存",
         "submit it as a new message from the sending system", "请由发送系统以新消息重新提交";

@@ -28,7 +28,7 @@ use self::watchman::Watchman;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::courier::{Desk, Diallers, Follower, Ground, Partner, Pools, Post, Pull};
+use crate::courier::{Desk, Diallers, Follower, Ground, Partner, Pools, Post, Pull, Witness};
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::echo::{Breaks, Echo};
 use crate::grpc::front::Calls;
@@ -51,7 +51,7 @@ use crate::receipt::Checker;
 use crate::redrive::Redrive;
 use crate::routing::{Index, Issued, Objection, Tables, Ways};
 use crate::seal::OpeningKey;
-use crate::store::{self, Mark, Notes, OpenError, Readers, Retention};
+use crate::store::{self, Mark, Notes, OpenError, Readers, Retention, Sightings};
 use crate::telemetry::remote::{self, Monitors};
 use crate::telemetry::{self, Verdicts};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
@@ -257,7 +257,11 @@ fn doors(
         waiters: Waiters::default(),
         stop: stop.clone(),
     };
-    let evidence = Evidence { own: config.member.clone(), readers: ground.readers.clone() };
+    let evidence = Evidence { ground: ground.clone(), board: standing.board.clone() };
+    if let Some(witness) = witness(config, standing, ground)? {
+        let stop = stop.clone();
+        tasks.spawn(async move { witness.watch(stop).await });
+    }
     if let Some(follower) = follower(config, standing, ground)? {
         let stop = stop.clone();
         tasks.spawn(async move { follower.follow(stop).await });
@@ -578,6 +582,20 @@ fn follower(config: &Config, standing: &Standing, ground: &Ground) -> Result<Opt
     let dialer = diallers(config, standing)?(&partner);
     let (own, clock) = (standing.own.clone(), ground.clock.clone());
     Ok(Some(Follower { own, hub: hub.clone(), dialer, board: standing.board.clone(), clock }))
+}
+
+/// What looks at the partners' logs, unless the configuration says that nobody does.
+fn witness(config: &Config, standing: &Standing, ground: &Ground) -> Result<Option<Witness>, ServerError> {
+    let Some(every_s) = config.witness_every_s else { return Ok(None) };
+    Ok(Some(Witness {
+        own: standing.own.clone(),
+        key: log_key(config, standing)?,
+        every: Duration::from_secs(every_s),
+        board: standing.board.clone(),
+        clock: ground.clock.clone(),
+        dialer: diallers(config, standing)?,
+        sightings: Sightings::in_folder(&config.data),
+    }))
 }
 
 /// The keys that open what was sealed for us, newest first.

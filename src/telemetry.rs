@@ -140,8 +140,20 @@ fn store(seen: &Seen, now: Time, page: &mut Registry) {
     }
     let crls = seen.crl_ends.iter().map(|(member, ends)| ([("member", member.clone())], seconds(*ends)));
     page.register("tongban_crl_next_update_seconds", "When a member's revocation lists end", family(crls));
+    if let Some(forks) = seen.forks {
+        gauge(page, "tongban_witness_forks", "Logs of others seen to contradict themselves", forks as i64);
+    }
     let Some(store) = &seen.store else { return };
     gauge(page, "tongban_log_leaves", "Leaves in the log", store.leaves as i64);
+    let published = store.witnessed.published as i64;
+    gauge(page, "tongban_log_published_leaves", "Leaves under the newest published checkpoint", published);
+    let cosigned = store.witnessed.cosigned as i64;
+    gauge(
+        page,
+        "tongban_log_cosigned_leaves",
+        "Leaves under the newest checkpoint that a partner has cosigned",
+        cosigned,
+    );
     gauge(page, "tongban_dead_letters_waiting", "Dead letters that wait for somebody", store.dead as i64);
     let tests = store.tests.iter();
     let tests = tests.map(|(partner, status)| ([("partner", partner.clone()), ("status", (*status).to_owned())], 1));

@@ -670,6 +670,7 @@ async fn what_is_looked_up_with_bad_words_names_them() {
         let asked = tongban::wire::pb::evidence::GetMessageEvidenceRequest {
             from_city: (*city).to_owned(),
             message_id: (*id).to_owned(),
+            sealed: false,
         };
         let evidence = window.evidence.clone().get_message_evidence(asked).await.unwrap_err();
         for status in [window.message(city, id).await.unwrap_err(), evidence] {

@@ -463,7 +463,8 @@ async fn a_request_over_the_decoding_limit_is_too_large_and_says_so() {
     typed(&down.message().await.unwrap_err(), Reason::MessageTooLarge);
     let lookup = window.message(&"9".repeat(3 << 20), &large.message_id).await.unwrap_err();
     typed(&lookup, Reason::MessageTooLarge);
-    let asked = pbe::GetMessageEvidenceRequest { from_city: "9".repeat(70_000), message_id: String::new() };
+    let asked =
+        pbe::GetMessageEvidenceRequest { from_city: "9".repeat(70_000), message_id: String::new(), sealed: false };
     typed(&window.evidence.clone().get_message_evidence(asked).await.unwrap_err(), Reason::MessageTooLarge);
     assert_eq!(reason(&window.message("", &large.message_id).await.unwrap_err()), "MESSAGE_NOT_FOUND");
     gateway.stop().await;

@@ -17,10 +17,11 @@ use rusqlite::Connection;
 use tongban::admission::Ration;
 use tongban::evidence::{Event, State};
 use tongban::ledger::{Answer, Core, Entry, Fate, StartError, WitnessRefusal};
+use tongban::limits::{HOUR_MS, PUBLISHED_WHOLE_MAX};
 use tongban::message::Digest;
 use tongban::reason::Reason;
 use tongban::receipt::{Checked, Receipt};
-use tongban::store::{self, Mark, Synchronous};
+use tongban::store::{self, Mark, NewCosignature, Synchronous};
 use tongban::tlog::note::{SigningKey, VerifyingKey};
 use tongban::tlog::receipt_file::verify;
 use tongban::wire::envelope::parse;
@@ -520,4 +521,61 @@ fn an_exported_receipt_with_any_byte_changed_is_rejected_and_the_part_named() {
     let known = ["format", "index", "proof", "size", "root", "leaf or proof", "origin", "signature"];
     assert!(parts.keys().all(|part| known.contains(part)), "{parts:?}");
     assert!(parts.len() >= 6, "the parts are told apart: {parts:?}");
+}
+
+// What witnesses are shown.
+
+#[test]
+fn only_what_an_earlier_commit_has_stored_is_published() {
+    let mut bench = Bench::new();
+    let published = |bench: &Bench| {
+        let found = |look: &store::Snapshot<'_>| match look.log_named("")? {
+            Some(log) => look.published(log, None),
+            None => Ok(None),
+        };
+        bench.readers.look(found).unwrap()
+    };
+    bench.one(Entry::Publish);
+    assert_eq!(published(&bench), None, "an empty log has nothing to show");
+    let (_, first) = bench.accepted(&envelope(WINDOW, ARCHIVE));
+    let second = bench.apply(vec![take(envelope(WINDOW, ARCHIVE)), Entry::Publish]);
+    let shown = published(&bench).unwrap();
+    assert_eq!(shown.note, first.proof.checkpoint_note, "the one before, as it was signed then");
+    bench.one(Entry::Publish);
+    let [taken_second, _] = <[Answer; 2]>::try_from(second).unwrap();
+    assert_eq!(published(&bench).unwrap().note, taken(taken_second).unwrap().proof.checkpoint_note);
+    // A restart signs nothing either.
+    let shown = published(&bench);
+    let mut bench = bench.restart(|_| {}).unwrap();
+    bench.one(Entry::Publish);
+    assert_eq!(published(&bench), shown);
+}
+
+#[test]
+fn of_what_was_published_one_in_an_hour_stays_and_rather_a_cosigned_one() {
+    let bench = Bench::new();
+    let folder = bench.folder.join("published");
+    let (mut writer, readers) = store::open(&folder, Synchronous::Normal).unwrap();
+    // A row of every ten minutes, from an hour's beginning on; 60 of them lie beyond those that are all kept.
+    let all = PUBLISHED_WHOLE_MAX + 60;
+    for place in 1..=all {
+        let at = NOW.minus_ms(NOW.ms() % HOUR_MS).plus_ms(place * HOUR_MS / 6);
+        let line = NewCosignature { place: 8, signer: "w+1".to_owned(), line: format!("at {place}") };
+        let unpublished = NewCosignature { place: all + 1, ..line.clone() };
+        let cosignatures = if [8, 20].contains(&place) { vec![line, unpublished] } else { vec![] };
+        writer.commit(&store::Commit { published: Some((place, at)), cosignatures, ..Default::default() }).unwrap();
+    }
+    drop((writer, readers));
+    let sql = Connection::open(folder.join("store.db")).unwrap();
+    let rows = |query: &str| -> Vec<u64> {
+        let mut statement = sql.prepare(query).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    let kept = rows("SELECT place FROM published WHERE place <= 60 ORDER BY place");
+    assert_eq!(kept, [1, 8, 12, 18, 24, 30, 36, 42, 48, 54, 60]);
+    assert_eq!(rows("SELECT count(*) FROM published WHERE place > 60"), [PUBLISHED_WHOLE_MAX]);
+    assert_eq!(rows("SELECT place FROM cosignature"), [8], "once, and of nothing that is not published");
+    let line: String = sql.query_row("SELECT line FROM cosignature", [], |row| row.get(0)).unwrap();
+    assert_eq!(line, "at 8", "a witness's first word stands");
 }

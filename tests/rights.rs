@@ -76,6 +76,22 @@ const CALLS: &[(&str, Ask, &[&str])] = &[
     ("tongban.exchange.v1.ExchangeService/CancelMessage", cancel, &["wx", "ay"]),
     ("tongban.evidence.v1.EvidenceService/GetMessageEvidence", evidence, &["wx", "ay", "px", "ty", "oxy", "uxy"]),
     (
+        "tongban.evidence.v1.EvidenceService/GetCheckpoint",
+        get_checkpoint,
+        &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn", "uxyn"],
+    ),
+    (
+        "tongban.evidence.v1.EvidenceService/GetConsistencyProof",
+        consistency_proof,
+        &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn", "uxyn"],
+    ),
+    (
+        "tongban.evidence.v1.EvidenceService/GetTile",
+        get_tile,
+        &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn", "uxyn"],
+    ),
+    ("tongban.evidence.v1.EvidenceService/AddCosignature", add_cosignature, &["pxyn", "txyn", "hxyn"]),
+    (
         "tongban.directory.v1.DirectoryService/GetDirectory",
         get_directory,
         &["wxyn", "axyn", "pxyn", "txyn", "hxyn", "oxyn", "uxyn"],
@@ -191,7 +207,24 @@ fn cancel(object: &Object) -> Vec<Vec<u8>> {
 }
 
 fn evidence(object: &Object) -> Vec<Vec<u8>> {
-    one(pbe::GetMessageEvidenceRequest { from_city: OWN.to_owned(), message_id: object.open.clone() })
+    one(pbe::GetMessageEvidenceRequest { from_city: OWN.to_owned(), message_id: object.open.clone(), sealed: false })
+}
+
+fn get_checkpoint(_: &Object) -> Vec<Vec<u8>> {
+    one(pbe::GetCheckpointRequest::default())
+}
+
+fn consistency_proof(_: &Object) -> Vec<Vec<u8>> {
+    one(pbe::GetConsistencyProofRequest { old_size: 1, new_size: 2, ..Default::default() })
+}
+
+fn get_tile(_: &Object) -> Vec<Vec<u8>> {
+    one(pbe::GetTileRequest { width: 2, ..Default::default() })
+}
+
+/// What nobody has signed: a witness is told so, anybody else that it is none.
+fn add_cosignature(_: &Object) -> Vec<Vec<u8>> {
+    one(pbe::AddCosignatureRequest { cosignature: "x".to_owned(), ..Default::default() })
 }
 
 fn get_directory(_: &Object) -> Vec<Vec<u8>> {

@@ -15,7 +15,7 @@ use crate::blobs;
 use crate::config::Config;
 use crate::directory::dashed;
 use crate::keys;
-use crate::store::{self, CopyError, Examined, Notes};
+use crate::store::{self, CopyError, Examined, Notes, Sightings};
 use crate::time::Time;
 use crate::tlog::checkpoint::Checkpoint;
 
@@ -55,6 +55,7 @@ pub fn take(config: &Config, to: &Path, now: Time) -> Result<Taken, BackupError>
         }
     }
     notes(&config.data, &inner)?;
+    sightings(&config.data, &inner)?;
     let Known { directory, log, .. } = known(config, &inner)?;
     let flat = flat(config)?;
     for (from, named) in &flat.files {
@@ -112,6 +113,18 @@ fn notes(from: &Path, to: &Path) -> Result<(), BackupError> {
     let notes = Notes::in_folder(to)?;
     notes.decide(&Notes::in_folder(from)?.decisions()?)?;
     kept.iter().try_for_each(|note| notes.keep(note)).map_err(BackupError::from)
+}
+
+/// Copies what was seen of other logs: a gateway that is restored must not forget a fork.
+fn sightings(from: &Path, to: &Path) -> Result<(), BackupError> {
+    let (from, to) = (Sightings::in_folder(from), Sightings::in_folder(to));
+    for (origin, note) in from.all()? {
+        to.hold(&origin, &note)?;
+    }
+    for fork in from.forks()? {
+        to.keep_fork(&fork)?;
+    }
+    Ok(())
 }
 
 /// Who may read a file goes on as it was, but for what others had no business with.

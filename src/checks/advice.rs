@@ -112,6 +112,14 @@ advice! {
         "`tongban lanes resume` when the reason is gone" "原因消除后请用 tongban lanes resume 恢复";
     DEAD_LETTERS "dead_letters": "messages ended without handover and wait for a decision" "有消息未能交付，等待处理",
         "`tongban dead list`, then redrive or discard them" "请用 tongban dead list 查看，再重发或作废";
+    LOG_FORKED "log_forked": "a member's log has forked: it signed two states that contradict each other" "某成员的日志已分叉：其签署了两个互相矛盾的状态",
+        "`tongban witness show` prints both notes: they are proof; show them to the member and to the alliance, and move the folder away when it is settled" "tongban witness show 会打印两份文书，即为证据；请出示给该成员与联盟，解决后再移走该文件夹";
+    LOG_SHRUNK "log_shrunk": "a member's log shows fewer leaves than it has shown: its store was put back from an older copy" "某成员的日志叶子少于此前公布的数量：其存储是从旧副本恢复的",
+        "call the member before its gateway signs more: it must restore by `tongban restore`, which begins a new log" "请在其网关继续签署之前联系该成员：须用 tongban restore 恢复，以启用新的日志";
+    SIGHTINGS_UNREADABLE "sightings_unreadable": "what was seen of other logs cannot be read" "对其他日志的见证记录无法读取",
+        "look at the rights of the folder `witness` beside the store" "请检查存储目录旁 witness 文件夹的权限";
+    COSIGNATURES_NONE "cosignatures_none": "no partner has cosigned this log for a while: receipts cannot be sealed" "近期没有伙伴联署本日志：回执无法封存",
+        "receipts hold all the same; ask the partners whether their gateways reach this one and are witnesses" "回执依然有效；请询问各伙伴其网关能否到达本网关并已开启见证";
     PARTNER_NAME "partner_name": "the partner's host name does not resolve" "伙伴的主机名无法解析",
         "correct DNS or the hosts file, or ask the partner for its address" "请修正 DNS 或 hosts 文件，或向伙伴询问地址";
     PARTNER_TCP "partner_tcp": "the partner's address does not take a connection" "伙伴的地址无法建立连接",

@@ -61,6 +61,15 @@ use crate::wire::pb::exchange as pb;
 use crate::wire::{receipt, status};
 use pb::exchange_service_client::ExchangeServiceClient;
 
+/// Under which checkpoint a receipt is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grade {
+    /// That of its own commit, as it was first issued.
+    Instant,
+    /// A published one that witnesses have cosigned, where the gateway that is asked has one.
+    Sealed,
+}
+
 /// Seconds that a unary call may take beyond what the gateway allows itself: the way there and back.
 const CALL_GRACE_S: u64 = 5;
 
@@ -115,9 +124,15 @@ impl Client {
     }
 
     /// The receipts of a message as the gateway holds them, unchecked, oldest first.
-    pub async fn evidence(&self, from: Option<&Division>, id: MessageId) -> Result<Vec<Receipt>, Trouble> {
+    pub async fn evidence(
+        &self,
+        from: Option<&Division>,
+        id: MessageId,
+        grade: Grade,
+    ) -> Result<Vec<Receipt>, Trouble> {
         let from_city = from.map(|city| city.as_str().to_owned()).unwrap_or_default();
-        let request = GetMessageEvidenceRequest { from_city, message_id: id.to_string() };
+        let sealed = grade == Grade::Sealed;
+        let request = GetMessageEvidenceRequest { from_city, message_id: id.to_string(), sealed };
         let mut client = EvidenceServiceClient::new(self.channel.clone()).max_decoding_message_size(ENCODE_BYTES_MAX);
         let answer = client.get_message_evidence(timed(request)).await;
         let receipts = self.answered(answer)?.receipts;

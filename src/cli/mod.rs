@@ -35,6 +35,7 @@ mod trace;
 mod verify;
 mod version;
 mod when;
+mod witness;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -114,6 +115,8 @@ enum Command {
     #[command(subcommand)]
     Case(Box<case::Command>),
     Verify(verify::Verify),
+    #[command(subcommand)]
+    Witness(witness::Command),
     Demo(demo::Demo),
     Backup(backup::Backup),
     Restore(backup::Restore),
@@ -265,6 +268,7 @@ pub fn run() -> ExitCode {
         Command::Content(command) => content::run(&command, &out),
         Command::Case(command) => case::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
+        Command::Witness(command) => witness::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
         Command::Backup(command) => backup::take_one(&command, &out),
         Command::Restore(command) => backup::restore_one(&command, &out),

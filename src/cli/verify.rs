@@ -17,7 +17,7 @@ pub use self::bench::{Bench, Verdict};
 #[cfg(test)]
 pub use self::chain::sample;
 pub use self::chain::{Chain, Link, state};
-pub use self::show::{counts, show};
+pub use self::show::{counts, show, tell_cosigned};
 use super::{Answer, Exit, Failure, Out};
 
 /// Receipts from which on a bar shows how far it is.
@@ -32,7 +32,7 @@ pub struct Verify {
     /// Files NAME.tlog-proof, or folders that hold them
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// The keys of the logs that you trust, one vkey a line
+    /// The keys of the logs that you trust, and of the witnesses, one vkey a line
     #[arg(long, value_name = "FILE")]
     trust: PathBuf,
     /// Not all receipts of each message are at hand: gaps in a chain are no fault
@@ -42,10 +42,13 @@ pub struct Verify {
 
 /// Verifies what the command line names.
 pub fn run(args: &Verify, out: &Out) -> Answer {
-    let logs = trust::read(&args.trust)?;
-    let files = gather::proofs(&args.paths)?;
-    let (verdicts, chains) = judge(logs, &files, out)?;
+    let trusted = trust::read(&args.trust)?;
+    let (files, asked) = (gather::proofs(&args.paths)?, !trusted.witnesses.is_empty());
+    let (verdicts, chains) = judge(trusted, &files, out)?;
     show(&verdicts, &chains, out)?;
+    if asked {
+        tell_cosigned(&verdicts, out);
+    }
     Ok(answer(&verdicts, &chains, args.partial))
 }
 
@@ -64,13 +67,9 @@ pub fn answer(verdicts: &[Verdict], chains: &[Chain], partial: bool) -> Exit {
     if verdicts.iter().all(Verdict::holds) && chains.iter().all(whole) { Exit::Done } else { Exit::No }
 }
 
-fn judge(
-    logs: Vec<crate::receipt::LogKey>,
-    files: &[PathBuf],
-    out: &Out,
-) -> Result<(Vec<Verdict>, Vec<Chain>), Failure> {
+fn judge(trusted: trust::Trusted, files: &[PathBuf], out: &Out) -> Result<(Vec<Verdict>, Vec<Chain>), Failure> {
     let bar = (files.len() > BAR_FROM).then(|| out.bar(files.len() as u64));
-    let mut bench = Bench::new(logs);
+    let mut bench = Bench::new(trusted);
     let mut verdicts = Vec::with_capacity(files.len());
     for file in files {
         verdicts.push(bench.judge(file)?);

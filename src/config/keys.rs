@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::limits::{CHECK_EVERY_S, TEST_EVERY_S};
+use crate::limits::{CHECK_EVERY_S, TEST_EVERY_S, WITNESS_EVERY_S};
 
 /// One setting: everything that reads, shows, compares or explains settings asks this.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,6 +80,7 @@ pub const SECTIONS: &[Section] = &[
     one("routing", "What routing tables may claim", "路由表可以主张的范围"),
     one("store", "How what is taken over is kept", "受理内容的保存方式"),
     one("checks", "How often the gateway examines itself and its partners", "自检与伙伴检查的间隔"),
+    one("witness", "What it says of the logs of others", "对其他成员日志的见证"),
     one("telemetry", "Figures for a monitor: GET /metrics", "供监控系统读取的指标：GET /metrics"),
     many(
         "system",
@@ -154,6 +155,14 @@ pub const KEYS: &[Key] = &[
         "Seconds between two test messages to each partner; 0 for none",
         "向每个伙伴发送测试消息的间隔秒数；0 为不发送",
     ),
+    flag("witness", "on", "true").default(Plain::Flag(true)).next_start().says(
+        "Whether it looks at its partners' logs, cosigns what has only grown, and tells of what has not",
+        "是否查看各伙伴的日志：仅有增长的予以联署，自相矛盾的予以告警",
+    ),
+    seconds("witness", "every_s", "10")
+        .default(Plain::Number(WITNESS_EVERY_S))
+        .next_start()
+        .says("Seconds between two looks at each log", "两次查看每个日志之间的秒数"),
     text("telemetry", "listen", "\"127.0.0.1:9464\"").next_start().says(
         "Address and port on this machine alone; without it there is no such page",
         "仅限本机的地址与端口；不设则不提供",

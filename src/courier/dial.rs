@@ -1,6 +1,8 @@
 //! Decides how a courier gets a line to its partner: at the addresses that the partner's pool names, until one of them
 //! answers, and what counts as the address's own failure. Hands generated types on whole and touches no field of them.
 
+mod log;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Uri};
 
+pub use self::log::LogLine;
 use super::pool::Pool;
 use crate::chance;
 use crate::clock::Clock;
@@ -185,8 +188,8 @@ impl Dialer {
 
     /// Asks the partner for its evidence about a message; none when it has never seen it.
     pub async fn evidence(&self, from_city: &str, message_id: &str) -> Result<Option<Vec<Receipt>>, LineError> {
-        let request =
-            pbe::GetMessageEvidenceRequest { from_city: from_city.to_owned(), message_id: message_id.to_owned() };
+        let (from_city, message_id) = (from_city.to_owned(), message_id.to_owned());
+        let request = pbe::GetMessageEvidenceRequest { from_city, message_id, sealed: false };
         let ask = |channel: Channel| {
             let request = request.clone();
             let mut client = EvidenceServiceClient::new(channel).max_decoding_message_size(ENCODE_BYTES_MAX);

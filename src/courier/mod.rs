@@ -17,6 +17,7 @@ mod post;
 mod pull;
 mod push;
 mod session;
+mod witness;
 
 pub use desk::{Cancelled, Desk, Order};
 pub use dial::{Dialer, Pools};
@@ -26,3 +27,4 @@ pub use mailbox::{Delivery, Mailbox, MailboxError, Outcome, Receipts, Step, Take
 pub use post::{Diallers, Mailboxes, Partner, Post};
 pub use pull::Pull;
 pub use session::InFlight;
+pub use witness::Witness;

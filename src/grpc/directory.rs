@@ -153,7 +153,7 @@ impl Directory {
 }
 
 /// Gateways read, and everybody at their own gateway.
-fn may_read(own: &Member, party: &Party) -> bool {
+pub(super) fn may_read(own: &Member, party: &Party) -> bool {
     party.role == Role::Gateway || party.member == *own
 }
 

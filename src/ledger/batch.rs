@@ -175,6 +175,11 @@ impl<'a> Batch<'a> {
                 self.commit.forgotten = *forgotten;
                 Ok(Pending::Other(Answer::Done))
             }
+            Entry::Publish => self.publish(),
+            Entry::Cosign(cosignature) => {
+                self.commit.cosignatures.push(*cosignature);
+                Ok(Pending::Other(Answer::Done))
+            }
             Entry::Succeed(closed) => self.succeed(*closed),
         }
     }

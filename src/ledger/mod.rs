@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::limits::{COMMIT_BYTES_MAX, COMMIT_ENTRIES_MAX, LEDGER_QUEUE_MAX, MARK_EVERY_MS};
 use crate::message::Attached;
 use crate::receipt::Receipt;
-use crate::store::{Forgotten, LaneName, LaneState, Seq};
+use crate::store::{Forgotten, LaneName, LaneState, NewCosignature, Seq};
 use crate::succession::Closed;
 use crate::time::Time;
 
@@ -72,6 +72,10 @@ pub enum Entry {
     Deed(Box<Deed>),
     /// Retention takes what is old.
     Forget(Box<Forgotten>),
+    /// Witnesses are to see how far the log had come before this commit.
+    Publish,
+    /// A witness has signed a published checkpoint.
+    Cosign(Box<NewCosignature>),
     /// This log goes on where another was left: its first leaf closes that one.
     Succeed(Box<Closed>),
 }

@@ -119,7 +119,9 @@ fn named<'a>(config: &Config, findings: impl Iterator<Item = &'a Finding>) -> BT
         let name = match (finding.check, about.strip_prefix("gateway/")) {
             ("lanes.flow", Some(member)) => format!("partner/{member}"),
             ("lanes.flow", None) => about.clone(),
-            (check, _) if check.starts_with("partner.") || check == "tls.crls" => format!("partner/{about}"),
+            (check, _) if check.starts_with("partner.") || ["tls.crls", "witness.fork"].contains(&check) => {
+                format!("partner/{about}")
+            }
             ("members.suspended", _) => format!("partner/{about}"),
             _ => continue,
         };

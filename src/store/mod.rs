@@ -11,7 +11,9 @@ mod list;
 mod open;
 mod mark;
 mod notes;
+mod published;
 mod read;
+mod sightings;
 mod stats;
 mod tested;
 mod write;
@@ -33,7 +35,9 @@ pub use list::{Entry, Listed, Reach, Sift};
 pub use mark::{Mark, MarkError};
 pub use notes::{Notes, NotesError};
 pub use open::{OpenError, Synchronous, open};
+pub use published::{Log, NewCosignature, Published, Witnessed};
 pub use read::{Readers, Snapshot, log_index};
+pub use sightings::{Fork, Sightings, SightingsError};
 pub use stats::{Direction, StatsAsk, StatsBy, Sum, Sums};
 pub use tested::Tested;
 pub use write::Writer;
@@ -204,6 +208,10 @@ pub struct Commit {
     pub forgotten: Forgotten,
     /// Free text beside a receipt, which is known by its leaf hash.
     pub details: Vec<(Digest, Seq, String)>,
+    /// The end of the log before this commit, whose checkpoint is shown to witnesses from now on, and when.
+    pub published: Option<(u64, Time)>,
+    /// What witnesses have signed.
+    pub cosignatures: Vec<NewCosignature>,
 }
 
 /// A queue row that goes to another lane.

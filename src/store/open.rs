@@ -47,6 +47,7 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (3, include_str!("migrations/0003_upkeep.sql")),
     (4, include_str!("migrations/0004_hands.sql")),
     (5, include_str!("migrations/0005_generations.sql")),
+    (6, include_str!("migrations/0006_witnesses.sql")),
 ];
 
 /// Opens the store in `folder`, creating it when it is not there, and brings its schema up to date. A crash inside a

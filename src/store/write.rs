@@ -6,6 +6,7 @@ use std::fs::File;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::published;
 use super::read::{self, lane_id};
 use super::{Commit, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
 use crate::limits::GENERATION_PLACES;
@@ -217,6 +218,7 @@ fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Resul
     write_lanes(sql, lanes, commit)?;
     write_links(sql, lanes, commit)?;
     write_shared(sql, commit)?;
+    published::write(sql, commit)?;
     forget(sql, &commit.forgotten)
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::Sources;
 use crate::limits::LOOK_EVERY_MS;
-use crate::store::{self, LaneLook, LaneName};
+use crate::store::{self, LaneLook, LaneName, Sightings, Witnessed};
 use crate::time::Time;
 
 /// What was seen on the disk.
@@ -20,6 +20,8 @@ pub struct Seen {
     pub wal_bytes: u64,
     pub free_bytes: Option<u64>,
     pub crl_ends: Vec<(String, Time)>,
+    /// Forks of other logs; none when that could not be read.
+    pub forks: Option<usize>,
 }
 
 /// What was seen of the store.
@@ -30,6 +32,7 @@ pub struct Stored {
     pub dead: u64,
     /// Each partner, and how the way to it stands.
     pub tests: Vec<(String, &'static str)>,
+    pub witnessed: Witnessed,
 }
 
 /// The newest look, and when it was taken.
@@ -59,7 +62,8 @@ fn take(sources: &Sources) -> Seen {
         let (lanes, waiting) = (look.lanes()?, look.waiting()?);
         let tests = sources.echo.settled(look)?.into_iter();
         let tests = tests.map(|(partner, standing)| (partner.as_str().to_owned(), standing.word())).collect();
-        Ok(Stored { lanes, waiting, leaves: look.log()?.0, dead: look.dead_waiting()?, tests })
+        let (leaves, dead, witnessed) = (look.log()?.0, look.dead_waiting()?, look.witnessed()?);
+        Ok(Stored { lanes, waiting, leaves, dead, tests, witnessed })
     });
     if let Err(error) = &stored {
         tracing::warn!(%error, "the store could not be read for the monitor");
@@ -69,5 +73,6 @@ fn take(sources: &Sources) -> Seen {
         wal_bytes: store::wal_bytes(&sources.data),
         free_bytes: store::room(&sources.data).ok().map(|room| room.free),
         crl_ends: (sources.crl_ends)(),
+        forks: Sightings::in_folder(&sources.data).forks().ok().map(|forks| forks.len()),
     }
 }

@@ -17,7 +17,7 @@ const ED25519: u8 = 0x01;
 const KEY_ID_BYTES: usize = 4;
 
 /// How a signature line begins: an em dash and a space.
-const SIGNATURE_PREFIX: &str = "— ";
+pub(super) const SIGNATURE_PREFIX: &str = "— ";
 
 /// A public key by name, as a vkey line `name+keyid+base64` states it.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,19 +53,8 @@ impl VerifyingKey {
     /// # Errors
     /// See [`KeyError`].
     pub fn parse(vkey: &str) -> Result<Self, KeyError> {
-        let mut parts = vkey.splitn(3, '+');
-        let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(KeyError::Format);
-        };
-        let found = u32::from_str_radix(id, 16).ok().filter(|value| format!("{value:08x}") == id);
-        let found = found.ok_or(KeyError::Format)?;
-        let bytes = STANDARD.decode(encoded).map_err(|_| KeyError::Format)?;
-        let key = match bytes.split_first() {
-            Some((&ED25519, key)) => key.try_into().map_err(|_| KeyError::Format)?,
-            Some((&other, _)) => return Err(KeyError::Type(other)),
-            None => return Err(KeyError::Format),
-        };
-        let key = Self::new(name, key)?;
+        let (name, found, key) = vkey_parts(vkey, ED25519)?;
+        let key = Self::new(name, &key)?;
         if key.id == found { Ok(key) } else { Err(KeyError::Id { expected: key.id, found }) }
     }
 
@@ -74,14 +63,8 @@ impl VerifyingKey {
     /// # Errors
     /// A name no key may have, or bytes that are no usable key.
     pub fn new(name: &str, public_key: &[u8; 32]) -> Result<Self, KeyError> {
-        if !is_name(name) {
-            return Err(KeyError::Name);
-        }
-        let key = ed25519_dalek::VerifyingKey::from_bytes(public_key).map_err(|_| KeyError::Point)?;
-        if key.is_weak() || key.to_edwards().compress().as_bytes() != public_key {
-            return Err(KeyError::Point);
-        }
-        Ok(Self { name: name.to_owned(), id: key_id(name, public_key), key })
+        let key = usable(name, public_key)?;
+        Ok(Self { name: name.to_owned(), id: key_id(name, ED25519, public_key), key })
     }
 
     /// The key's name; for a log key, the log's origin.
@@ -99,7 +82,8 @@ impl VerifyingKey {
         self.key.as_bytes()
     }
 
-    fn verifies(&self, text: &str, signature: &[u8]) -> bool {
+    /// Whether these are the key's signature over the text, strictly (RFC 8032, no cofactor leniency).
+    pub(super) fn verifies(&self, text: &str, signature: &[u8]) -> bool {
         let signature = Signature::from_slice(signature);
         signature.is_ok_and(|signature| self.key.verify_strict(text.as_bytes(), &signature).is_ok())
     }
@@ -108,8 +92,7 @@ impl VerifyingKey {
 /// Prints the vkey line, without a newline.
 impl fmt::Display for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let typed: Vec<u8> = [ED25519].iter().chain(self.key.as_bytes()).copied().collect();
-        write!(f, "{}+{:08x}+{}", self.name, self.id, STANDARD.encode(typed))
+        f.write_str(&vkey(&self.name, self.id, ED25519, self.key.as_bytes()))
     }
 }
 
@@ -149,11 +132,15 @@ impl SigningKey {
         if !text.ends_with('\n') {
             return Err(NoteError::Format { line: text.lines().count() });
         }
-        let mut signature = self.public.id.to_be_bytes().to_vec();
-        signature.extend(self.secret.sign(text.as_bytes()).to_bytes());
-        let note = format!("{text}\n{SIGNATURE_PREFIX}{} {}\n", self.public.name, STANDARD.encode(signature));
+        let line = signature_line(&self.public.name, self.public.id, &self.sign_bytes(text));
+        let note = format!("{text}\n{line}\n");
         check_characters(&note)?;
         Ok(note)
+    }
+
+    /// The bare signature over a text.
+    pub(super) fn sign_bytes(&self, text: &str) -> [u8; 64] {
+        self.secret.sign(text.as_bytes()).to_bytes()
     }
 }
 
@@ -250,8 +237,14 @@ fn check_characters(note: &str) -> Result<(), NoteError> {
     }
 }
 
-/// Reads `— name base64(id ‖ signature)`.
-fn parse_signature(line: &str) -> Option<(&str, u32, Vec<u8>)> {
+/// Writes `— name base64(id ‖ signature)`, without a newline.
+pub(super) fn signature_line(name: &str, id: u32, signature: &[u8]) -> String {
+    let encoded = STANDARD.encode([&id.to_be_bytes(), signature].concat());
+    format!("{SIGNATURE_PREFIX}{name} {encoded}")
+}
+
+/// Reads what [`signature_line`] writes.
+pub(super) fn parse_signature(line: &str) -> Option<(&str, u32, Vec<u8>)> {
     let (name, encoded) = line.strip_prefix(SIGNATURE_PREFIX)?.split_once(' ')?;
     let bytes = STANDARD.decode(encoded).ok()?;
     let (id, signature) = bytes.split_first_chunk::<KEY_ID_BYTES>()?;
@@ -261,7 +254,43 @@ fn parse_signature(line: &str) -> Option<(&str, u32, Vec<u8>)> {
     Some((name, u32::from_be_bytes(*id), signature.to_vec()))
 }
 
-fn key_id(name: &str, public_key: &[u8; 32]) -> u32 {
-    let digest = Sha256::new().chain_update(name).chain_update([b'\n', ED25519]).chain_update(public_key).finalize();
+/// The key id: the first four bytes of SHA-256(name ‖ 0x0A ‖ type ‖ key).
+pub(super) fn key_id(name: &str, kind: u8, public_key: &[u8; 32]) -> u32 {
+    let digest = Sha256::new().chain_update(name).chain_update([b'\n', kind]).chain_update(public_key).finalize();
     digest.iter().take(KEY_ID_BYTES).fold(0, |id, byte| id << 8 | u32::from(*byte))
+}
+
+/// Writes the vkey line of an Ed25519 key of this signature type, without a newline.
+pub(super) fn vkey(name: &str, id: u32, kind: u8, public_key: &[u8; 32]) -> String {
+    format!("{name}+{id:08x}+{}", STANDARD.encode([&[kind], public_key.as_slice()].concat()))
+}
+
+/// Reads what [`vkey`] writes: name, key id as written, and public key.
+pub(super) fn vkey_parts(vkey: &str, kind: u8) -> Result<(&str, u32, [u8; 32]), KeyError> {
+    let mut parts = vkey.splitn(3, '+');
+    let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(KeyError::Format);
+    };
+    let found = u32::from_str_radix(id, 16).ok().filter(|value| format!("{value:08x}") == id);
+    let found = found.ok_or(KeyError::Format)?;
+    let bytes = STANDARD.decode(encoded).map_err(|_| KeyError::Format)?;
+    match bytes.split_first() {
+        Some((found_kind, key)) if *found_kind == kind => {
+            Ok((name, found, key.try_into().map_err(|_| KeyError::Format)?))
+        }
+        Some((&other, _)) => Err(KeyError::Type(other)),
+        None => Err(KeyError::Format),
+    }
+}
+
+/// The key, if a key may be called so and these bytes are one: canonical and not of small order.
+fn usable(name: &str, public_key: &[u8; 32]) -> Result<ed25519_dalek::VerifyingKey, KeyError> {
+    if !is_name(name) {
+        return Err(KeyError::Name);
+    }
+    let key = ed25519_dalek::VerifyingKey::from_bytes(public_key).map_err(|_| KeyError::Point)?;
+    if key.is_weak() || key.to_edwards().compress().as_bytes() != public_key {
+        return Err(KeyError::Point);
+    }
+    Ok(key)
 }

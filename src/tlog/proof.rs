@@ -140,6 +140,35 @@ pub fn root_at<S: HashSource>(size: u64, source: &S) -> Result<Hash, RebuildErro
     edge_at(size, source).map(|edge| root_of_edge(&edge))
 }
 
+/// The hashes of one tile (C2SP tlog-tiles): `width` entries, 1 to 256, of tile `index` at `level`. `None` where a log of
+/// `size` leaves has no such entries yet: a tile of the width that `size` calls for, or a narrower one, is there.
+///
+/// # Errors
+/// See [`RebuildError`].
+pub fn tile<S: HashSource>(
+    level: u8,
+    index: u64,
+    width: u64,
+    size: u64,
+    source: &S,
+) -> Result<Option<Vec<Hash>>, RebuildError<S::Error>> {
+    let first = index.checked_mul(TILE_WIDTH);
+    let end = first.and_then(|first| first.checked_add(width));
+    match (first, end) {
+        (Some(first), Some(end)) if (1..=TILE_WIDTH).contains(&width) && end <= entries(size, level) => {
+            read(source, level, first, width).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The root of the complete subtree over the leaves from `first` on, whose number is a power of two, 2^`height`.
+pub(super) fn subtree_root<S: HashSource>(first: u64, height: u32, source: &S) -> Result<Hash, RebuildError<S::Error>> {
+    let (level, above) = (height / TILE_BITS, height % TILE_BITS);
+    let at = first.checked_shr(level * TILE_BITS).unwrap_or(0);
+    read(source, level as u8, at, 1 << above).map(|hashes| root_of(&hashes))
+}
+
 /// Complete entries of a tile level in a log of `size` leaves; applied to an index, the entry that holds it.
 fn entries(size: u64, level: u8) -> u64 {
     size.checked_shr(u32::from(level) * TILE_BITS).unwrap_or(0)

@@ -4,6 +4,7 @@
 pub mod pb;
 pub mod envelope;
 pub mod exchange;
+pub mod log;
 pub mod notes;
 pub mod receipt;
 pub mod status;

@@ -366,7 +366,8 @@ impl Client {
     }
 
     pub async fn evidence(&self, from: &str, id: &str) -> Vec<pbe::Receipt> {
-        let request = pbe::GetMessageEvidenceRequest { from_city: from.to_owned(), message_id: id.to_owned() };
+        let request =
+            pbe::GetMessageEvidenceRequest { from_city: from.to_owned(), message_id: id.to_owned(), sealed: false };
         self.evidence.clone().get_message_evidence(request).await.unwrap().into_inner().receipts
     }
 

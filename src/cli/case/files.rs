@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::gather::{Carried, CaseFile};
 use super::{guide, page};
 use crate::cli::Failure;
-use crate::cli::client::mode_name;
+use crate::cli::client::{Grade, mode_name};
 use crate::cli::receipt::{Files, files_of, trust};
 use crate::message::{CaseNo, Content, Envelope};
 use crate::time::SentTime;
@@ -34,7 +34,7 @@ pub fn of(case: &CaseFile) -> Result<Files, Failure> {
     let mut files = vec![
         ("index.html".to_owned(), page::page(case).into_bytes()),
         ("VERIFY.txt".to_owned(), guide::guide(case).into_bytes()),
-        ("trust".to_owned(), trust(&case.directory).into_bytes()),
+        ("trust".to_owned(), trust(&case.directory, Grade::Instant).into_bytes()),
     ];
     for (one, number) in case.messages.iter().zip(1..) {
         let (_, receipts) = files_of(&format!("receipts/{number:03}-{}/", one.told.id), &one.receipts)?;

@@ -1,7 +1,7 @@
 //! Decides what belongs to a case: all its messages that the caller may see, oldest first, with header, receipts and, where
 //! they are asked for with a reason, contents. Never takes a receipt that does not hold.
 
-use crate::cli::client::{Client, Filter, Summary, Told, Trouble, address};
+use crate::cli::client::{Client, Filter, Grade, Summary, Told, Trouble, address};
 use crate::cli::receipt::of_message;
 use crate::cli::{Exit, Failure, now};
 use crate::directory::Directory;
@@ -122,7 +122,7 @@ async fn carried(client: &Client, summary: &Summary) -> Result<Carried, Failure>
         // What the gateway's list still knows, where the envelope is gone.
         (told.id, told.from) = (summary.id.clone(), summary.from.clone());
     }
-    let receipts = of_message(client, Some(&from.city), id).await?;
+    let receipts = of_message(client, Some(&from.city), id, Grade::Instant).await?;
     Ok(Carried { told, header, receipts, body: None })
 }
 

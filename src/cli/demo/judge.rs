@@ -100,7 +100,7 @@ mod tests {
         let mut one = |(index, event): (u64, &Event)| {
             let checked = receipt("450200", index, *event, before.as_ref());
             before = Some(checked.clone());
-            Verdict { file: "proof".into(), found: Ok(checked) }
+            Verdict { file: "proof".into(), found: Ok(checked), cosigned: vec![] }
         };
         (0..).zip(events).map(&mut one).collect()
     }
@@ -145,7 +145,7 @@ mod tests {
     fn a_receipt_that_does_not_verify_is_found_by_its_file() {
         let mut verdicts = verdicts(&PAPERS);
         let fault = Fault { part: "proof", en: "does not hold".to_owned(), zh: "不成立".to_owned() };
-        verdicts.push(Verdict { file: "bad.tlog-proof".into(), found: Err(fault) });
+        verdicts.push(Verdict { file: "bad.tlog-proof".into(), found: Err(fault), cosigned: vec![] });
         let found = judge(&diary(&DONE), &verdicts);
         assert_eq!(found, Findings { unverified: ["bad.tlog-proof".to_owned()].into(), ..Findings::default() });
         assert!(!found.clean());

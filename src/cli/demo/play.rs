@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use super::super::client::{Client, Told, Trouble};
+use super::super::client::{Client, Grade, Told, Trouble};
 use super::super::{Exit, Failure, Out, case, receipt};
 use super::board::{Board, Place, Screen};
 use super::cases::Case;
@@ -75,7 +75,7 @@ pub async fn play(
     let (no, city) = play.board.borrow().cases.first().map(|case| (case.no(), case.applicant)).ok_or_else(no_case)?;
     let applicant = &play.office(city)?.client;
     let page = case::export(applicant, &no.parse().map_err(|_| no_case())?, &folder.join(format!("case-{no}"))).await?;
-    let trust = receipt::trust(&applicant.directory);
+    let trust = receipt::trust(&applicant.directory, Grade::Instant);
     let first_receipt = board.borrow().first_receipt.unwrap_or(ended);
     let cases = std::mem::take(&mut board.borrow_mut().cases);
     Ok(Played { cases, first_receipt, ended, trust, page })
@@ -171,7 +171,7 @@ impl Play<'_> {
         let all: Vec<Place> = places(&self.board.borrow().cases).collect();
         let fetch = async |place: Place| {
             let (city, id) = (self.board.borrow().sender(place), self.board.borrow().message(place).id);
-            let receipts = receipt::of_message(&self.office(city)?.client, None, id).await?;
+            let receipts = receipt::of_message(&self.office(city)?.client, None, id, Grade::Instant).await?;
             Ok::<_, Failure>((place, receipts))
         };
         let mut fetched = stream::iter(all).map(fetch).buffer_unordered(ASK_AT_ONCE);

@@ -2,9 +2,11 @@
 //! the keys of the alliance's logs. Never writes one itself.
 
 use super::super::Failure;
+use super::super::client::Grade;
 use super::render;
 use crate::directory::Directory;
 use crate::receipt::Checked;
+use crate::tlog::cosignature::WitnessKey;
 
 /// Files as names and contents.
 pub type Files = Vec<(String, Vec<u8>)>;
@@ -23,10 +25,12 @@ pub fn files_of(prefix: &str, receipts: &[Checked]) -> Result<(Vec<String>, File
     Ok((names, files))
 }
 
-/// The keys of all logs of the alliance, one vkey a line.
-pub fn trust(directory: &Directory) -> String {
-    let keys = directory.entries().flat_map(|entry| &entry.record.log_keys);
-    keys.map(|key| format!("{key}\n")).collect()
+/// The keys of all logs of the alliance, one vkey a line; with sealed receipts also those of all witnesses.
+pub fn trust(directory: &Directory, grade: Grade) -> String {
+    let keys: Vec<_> = directory.entries().flat_map(|entry| &entry.record.log_keys).collect();
+    let logs = keys.iter().map(|key| format!("{key}\n"));
+    let witnesses = keys.iter().filter(|_| grade == Grade::Sealed).map(|key| format!("{}\n", WitnessKey::of(key)));
+    logs.chain(witnesses).collect()
 }
 
 /// `02-RELAY_ACCEPTED-440600`; two digits sort up to a hundred receipts, and more still have their own names.

@@ -7,6 +7,7 @@ use super::super::out::table;
 use super::super::receipt::render;
 use super::super::{Failure, Lang, Out, text};
 use super::{Chain, Link, Verdict};
+use crate::time::Time;
 
 /// Rows up to which receipts that hold have their own row.
 const ROWS_MAX: usize = 1_000;
@@ -30,6 +31,19 @@ pub fn show(verdicts: &[Verdict], chains: &[Chain], out: &Out) -> Result<(), Fai
     Ok(())
 }
 
+/// Says how many receipts witnesses have cosigned, and since when they are known to others than their issuers.
+pub fn tell_cosigned(verdicts: &[Verdict], out: &Out) {
+    let held: Vec<_> = verdicts.iter().filter(|verdict| verdict.holds()).collect();
+    let sealed = held.iter().filter(|verdict| !verdict.cosigned.is_empty()).count();
+    let (all, without) = (held.len(), held.len() - sealed);
+    out.say(&out.lang.tr(
+        format!(
+            "{sealed} of {all} are cosigned by trusted witnesses; of {without} the time is their issuer's word alone"
+        ),
+        format!("{all} 份中有 {sealed} 份经可信见证方联署；其余 {without} 份的时间仅为签发者自述"),
+    ));
+}
+
 /// How many hold and how many fail.
 pub fn counts(verdicts: &[Verdict]) -> (usize, usize) {
     let held = verdicts.iter().filter(|verdict| verdict.holds()).count();
@@ -38,8 +52,8 @@ pub fn counts(verdicts: &[Verdict]) -> (usize, usize) {
 
 fn receipts(verdicts: &[Verdict], lang: Lang) -> String {
     let head = match lang {
-        Lang::En => ["verdict", "file", "event", "message", "time"],
-        Lang::Zh => ["结论", "文件", "事件", "消息", "时间"],
+        Lang::En => ["verdict", "file", "event", "message", "time", "cosigned by"],
+        Lang::Zh => ["结论", "文件", "事件", "消息", "时间", "联署方"],
     };
     let few = verdicts.len() <= ROWS_MAX;
     let shown: Vec<_> = verdicts.iter().filter(|verdict| few || !verdict.holds()).collect();
@@ -51,14 +65,17 @@ fn row(verdict: &Verdict, lang: Lang) -> Vec<String> {
     match &verdict.found {
         Ok(checked) => {
             let evidence = &checked.evidence;
-            let (event, id, at) =
+            let (event, id, time) =
                 (evidence.event.to_string(), evidence.message_id.to_string(), evidence.at.to_string());
-            vec!["OK".to_owned(), file, event, id, at]
+            let cosigned = verdict.cosigned.iter().map(|(name, at_s)| format!("{name} {}", at(*at_s)));
+            vec!["OK".to_owned(), file, event, id, time, cosigned.collect::<Vec<_>>().join("\n")]
         }
         Err(fault) => {
             let part = lang.tr(fault.part, text::part_zh(fault.part));
             let why = lang.tr(&fault.en, &fault.zh);
-            vec![format!("FAILED: {part}"), format!("{file}\n{why}"), String::new(), String::new(), String::new()]
+            let mut row = vec![format!("FAILED: {part}"), format!("{file}\n{why}")];
+            row.resize(6, String::new());
+            row
         }
     }
 }
@@ -92,9 +109,18 @@ fn link(chain: &Chain, lang: Lang) -> String {
 
 fn verdict_json(verdict: &Verdict) -> Value {
     match &verdict.found {
-        Ok(checked) => json!({ "file": verdict.file, "holds": true, "receipt": render::receipt(checked) }),
+        Ok(checked) => {
+            let cosigned = verdict.cosigned.iter().map(|(name, at_s)| json!({ "witness": name, "at": at(*at_s) }));
+            let cosigned: Vec<_> = cosigned.collect();
+            json!({ "file": verdict.file, "holds": true, "receipt": render::receipt(checked), "cosigned": cosigned })
+        }
         Err(fault) => json!({ "file": verdict.file, "holds": false, "part": fault.part, "fault": fault.en }),
     }
+}
+
+/// A witness's time.
+fn at(at_s: u64) -> String {
+    Time::from_ms(at_s.saturating_mul(1000)).to_string()
 }
 
 fn chain_json(chain: &Chain) -> Value {

@@ -1,4 +1,4 @@
-//! Decides which logs a trust file names, and whose each is: the member stands in the log's own name. Never fetches a key.
+//! Decides which logs and witnesses a trust file names, and whose each log is: the member stands in the log's own name. Never fetches a key.
 
 use std::path::Path;
 
@@ -7,32 +7,49 @@ use crate::directory::log_origin_prefix;
 use crate::keys;
 use crate::party::{Alliance, Member};
 use crate::receipt::LogKey;
-use crate::tlog::note::VerifyingKey;
+use crate::tlog::cosignature::WitnessKey;
+use crate::tlog::note::{KeyError, VerifyingKey};
 
-/// Reads a trust file: one vkey a line.
-pub fn read(path: &Path) -> Result<Vec<LogKey>, Failure> {
-    let text = keys::read_text(path)?;
-    let line = |(number, line): (usize, &str)| {
-        log_key(line).map_err(|failure| failure.at(format!("{}:{number}", path.display())))
-    };
-    let logs = (1..).zip(text.lines()).map(line).collect::<Result<Vec<_>, _>>()?;
-    if logs.is_empty() {
-        let path = path.display();
-        return Err(Failure::new(Exit::Data, format!("{path}: no key in it"), format!("{path}：其中没有公钥")));
-    }
-    Ok(logs)
+/// Whom a trust file names.
+#[derive(Debug, Default)]
+pub struct Trusted {
+    pub logs: Vec<LogKey>,
+    pub witnesses: Vec<WitnessKey>,
 }
 
-fn log_key(line: &str) -> Result<LogKey, Failure> {
-    let key = VerifyingKey::parse(line).map_err(|fault| Failure::new(Exit::Data, fault, text::key_zh(&fault)))?;
-    match keeper(key.name()) {
-        Some(member) => Ok(LogKey { member, key }),
-        None => {
-            let name = key.name();
-            let form = "<member>.gateway.<alliance>/log/<instance>/<generation>";
-            let en = format!("{name} is not the name of a gateway's log, {form}");
-            Err(Failure::new(Exit::Data, en, format!("{name} 不是网关日志的名称 {form}")))
+/// Reads a trust file: one vkey a line, of a log (type 0x01) or of a witness (type 0x04).
+pub fn read(path: &Path) -> Result<Trusted, Failure> {
+    let text = keys::read_text(path)?;
+    let mut trusted = Trusted::default();
+    for (number, line) in (1..).zip(text.lines()) {
+        trusted.add(line).map_err(|failure| failure.at(format!("{}:{number}", path.display())))?;
+    }
+    if trusted.logs.is_empty() {
+        let path = path.display();
+        let en = format!("{path}: no key of a log in it");
+        return Err(Failure::new(Exit::Data, en, format!("{path}：其中没有日志公钥")));
+    }
+    Ok(trusted)
+}
+
+impl Trusted {
+    fn add(&mut self, line: &str) -> Result<(), Failure> {
+        let unusable = |fault: KeyError| Failure::new(Exit::Data, fault, text::key_zh(&fault));
+        if let Ok(witness) = WitnessKey::parse(line) {
+            self.witnesses.push(witness);
+            return Ok(());
         }
+        let key = VerifyingKey::parse(line).map_err(unusable)?;
+        match keeper(key.name()) {
+            Some(member) => self.logs.push(LogKey { member, key }),
+            None => {
+                let name = key.name();
+                let form = "<member>.gateway.<alliance>/log/<instance>/<generation>";
+                let en = format!("{name} is not the name of a gateway's log, {form}");
+                return Err(Failure::new(Exit::Data, en, format!("{name} 不是网关日志的名称 {form}")));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -47,6 +47,15 @@ pub struct RouteChange {
 }
 
 impl Batch<'_> {
+    /// What is shown to witnesses was committed before this batch and is signed already: nothing can be taken back any more,
+    /// and nothing is signed for the sake of showing it.
+    pub(super) fn publish(&mut self) -> Result<Pending, Error> {
+        if self.first_leaf > self.ground.writer.first_place()? {
+            self.commit.published = Some((self.first_leaf, self.scribe.at));
+        }
+        Ok(Pending::Other(Answer::Done))
+    }
+
     pub(super) fn notice(&mut self, notice: Notice) -> Result<Pending, Error> {
         let Notice { lane, seq, next_attempt_at } = notice;
         let head = self.head_at(seq)?.filter(|head| head.queued && head.lane == lane);
