@@ -293,7 +293,7 @@ pub fn split(envelope: &Envelope) -> (Vec<u8>, Vec<u8>) {
     let header = to_wire(envelope).encode_to_vec();
     let body = match &envelope.sealed {
         Some(sealed) => sealed.ciphertext.to_vec(),
-        None => envelope.parts.iter().flat_map(|part| inline_of(&part.content).iter().copied()).collect(),
+        None => envelope.parts.iter().map(|part| inline_of(&part.content)).collect::<Vec<_>>().concat(),
     };
     (header, body)
 }
