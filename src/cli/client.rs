@@ -8,6 +8,7 @@ mod inbox;
 mod lanes;
 mod letters;
 mod line;
+mod load;
 mod messages;
 mod pipe;
 mod reach;
@@ -32,6 +33,7 @@ pub use lanes::{Reloaded, ToldLane};
 pub use letters::{
     Chosen, End, Ended, Fate, Group, Letter, Obstacle, Opened, Preview, Progress, Refusal, Sieve, Step, Way,
 };
+pub use load::{Hand, Laid, Mould, Stamp, Tray, noise};
 pub use messages::{Filter, Summary};
 pub use pipe::{Answers, Pipe};
 pub use reach::{As, Reach, address};

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod bench;
 mod case;
 mod check;
 mod client;
@@ -98,6 +99,7 @@ enum Command {
     Case(Box<case::Command>),
     Verify(verify::Verify),
     Demo(demo::Demo),
+    Bench(Box<bench::Bench>),
     Backup(backup::Backup),
     Restore(backup::Restore),
     /// Print the version
@@ -243,6 +245,7 @@ pub fn run() -> ExitCode {
         Command::Case(command) => case::run(&command, &out),
         Command::Verify(command) => verify::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
+        Command::Bench(command) => bench::run(&command, &out),
         Command::Backup(command) => backup::take_one(&command, &out),
         Command::Restore(command) => backup::restore_one(&command, &out),
         Command::Version => version::run(&out),

@@ -1,0 +1,157 @@
+//! Decides how a comparison is told: a table, the ratios that matter, and a drawing.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::measure::Window;
+
+/// What was measured under one name.
+pub struct Row {
+    pub name: String,
+    pub settings: String,
+    /// The median, and the runs behind it; or why there is none.
+    pub found: Result<(Window, Vec<Window>), String>,
+}
+
+/// One ratio within a run, what is required of it and what is aimed at.
+pub struct Ratio {
+    pub what: &'static str,
+    pub measured: Option<f64>,
+    pub required: f64,
+    pub goal: f64,
+    /// Whether more is better.
+    pub more: bool,
+    pub unit: &'static str,
+}
+
+impl Ratio {
+    fn verdict(&self) -> &'static str {
+        let reaches = |bound: f64| {
+            self.measured.is_some_and(|measured| if self.more { measured >= bound } else { measured <= bound })
+        };
+        match (self.measured, reaches(self.goal), reaches(self.required)) {
+            (None, ..) => "not measured",
+            (_, true, _) => "goal",
+            (_, _, true) => "required",
+            _ => "MISSED",
+        }
+    }
+}
+
+/// The table for people.
+pub fn text(rows: &[Row], ratios: &[Ratio]) -> String {
+    let mut text = format!(
+        "{:<34} {:>10} {:>9} {:>9} {:>9} {:>8} {:>9} {:>8} {:>8}\n",
+        "", "per s", "p50 ms", "p99 ms", "p99.9 ms", "CPU µs", "B written", "syncs", "RSS MiB"
+    );
+    let known = |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
+    for row in rows {
+        let _ = match &row.found {
+            Err(why) => writeln!(text, "{:<34} SKIPPED: {why}", row.name),
+            Ok((window, _)) => writeln!(
+                text,
+                "{:<34} {:>10.0} {:>9.2} {:>9.2} {:>9.2} {:>8} {:>9} {:>8} {:>8}",
+                row.name,
+                window.per_second,
+                window.p50_us / 1e3,
+                window.p99_us / 1e3,
+                window.p999_us / 1e3,
+                known(window.cpu_us, 1),
+                known(window.written_bytes, 0),
+                known(window.syncs, 4),
+                known(window.rss_bytes.map(|bytes| bytes / f64::from(1 << 20)), 1),
+            ),
+        };
+    }
+    text +=
+        "\nCPU, bytes written and syncs are of what was loaded, for each message. A gateway's sync is a commit.\n\n";
+    let _ = writeln!(text, "{:<66} {:>10} {:>9} {:>9}  verdict", "", "measured", "required", "goal");
+    for ratio in ratios {
+        let measured = known(ratio.measured, 2);
+        let _ = writeln!(
+            text,
+            "{:<66} {measured:>10} {:>9} {:>9}  {} {}",
+            ratio.what,
+            ratio.required,
+            ratio.goal,
+            ratio.verdict(),
+            ratio.unit
+        );
+    }
+    text
+}
+
+/// Everything, for programs.
+pub fn json(rows: &[Row], ratios: &[Ratio], figures: &[(&str, f64, &str)], settings: &Value) -> Value {
+    let row = |row: &Row| match &row.found {
+        Err(why) => json!({ "name": row.name, "settings": row.settings, "skipped": why }),
+        Ok((median, runs)) => json!({
+            "name": row.name,
+            "settings": row.settings,
+            "median": median.json(),
+            "runs": runs.iter().map(Window::json).collect::<Vec<_>>(),
+        }),
+    };
+    let ratio = |ratio: &Ratio| {
+        json!({ "what": ratio.what, "measured": ratio.measured, "required": ratio.required, "goal": ratio.goal,
+            "unit": ratio.unit, "verdict": ratio.verdict() })
+    };
+    json!({
+        "settings": settings,
+        "rows": rows.iter().map(row).collect::<Vec<_>>(),
+        "ratios": ratios.iter().map(ratio).collect::<Vec<_>>(),
+        "figures": figures.iter().map(|(what, value, unit)| json!({ "what": what, "value": value, "unit": unit })).collect::<Vec<_>>(),
+    })
+}
+
+/// Bars of messages per second, longest of each kind first to last as they were measured.
+pub fn svg(rows: &[Row], subtitle: &str) -> String {
+    let (left, width, step) = (280.0, 520.0, 30.0);
+    let most =
+        rows.iter().filter_map(|row| row.found.as_ref().ok()).map(|(window, _)| window.per_second).fold(1.0, f64::max);
+    let height = 90.0 + step * rows.len() as f64;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 920 {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"920\" height=\"{height}\" fill=\"#fff\"/>\n\
+         <text x=\"20\" y=\"28\" font-size=\"17\">Messages per second, 1 KiB, durable before the answer</text>\n\
+         <text x=\"20\" y=\"50\" fill=\"#555\">{}</text>\n",
+        escaped(subtitle)
+    );
+    for (place, row) in rows.iter().enumerate() {
+        let y = 70.0 + step * place as f64;
+        let (ours, middle) = (row.name.starts_with("gateway"), y + 15.0);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>",
+            left - 10.0,
+            escaped(&row.name)
+        );
+        let _ = match &row.found {
+            Err(_) => writeln!(svg, "<text x=\"{left}\" y=\"{middle}\" fill=\"#999\">not measured here</text>"),
+            Ok((window, runs)) => {
+                let long = |per_second: f64| per_second / most * width;
+                let colour = if ours { "#1f6f8b" } else { "#b8bec4" };
+                let spread = runs.iter().map(|run| run.per_second);
+                let (least, best) = (long(spread.clone().fold(f64::MAX, f64::min)), long(spread.fold(0.0, f64::max)));
+                let bar = long(window.per_second);
+                let after = left + best.max(bar) + 8.0;
+                writeln!(
+                    svg,
+                    "<rect x=\"{left}\" y=\"{y}\" width=\"{bar:.1}\" height=\"20\" fill=\"{colour}\"/>\
+                     <path d=\"M{:.1} {middle}H{:.1}\" stroke=\"#222\" transform=\"translate(0 -5)\"/>\
+                     <text x=\"{after:.1}\" y=\"{middle}\">{:.0} <tspan fill=\"#777\">p99 {:.1} ms</tspan></text>",
+                    left + least,
+                    left + best,
+                    window.per_second,
+                    window.p99_us / 1e3
+                )
+            }
+        };
+    }
+    svg + "</svg>\n"
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
