@@ -1,6 +1,7 @@
 //! Decides what every courier and keeper stands on: the store's readers, the ledger, the clock and the checker of
 //! receipts. Holds no state of its own.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -13,7 +14,7 @@ use crate::lanes::{Queued, Seq};
 use crate::ledger::{Answer, Entry, Ledger, Settle};
 use crate::party::Member;
 use crate::receipt::{Checked, Checker, Receipt, ReceiptError};
-use crate::store::{self, LaneName, Readers, Retention, Stored};
+use crate::store::{self, LaneName, Readers, Retention, Snapshot, Stored};
 use crate::time::Time;
 
 /// What a fate came to.
@@ -71,17 +72,29 @@ impl Ground {
 
     /// Reads a message and the receipt of its origin.
     pub async fn message(&self, seq: Seq) -> Result<(Stored, Receipt), store::Error> {
-        self.readers
-            .seek(move |look| {
-                let missing = || store::Error::Damaged(format!("message {seq} is missing"));
-                let mut stored = look.message(seq)?.ok_or_else(missing)?;
-                let origin = match stored.origin_receipt.take() {
-                    Some(receipt) => receipt,
-                    None => look.receipt(stored.first_leaf)?,
-                };
-                Ok((stored, origin))
-            })
-            .await
+        self.readers.seek(move |look| read(look, seq)).await
+    }
+
+    /// The same for several in one look, by their places: as many as `bytes_max` bytes of bodies allow, and at least one.
+    /// Those that cannot be read are left out, to be told on their own.
+    pub async fn messages(
+        &self,
+        seqs: Vec<Seq>,
+        bytes_max: usize,
+    ) -> Result<HashMap<Seq, (Stored, Receipt)>, store::Error> {
+        let look = move |look: &Snapshot<'_>| {
+            let (mut found, mut bytes) = (HashMap::new(), 0);
+            for seq in seqs {
+                let Ok(message) = read(look, seq) else { continue };
+                bytes += message.0.body.as_ref().map_or(0, Vec::len);
+                found.insert(seq, message);
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(found)
+        };
+        self.readers.seek(look).await
     }
 
     /// Settles a lane's message; none when that was not written.
@@ -107,4 +120,14 @@ impl Ground {
             None => std::future::pending().await,
         }
     }
+}
+
+fn read(look: &Snapshot<'_>, seq: Seq) -> Result<(Stored, Receipt), store::Error> {
+    let missing = || store::Error::Damaged(format!("message {seq} is missing"));
+    let mut stored = look.message(seq)?.ok_or_else(missing)?;
+    let origin = match stored.origin_receipt.take() {
+        Some(receipt) => receipt,
+        None => look.receipt(stored.first_leaf)?,
+    };
+    Ok((stored, origin))
 }

@@ -4,6 +4,7 @@
 //! There is one [`Writer`], which the ledger owns, and a few [`Readers`] that see what is committed.
 
 mod acts;
+mod backfill;
 mod copy;
 mod dead;
 mod inspect;
@@ -12,8 +13,11 @@ mod open;
 mod mark;
 mod notes;
 mod read;
+mod recent;
 mod stats;
 mod write;
+
+use std::sync::Arc;
 
 use crate::evidence::State;
 use crate::id::MessageId;
@@ -22,7 +26,7 @@ use crate::party::{Division, Member, Name};
 use crate::receipt::Receipt;
 use crate::time::Time;
 use crate::tlog::Hash;
-use crate::tlog::tree::{TileRoot, Tree};
+use crate::tlog::tree::{Appended, TileRoot, Tree};
 
 pub use acts::{ActPlace, ActSift};
 pub use copy::{CopyError, Examined, copy, examine};
@@ -171,6 +175,8 @@ pub struct Commit {
     pub tiles: Vec<TileRoot>,
     /// The tree after the commit and the note that signs it; none when no leaf was added.
     pub checkpoint: Option<(Tree, String)>,
+    /// How the tree grew, where its proofs will be wanted soon.
+    pub appended: Option<Arc<Appended>>,
     pub received: Vec<NewReceived>,
     /// Queue rows that are settled.
     pub settled: Vec<(LaneName, Seq)>,

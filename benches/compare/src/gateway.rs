@@ -47,6 +47,8 @@ fn window(load: &Value) -> Window {
     }
 }
 
+/// The figure of what a message takes of the disk.
+pub const STORED: &str = "store, for each message";
 /// Windows of which the median counts where two loads of one gateway are compared.
 const SAMPLES: usize = 3;
 
@@ -117,6 +119,11 @@ impl<'a> Grown<'a> {
         kib.unwrap_or(f64::NAN) / 1_024.0
     }
 
+    /// Of a gateway that has stopped, and so has no write-ahead log.
+    fn store_bytes(&self) -> f64 {
+        std::fs::metadata(self.folder.join("450200/store/store.db")).map_or(0.0, |store| store.len() as f64)
+    }
+
     fn cpu_s(&self) -> f64 {
         let pid = self.gateway.as_ref().map_or(0, Child::id);
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -149,6 +156,9 @@ impl<'a> Grown<'a> {
         };
         let fresh = rate(self)?;
         self.tell("accepted while the store is young", fresh, "per s");
+        self.stop()?;
+        let young = self.store_bytes();
+        self.start()?;
         self.load(&[&archive[..], &["--count", &queued.to_string()]].concat())?;
         let rss = self.rss_mib();
         self.tell("RSS with all queued", rss, "MiB");
@@ -156,6 +166,8 @@ impl<'a> Grown<'a> {
         self.tell("accepted on top of all queued", grown, "per s");
         self.tell("accept rate, all queued against young", grown / fresh, "");
         self.stop()?;
+        let each = (self.store_bytes() - young) / queued as f64;
+        self.tell(STORED, each, "bytes");
         let ready = self.start()?;
         self.tell("start with all queued", ready, "ms");
         self.silent_partner(&archive)

@@ -166,7 +166,8 @@ fn gateway_run(compare: &Compare, program: &Program, all: &Path, found: &mut [Fo
     };
     keep_all(bench(&["disk"]), None);
     keep_all(bench(&["submit", "--in-flight", "1"]), Some(8));
-    let streamed = bench(&["submit", "stream", "end-to-end"]);
+    keep_all(bench(&["end-to-end"]), None);
+    let streamed = bench(&["submit", "stream"]);
     let commits = streamed.as_ref().ok().and_then(|all| all.iter().find(|(load, _)| load == "stream")?.1.syncs);
     keep_all(streamed, None);
     let at_once = commits.map_or(512.0, |commits| (1.0 / commits).clamp(1.0, 1_024.0));
@@ -223,7 +224,9 @@ fn tell(compare: &Compare, found: Vec<Found>, figures: &[(&'static str, f64, &'s
         "machine": machine, "runs": compare.runs, "seconds": compare.seconds, "size": compare.size, "queued": compare.queued,
     });
     println!("\n{machine}; medians of {} runs of {} s, {} bytes\n", compare.runs, compare.seconds, compare.size);
-    let text = report::text(&rows, &ratios);
+    let end_to_end = rows.last().and_then(|row| row.found.as_ref().ok()).map(|(window, _)| window);
+    let stored = figures.iter().find(|(what, ..)| *what == gateway::STORED).map(|(_, value, _)| *value);
+    let text = format!("{}\n{}", report::text(&rows, &ratios), report::nation(end_to_end, stored));
     println!("{text}");
     let skipped = rows.iter().filter(|row| row.found.is_err()).count();
     println!("{skipped} of {} SKIPPED", rows.len());

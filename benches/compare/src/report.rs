@@ -82,6 +82,43 @@ pub fn text(rows: &[Row], ratios: &[Ratio]) -> String {
     text
 }
 
+/// Messages a day of a whole country, how far its peaks rise above the mean, and its cities.
+const NATION: (f64, f64, f64) = (10e6, 20.0, 333.0);
+/// Days for which messages are kept.
+const KEPT_DAYS: f64 = 400.0;
+
+/// What the measured costs come to for a whole country. Computed, not measured.
+pub fn nation(end_to_end: Option<&Window>, stored: Option<f64>) -> String {
+    let (a_day, rise, cities) = NATION;
+    let (mean, peak) = (a_day / 86_400.0, a_day / 86_400.0 * rise);
+    let mut lines = vec![
+        format!(
+            "{a_day:.0} messages a day in {cities} cities are {mean:.0} a second, {peak:.0} in a peak of {rise} times that."
+        ),
+        format!("Each passes two gateways: {:.1} a second at a mean city's in the peak.", 2.0 * peak / cities),
+    ];
+    if let Some((window, cpu_us)) = end_to_end.and_then(|window| Some((window, window.cpu_us?))) {
+        let cores = 2.0 * peak * cpu_us / 1e6;
+        lines.push(format!(
+            "At {cpu_us:.0} µs for the whole way at each gateway that is {cores:.2} cores for the country in the peak, {:.4} for a mean city.",
+            cores / cities
+        ));
+        lines.push(format!(
+            "One gateway of this machine took {:.0} a second the whole way: {:.1} times the country's peak.",
+            window.per_second,
+            window.per_second / peak
+        ));
+    }
+    if let Some(stored) = stored {
+        let tib = stored * a_day * KEPT_DAYS * 2.0 / f64::powi(2.0, 40);
+        lines.push(format!(
+            "At {stored:.0} bytes of store each, kept {KEPT_DAYS} days at both: {tib:.1} TiB for the country, {:.1} GiB for a mean city.",
+            tib * 1_024.0 / cities
+        ));
+    }
+    format!("A nation on this design (computed from the measured costs, not measured)\n  {}\n", lines.join("\n  "))
+}
+
 /// Everything, for programs.
 pub fn json(rows: &[Row], ratios: &[Ratio], figures: &[(&str, f64, &str)], settings: &Value) -> Value {
     let row = |row: &Row| match &row.found {
