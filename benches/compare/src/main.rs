@@ -109,7 +109,7 @@ async fn compared(compare: &Compare, all: &Path) -> Result<()> {
     tls::certificates(all)?;
     let mut found: Vec<Found> = NAMES.iter().map(|_| Ok(vec![])).collect();
     let length = Duration::from_secs(compare.seconds);
-    let bytes: Bytes = vec![0x5a; compare.size].into();
+    let bytes = noise(compare.size);
     let program = Program(std::path::absolute(&compare.tongban)?);
     let (echo, rabbit, nats, postgres) = (
         peers::echo(all).await,
@@ -268,6 +268,19 @@ fn ratios(rows: &[Row], figures: &[(&'static str, f64, &'static str)]) -> Vec<Ra
         less("start with all queued", seen("start with all queued"), 2_000.0, 500.0, "ms"),
         more("accept rate, all queued against young", seen("accept rate, all queued against young"), 0.9, 1.0),
     ]
+}
+
+/// Bytes that no compression makes fewer.
+fn noise(size: usize) -> Bytes {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        // xorshift64 (Marsaglia 2003).
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..size).map(|_| next()).collect::<Vec<u8>>().into()
 }
 
 fn machine() -> String {

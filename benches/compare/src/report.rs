@@ -142,11 +142,12 @@ pub fn json(rows: &[Row], ratios: &[Ratio], figures: &[(&str, f64, &str)], setti
     })
 }
 
-/// Bars of messages per second, longest of each kind first to last as they were measured.
+/// Bars of messages per second, of all that store what they answer: an echo, which does not, would leave them no room.
 pub fn svg(rows: &[Row], subtitle: &str) -> String {
-    let (left, width, step) = (280.0, 520.0, 30.0);
-    let most =
-        rows.iter().filter_map(|row| row.found.as_ref().ok()).map(|(window, _)| window.per_second).fold(1.0, f64::max);
+    let rows: Vec<&Row> = rows.iter().filter(|row| !row.name.starts_with("echo")).collect();
+    let (left, width, step) = (250.0, 470.0, 30.0);
+    let runs = rows.iter().filter_map(|row| row.found.as_ref().ok()).flat_map(|(_, runs)| runs);
+    let most = runs.map(|run| run.per_second).fold(1.0, f64::max);
     let height = 90.0 + step * rows.len() as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 920 {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
