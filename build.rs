@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ".grpc.reflection.v1alpha.ServerReflectionResponse",
             format!("{REFLECTION}::ServerReflectionResponse"),
         )
+        .bytes(".tongban.evidence.v1.Receipt.inclusion_path")
         .bytes(".tongban.exchange.v1.Part.inline")
         .bytes(".tongban.exchange.v1.SealedParts.ciphertext")
         .bytes(".tongban.exchange.v1.UploadAttachmentRequest.chunk")

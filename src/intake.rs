@@ -52,8 +52,8 @@ pub struct Incoming {
     pub origin: Option<Receipt>,
     /// From a gateway: the hubs that carried it so far.
     pub via: Vec<Member>,
-    /// Whose uploads its attachments are.
-    pub uploads: Owner,
+    /// Whose uploads its attachments are, if not of who brings it.
+    pub uploads: Option<Owner>,
 }
 
 /// Where the attachments of a message are before it is taken.
@@ -99,16 +99,20 @@ impl Intake {
         };
         let mut withheld = None;
         let (envelope, claim) = match &verdict {
-            Ok(_) => match self.with_contents(&rules, envelope.clone(), header_digest, (source, uploads)).await {
-                Ok(contents) => contents,
-                // The message may be known, its uploads have become its own and its key may be gone: the ledger looks first.
-                Err(refused) if matches!(refused.reason, Reason::AttachmentMissing | Reason::SealInvalid) => {
-                    verdict = Err(refused.reason);
-                    withheld = Some(refused);
-                    (envelope, None)
+            // All of it is here.
+            Ok(_) if envelope.attachments().is_empty() && envelope.sealed.is_none() => (envelope, None),
+            Ok(_) => {
+                match self.with_contents(&rules, envelope.clone(), header_digest, (source, uploads, party)).await {
+                    Ok(contents) => contents,
+                    // The message may be known, its uploads have become its own and its key may be gone: the ledger looks first.
+                    Err(refused) if matches!(refused.reason, Reason::AttachmentMissing | Reason::SealInvalid) => {
+                        verdict = Err(refused.reason);
+                        withheld = Some(refused);
+                        (envelope, None)
+                    }
+                    Err(refused) => return Err(refused),
                 }
-                Err(refused) => return Err(refused),
-            },
+            }
             Err(_) => (envelope, None),
         };
         let (header, body) = split(&envelope);
@@ -194,13 +198,13 @@ impl Intake {
         rules: &Rules,
         envelope: Envelope,
         header_digest: Digest,
-        (source, uploads): (Source, Owner),
+        (source, uploads, party): (Source, Option<Owner>, &Party),
     ) -> Result<(Envelope, Option<Claim>), Refused> {
-        if envelope.attachments().is_empty() && envelope.sealed.is_none() {
-            return Ok((envelope, None));
-        }
         let claim = match source {
-            Source::Uploads => attachments::claim(&self.blobs, &uploads, &envelope).await?,
+            Source::Uploads => {
+                let owner = uploads.unwrap_or_else(|| Owner::identity(&party.to_string()));
+                attachments::claim(&self.blobs, &owner, &envelope).await?
+            }
             Source::Kept => attachments::keep(&self.blobs, &envelope).await?,
         };
         if envelope.sealed.is_none() || matches!(rules.own, Member::Hub(_)) {

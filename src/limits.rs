@@ -198,6 +198,14 @@ pub const FORGET_AT_ONCE_MAX: usize = 256;
 pub const RETENTION_DAYS: (u64, u64, u64, u64) = (30, 400, 3_653, 1_096);
 /// Store readers open beside the one writer.
 pub const READERS: usize = 4;
+/// Pages (4 KiB) of the write-ahead log from which it is copied into the database beside the ledger, 64 MiB, and from which
+/// the ledger waits for that, 192 MiB.
+pub const WAL_PAGES: u32 = 16_384;
+pub const WAL_PAGES_MAX: u32 = 3 * WAL_PAGES;
+/// Leaves of the newest commits whose proofs are held in memory, at about 64 bytes each: 4 MiB.
+pub const RECENT_LEAVES_MAX: u64 = 1 << 16;
+/// Statements that one connection to the store keeps prepared: more than it has.
+pub const STATEMENTS_KEPT: usize = 128;
 
 // Lanes.
 /// Messages of one lane that are out at once towards a partner we dial.
@@ -216,6 +224,8 @@ pub const LEASE_TOTAL_MS_MAX: u64 = 15 * 60 * 1000;
 pub const DELIVERIES_MAX: u32 = 10;
 /// Milliseconds by which "retry later" may postpone a case, at most: one day.
 pub const RETRY_LATER_MS_MAX: u64 = DAY_MS;
+/// Deliveries of one stream that are read from the store together, and the bytes of their bodies after which no more are.
+pub const DELIVERIES_READ_TOGETHER: (usize, usize) = (64, 1 << 20);
 /// Credits that one receiving stream may hold.
 pub const CREDITS_MAX: u32 = 1_024;
 /// Orders that wait at the desk of one lane.

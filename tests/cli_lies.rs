@@ -101,7 +101,7 @@ impl Liar {
         let leaf = evidence.to_leaf().unwrap();
         let mut tree = Tree::empty();
         let logged = if lie == Lie::NotInTheLog { leaf_hash(b"something else") } else { leaf_hash(&leaf) };
-        let path = tree.append(&[leaf_hash(b"first"), logged]).paths.remove(1);
+        let path = tree.append(&[leaf_hash(b"first"), logged]).paths().remove(1);
         let checkpoint = Checkpoint { origin: key.verifying_key().name().to_owned(), size: 2, root: tree.root() };
         let proof = TlogProof { extra: None, index: 1, path, checkpoint_note: checkpoint.sign(key).unwrap() };
         Some(to_wire(Receipt { leaf, proof }))

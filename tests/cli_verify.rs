@@ -161,7 +161,7 @@ fn a_log_that_is_not_trusted_and_one_that_speaks_for_another_are_refused() {
         (evidence.issuer, evidence.key_id) = (member.parse().unwrap(), key_id);
         let leaf = evidence.to_leaf().unwrap();
         let mut tree = Tree::empty();
-        let path = tree.append(&[leaf_hash(&leaf)]).paths.remove(0);
+        let path = tree.append(&[leaf_hash(&leaf)]).paths().remove(0);
         let checkpoint = Checkpoint { origin: key.verifying_key().name().to_owned(), size: 1, root: tree.root() };
         let proof = TlogProof { extra: None, index: 0, path, checkpoint_note: checkpoint.sign(&key).unwrap() };
         fs::write(terminal.path("x.leaf"), leaf).unwrap();

@@ -49,7 +49,7 @@ const ORIGINS: &[(&str, Forged, Reason, &str)] = &[
     ("another index", |w, e| w.bent(e, |r| r.leaf_index += 1), Invalid, "leaf or proof"),
     ("an index outside", |w, e| w.bent(e, |r| r.leaf_index = u64::MAX), Invalid, "index"),
     ("no path", |w, e| w.bent(e, |r| r.inclusion_path.clear()), Invalid, "proof"),
-    ("a longer path", |w, e| w.bent(e, |r| r.inclusion_path.push(vec![0; 32])), Invalid, "proof"),
+    ("a longer path", |w, e| w.bent(e, |r| r.inclusion_path.push(vec![0; 32].into())), Invalid, "proof"),
     ("a path of short hashes", |w, e| w.bent(e, |r| r.inclusion_path[0].truncate(31)), Invalid, "proof"),
     ("a path turned around", |w, e| w.bent(e, |r| r.inclusion_path.reverse()), Invalid, "leaf or proof"),
     ("no checkpoint", |w, e| w.bent(e, |r| r.checkpoint.clear()), Invalid, "format"),
@@ -168,7 +168,9 @@ async fn an_origin_receipt_with_any_byte_changed_is_refused() {
     }
     for (hash, at) in (0..good.inclusion_path.len()).flat_map(|hash| (0..32).map(move |at| (hash, at))) {
         let mut receipt = good.clone();
-        receipt.inclusion_path[hash][at] ^= 0x80;
+        let mut bent = receipt.inclusion_path[hash].to_vec();
+        bent[at] ^= 0x80;
+        receipt.inclusion_path[hash] = bent.into();
         changed.push(receipt);
     }
     for at in 0..good.checkpoint.len() {
@@ -280,7 +282,7 @@ async fn a_forged_receipt_on_its_way_home_is_refused_and_the_good_ones_beside_it
     let mut altered = world.foshan.honest(Event::HandedOver, &sent);
     altered.leaf[20] ^= 1;
     let mut malformed = world.foshan.honest(Event::HandedOver, &sent);
-    malformed.inclusion_path[0].pop();
+    malformed.inclusion_path[0].truncate(31);
     let mut spoken_for = world.yinchuan.says(Event::HandedOver, &sent);
     spoken_for.issuer = world.foshan.member.clone();
     let receipts = vec![

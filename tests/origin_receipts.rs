@@ -34,7 +34,7 @@ fn forge(alliance: &Alliance, city: &str, evidence: &Evidence) -> Receipt {
 fn sign(key: &SigningKey, evidence: &Evidence) -> Receipt {
     let leaf = Evidence { key_id: key.verifying_key().id(), ..evidence.clone() }.to_leaf().unwrap();
     let mut tree = Tree::empty();
-    let path = tree.append(&[leaf_hash(&leaf)]).paths.remove(0);
+    let path = tree.append(&[leaf_hash(&leaf)]).paths().remove(0);
     let origin = key.verifying_key().name().to_owned();
     let checkpoint_note = Checkpoint { origin, size: 1, root: tree.root() }.sign(key).unwrap();
     Receipt { leaf, proof: TlogProof { extra: None, index: 0, path, checkpoint_note } }
@@ -92,9 +92,9 @@ async fn a_missing_or_forged_origin_receipt_is_refused_before_custody() {
     index.proof.index = 1;
     border.refused("index changed", wire(&index), "ORIGIN_RECEIPT_INVALID").await;
     let mut path = to_wire(good.clone());
-    path.inclusion_path = vec![vec![0; 32]];
+    path.inclusion_path = vec![vec![0; 32].into()];
     border.refused("path too long", Some(path.clone()), "ORIGIN_RECEIPT_INVALID").await;
-    path.inclusion_path = vec![vec![0; 31]];
+    path.inclusion_path = vec![vec![0; 31].into()];
     border.refused("a hash too short", Some(path), "ORIGIN_RECEIPT_INVALID").await;
     let mut size = good.clone();
     size.proof.checkpoint_note = size.proof.checkpoint_note.replacen("\n1\n", "\n2\n", 1);

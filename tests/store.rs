@@ -81,7 +81,7 @@ impl Scene {
         let appended = tree.append(&hashes);
         let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: tree.size(), root: tree.root() };
         let checkpoint_note = checkpoint.sign(&key()).unwrap();
-        let receipts = (appended.first_index..).zip(appended.paths).zip(&leaves).map(|((index, path), (_, leaf))| {
+        let receipts = (appended.first_index..).zip(appended.paths()).zip(&leaves).map(|((index, path), (_, leaf))| {
             let proof = TlogProof { extra: None, index, path, checkpoint_note: checkpoint_note.clone() };
             Receipt { leaf: leaf.clone(), proof }
         });
@@ -198,7 +198,7 @@ fn message(seq: Seq, lane: LaneName, leaf: u64, new: &NewLeaf) -> NewMessage {
 fn received(message: Seq, at: u64, word: &str) -> NewReceived {
     let tree = &mut Tree::empty();
     let leaf = word.as_bytes().to_vec();
-    let path = tree.append(&[leaf_hash(&leaf), leaf_hash(b"other")]).paths[0].clone();
+    let path = tree.append(&[leaf_hash(&leaf), leaf_hash(b"other")]).paths()[0].clone();
     let checkpoint_note = Checkpoint { origin: ORIGIN.to_owned(), size: 2, root: tree.root() }.sign(&key()).unwrap();
     let proof = TlogProof { extra: None, index: 0, path, checkpoint_note };
     NewReceived { message, at: Time::from_ms(at), receipt: Receipt { leaf, proof } }

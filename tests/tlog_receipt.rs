@@ -32,7 +32,7 @@ fn leaf(index: u64) -> Vec<u8> {
 fn receipts(size: u64) -> Vec<TlogProof> {
     let mut tree = Tree::empty();
     let leaves: Vec<_> = (0..size).map(|index| leaf_hash(&leaf(index))).collect();
-    let paths = tree.append(&leaves).paths;
+    let paths = tree.append(&leaves).paths();
     let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size, root: tree.root() };
     let checkpoint_note = checkpoint.sign(&log_key()).unwrap();
     let receipt = |(index, path)| TlogProof { extra: None, index, path, checkpoint_note: checkpoint_note.clone() };

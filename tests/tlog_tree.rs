@@ -125,11 +125,11 @@ impl Stored {
         self.levels.resize(9, Vec::new());
         assert_eq!(appended.first_index, self.levels[0].len() as u64);
         self.levels[0].extend(batch);
-        for TileRoot { level, index, hash } in appended.tiles {
+        for TileRoot { level, index, hash } in appended.tiles.iter().copied() {
             assert_eq!(index, self.levels[usize::from(level)].len() as u64, "tile roots come in order and once");
             self.levels[usize::from(level)].push(hash);
         }
-        appended.paths
+        appended.paths()
     }
 }
 
@@ -161,7 +161,7 @@ fn paths_equal_the_certificate_transparency_vectors() {
     for (index, size, expected) in CT_PATHS {
         let expected: Vec<Hash> = expected.iter().map(|hash| from_hex(hash)).collect();
         let leaves = &ct_leaves()[..size as usize];
-        assert_eq!(Tree::empty().append(leaves).paths[index as usize], expected);
+        assert_eq!(Tree::empty().append(leaves).paths()[index as usize], expected);
         let root = from_hex(CT_ROOTS[size as usize - 1]);
         assert_eq!(verify_inclusion(&leaves[index as usize], index, size, &expected, &root), Ok(()));
     }
@@ -176,7 +176,7 @@ fn every_path_of_every_small_log_equals_the_definition() {
             tree.append(&leaves[..cut]);
             let appended = tree.append(&leaves[cut..]);
             assert_eq!(tree.root(), naive_root(&leaves), "size {size}, cut {cut}");
-            for (index, path) in (cut..).zip(&appended.paths) {
+            for (index, path) in (cut..).zip(&appended.paths()) {
                 assert_eq!(*path, naive_path(index, &leaves), "size {size}, cut {cut}, index {index}");
             }
         }
@@ -257,7 +257,7 @@ fn appending_nothing_changes_nothing() {
     tree.append(&leaves(0..5));
     let before = tree.clone();
     let appended = tree.append(&[]);
-    assert_eq!((appended.first_index, appended.paths.len(), appended.tiles.len()), (5, 0, 0));
+    assert_eq!((appended.first_index, appended.paths().len(), appended.tiles.len()), (5, 0, 0));
     assert_eq!(tree, before);
 }
 
@@ -274,7 +274,7 @@ fn an_edge_of_another_length_or_size_is_refused() {
 fn the_tallest_tree_still_grows_by_one() {
     let mut tree = Tree::from_edge(LEAVES_MAX - 1, leaves(0..62)).unwrap();
     let leaf = leaves(99..100);
-    let path = tree.append(&leaf).paths.remove(0);
+    let path = tree.append(&leaf).paths().remove(0);
     assert_eq!((path.len(), tree.edge().len()), (62, 63));
     assert_eq!(verify_inclusion(&leaf[0], LEAVES_MAX - 1, LEAVES_MAX, &path, &tree.root()), Ok(()));
 }
@@ -299,7 +299,7 @@ fn a_store_with_a_gap_is_named_and_not_believed() {
 fn verification_tells_index_length_and_root_apart() {
     let all = leaves(0..11);
     let mut tree = Tree::empty();
-    let path = tree.append(&all).paths.swap_remove(4);
+    let path = tree.append(&all).paths().swap_remove(4);
     let root = tree.root();
     let check = |index, size, path: &[Hash]| verify_inclusion(&all[4], index, size, path, &root);
     assert_eq!(check(4, 11, &path), Ok(()));

@@ -8,6 +8,7 @@ mod inbox;
 mod lanes;
 mod letters;
 mod line;
+mod load;
 mod members;
 mod messages;
 mod partners;
@@ -34,6 +35,7 @@ pub use lanes::{Reloaded, ToldLane};
 pub use letters::{
     Chosen, End, Ended, Fate, Group, Letter, Obstacle, Opened, Preview, Progress, Refusal, Sieve, Step, Way,
 };
+pub use load::{Hand, Laid, Mould, Stamp, Tray, noise};
 pub use members::{ToldFinding, ToldGrant, ToldHeldBack, ToldMember, ToldSuspension};
 pub use messages::{Filter, Summary};
 pub use partners::ToldTest;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod bench;
 mod case;
 mod check;
 mod client;
@@ -118,6 +119,7 @@ enum Command {
     #[command(subcommand)]
     Witness(witness::Command),
     Demo(demo::Demo),
+    Bench(Box<bench::Bench>),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Version(version::Version),
@@ -270,6 +272,7 @@ pub fn run() -> ExitCode {
         Command::Verify(command) => verify::run(&command, &out),
         Command::Witness(command) => witness::run(&command, &out),
         Command::Demo(command) => demo::run(&command, &out),
+        Command::Bench(command) => bench::run(&command, &out),
         Command::Backup(command) => backup::take_one(&command, &out),
         Command::Restore(command) => backup::restore_one(&command, &out),
         Command::Version(command) => version::run(&command, &out),

@@ -1,6 +1,7 @@
 //! Decides what every courier and keeper stands on: the store's readers, the ledger, the clock and the checker of
 //! receipts. Holds no state of its own.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -13,7 +14,7 @@ use crate::lanes::{Queued, Seq};
 use crate::ledger::{Answer, Entry, Ledger, Settle};
 use crate::party::Member;
 use crate::receipt::{Checked, Checker, Receipt, ReceiptError};
-use crate::store::{self, LaneName, Readers, Retention, Stored};
+use crate::store::{self, LaneName, Readers, Retention, Snapshot, Stored};
 use crate::time::Time;
 use crate::wire::envelope::kept;
 
@@ -73,21 +74,29 @@ impl Ground {
     /// Reads a message and the receipt of its origin. Whatever leaves this gateway comes from here: bytes that changed on
     /// the disk go no further.
     pub async fn message(&self, seq: Seq) -> Result<(Stored, Receipt), store::Error> {
-        self.readers
-            .seek(move |look| {
-                let missing = || store::Error::Damaged(format!("message {seq} is missing"));
-                let mut stored = look.message(seq)?.ok_or_else(missing)?;
-                if let Some(body) = &stored.body {
-                    let whole = kept(&stored.header, body.clone(), stored.header_digest);
-                    whole.map_err(|error| store::Error::Damaged(format!("message {seq}: {error}")))?;
+        self.readers.seek(move |look| read(look, seq)).await
+    }
+
+    /// The same for several in one look, by their places: as many as `bytes_max` bytes of bodies allow, and at least one.
+    /// Those that cannot be read are left out, to be told on their own.
+    pub async fn messages(
+        &self,
+        seqs: Vec<Seq>,
+        bytes_max: usize,
+    ) -> Result<HashMap<Seq, (Stored, Receipt)>, store::Error> {
+        let look = move |look: &Snapshot<'_>| {
+            let (mut found, mut bytes) = (HashMap::new(), 0);
+            for seq in seqs {
+                let Ok(message) = read(look, seq) else { continue };
+                bytes += message.0.body.as_ref().map_or(0, Vec::len);
+                found.insert(seq, message);
+                if bytes >= bytes_max {
+                    break;
                 }
-                let origin = match stored.origin_receipt.take() {
-                    Some(receipt) => receipt,
-                    None => look.receipt(stored.first_leaf)?,
-                };
-                Ok((stored, origin))
-            })
-            .await
+            }
+            Ok(found)
+        };
+        self.readers.seek(look).await
     }
 
     /// Settles a lane's message; none when that was not written.
@@ -113,4 +122,18 @@ impl Ground {
             None => std::future::pending().await,
         }
     }
+}
+
+fn read(look: &Snapshot<'_>, seq: Seq) -> Result<(Stored, Receipt), store::Error> {
+    let missing = || store::Error::Damaged(format!("message {seq} is missing"));
+    let mut stored = look.message(seq)?.ok_or_else(missing)?;
+    if let Some(body) = &stored.body {
+        let whole = kept(&stored.header, body.clone(), stored.header_digest);
+        whole.map_err(|error| store::Error::Damaged(format!("message {seq}: {error}")))?;
+    }
+    let origin = match stored.origin_receipt.take() {
+        Some(receipt) => receipt,
+        None => look.receipt(stored.first_leaf)?,
+    };
+    Ok((stored, origin))
 }

@@ -111,6 +111,7 @@ impl Pull {
             tracing::warn!(partner = %self.partner.member, id = %envelope.id, why, "attachments did not come");
             return Said::Later { at: self.intake.clock.now().plus_ms(*BACKOFF_MS.start()) };
         }
+        let uploads = Some(uploads);
         match self.intake.submit(&self.partner, Incoming { envelope, origin, via, uploads }).await {
             Ok(receipt) => Said::Taken(receipt),
             Err(refused) => {

@@ -16,7 +16,6 @@ use super::attachments::Attachments;
 use super::front::Deadline;
 use super::waiters::Waiters;
 use super::{cancel, list, peer, receive, request, view, watch};
-use crate::blobs::Owner;
 use crate::courier::{Ground, Mailboxes};
 use crate::intake::{Incoming, Intake};
 use crate::limits::{BATCH_ID_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
@@ -171,8 +170,7 @@ impl Exchange {
             }
         };
         let via = via(&request.via).map_err(Refused::faults)?;
-        let uploads = Owner::identity(&party.to_string());
-        self.intake.submit(party, Incoming { envelope, origin, via, uploads }).await
+        self.intake.submit(party, Incoming { envelope, origin, via, uploads: None }).await
     }
 
     /// Answers the steps of one stream as they become true, at most `STREAM_OPEN_MAX` at once.

@@ -12,13 +12,13 @@ use tonic::{Status, Streaming};
 use super::exchange::short;
 use crate::courier::{Delivery, Ground, InFlight, Mailbox, MailboxError, Outcome, Receipts, Step, Taken};
 use crate::evidence::{Code, Event, State};
-use crate::lanes::SessionId;
+use crate::lanes::{Seq, SessionId};
 use crate::ledger::{Fate, Signed};
-use crate::limits::{CREDITS_MAX, DETAIL_BYTES_MAX, NOT_PERMITTED_NOW_MS};
+use crate::limits::{CREDITS_MAX, DELIVERIES_READ_TOGETHER, DETAIL_BYTES_MAX, NOT_PERMITTED_NOW_MS};
 use crate::message::{trace_id, visible};
 use crate::party::{Member, Role};
 use crate::reason::Reason;
-use crate::receipt::Checked;
+use crate::receipt::{Checked, Receipt};
 use crate::store::Stored;
 use crate::tls::accept::Peer;
 use crate::tls::profile::verifies;
@@ -125,7 +125,7 @@ impl Talk<'_> {
                     Err(status) => return unreadable(&status).map_or(Ok(()), Err),
                 },
                 step = self.waiting.recv() => match step {
-                    Some(step) => self.tell(step).await,
+                    Some(step) => self.tell_all(step).await,
                     None => return Err(Refused::new(Reason::Busy).with_detail("the stream did not keep up with its credits")),
                 },
             }
@@ -275,9 +275,34 @@ impl Talk<'_> {
         if holds { Ok(Some(signed)) } else { Err("does not verify with the key of the certificate in use".to_owned()) }
     }
 
-    async fn tell(&mut self, step: Step) {
+    /// Tells a step and those that wait behind it. What they deliver is read in one look: a look for each would cost more
+    /// than all the rest.
+    async fn tell_all(&mut self, first: Step) {
+        let (count_max, bytes_max) = DELIVERIES_READ_TOGETHER;
+        let mut steps = vec![first];
+        while steps.len() < count_max
+            && let Ok(step) = self.waiting.try_recv()
+        {
+            steps.push(step);
+        }
+        let wanted = steps.iter().filter_map(|step| match step {
+            Step::Deliver { delivery, .. } => Some(delivery.seq),
+            _ => None,
+        });
+        let wanted: Vec<Seq> = wanted.collect();
+        let mut read = match wanted.is_empty() {
+            true => HashMap::new(),
+            false => self.ground.messages(wanted, bytes_max).await.unwrap_or_default(),
+        };
+        for step in steps {
+            self.tell(step, &mut read).await;
+        }
+    }
+
+    /// Tells one step. A message that was not read is read now.
+    async fn tell(&mut self, step: Step, read: &mut HashMap<Seq, (Stored, Receipt)>) {
         let response = match step {
-            Step::Deliver { delivery, count, until } => match self.delivery(delivery, count, until).await {
+            Step::Deliver { delivery, count, until } => match self.delivery(delivery, count, until, read).await {
                 Ok(Some(response)) => Down::Delivery(response),
                 Ok(None) => return,
                 Err(why) => return tracing::error!(seq = delivery.seq, why, "a message cannot be delivered"),
@@ -309,15 +334,19 @@ impl Talk<'_> {
         self.send(response).await;
     }
 
-    /// Reads a message just before it goes down, and asks the rules once more whether it may.
+    /// Reads a message just before it goes down, where that is not done, and asks the rules once more whether it may.
     async fn delivery(
         &mut self,
         delivery: Delivery,
         count: u32,
         until: crate::time::Time,
+        read: &mut HashMap<Seq, (Stored, Receipt)>,
     ) -> Result<Option<pb::Delivery>, String> {
         self.credits = self.credits.saturating_sub(1);
-        let (mut stored, origin) = self.ground.message(delivery.seq).await.map_err(|error| error.to_string())?;
+        let (mut stored, origin) = match read.remove(&delivery.seq) {
+            Some(read) => read,
+            None => self.ground.message(delivery.seq).await.map_err(|error| error.to_string())?,
+        };
         let now = self.ground.clock.now();
         if !self.may_have(&stored, now)? {
             // The credit comes back: nothing was delivered for it.

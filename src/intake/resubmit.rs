@@ -2,7 +2,6 @@
 //! own. Never takes the sender's word for more than the first message said.
 
 use super::{Incoming, Intake, Source};
-use crate::blobs::Owner;
 use crate::message::Envelope;
 use crate::party::{Name, Party, Role};
 use crate::reason::Reason;
@@ -16,8 +15,7 @@ impl Intake {
     /// message that it replaces. As [`Intake::submit`] otherwise.
     pub async fn resubmit(&self, envelope: Envelope) -> Result<Receipt, Refused> {
         let party = self.sender(envelope.from.system.clone())?;
-        let uploads = Owner::identity(&party.to_string());
-        self.bring(&party, Incoming { envelope, origin: None, via: vec![], uploads }, Source::Kept).await
+        self.bring(&party, Incoming { envelope, origin: None, via: vec![], uploads: None }, Source::Kept).await
     }
 
     /// Whether grants and routes in force would take such a message now; what else may refuse it shows when it comes.

@@ -61,16 +61,12 @@ pub enum Pending {
 }
 
 impl Pending {
-    /// The answer, once the batch is on disk.
-    pub fn answer(self, fresh: &HashMap<u64, Receipt>, writer: &Writer) -> Result<Answer, Error> {
-        let receipt = |leaf| match fresh.get(&leaf) {
-            Some(receipt) => Ok(receipt.clone()),
-            None => writer.receipt(leaf),
-        };
+    /// The answer, once the batch is on disk; `receipt` gives that of a leaf.
+    pub fn answer(self, receipt: impl Fn(u64) -> Result<Receipt, Error>) -> Result<Answer, Error> {
         Ok(match self {
             Pending::Taken(leaf) => Answer::Taken(Ok(receipt(leaf)?)),
             Pending::Refused(reason, leaf) => {
-                Answer::Taken(Err(Box::new(Refusal { reason, receipt: leaf.map(receipt).transpose()? })))
+                Answer::Taken(Err(Box::new(Refusal { reason, receipt: leaf.map(&receipt).transpose()? })))
             }
             Pending::Settled(leaf) => Answer::Settled(leaf.map(receipt).transpose()?),
             Pending::Other(answer) => answer,

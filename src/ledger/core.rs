@@ -2,6 +2,7 @@
 //! after it, never two roots for one size. Never reads a clock; chance comes in with the ids.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::Answer;
 use super::Entry;
@@ -15,7 +16,6 @@ use crate::store::{self, LaneName, Mark, MarkError, Seq, Writer};
 use crate::time::Time;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note::SigningKey;
-use crate::tlog::receipt_file::TlogProof;
 use crate::tlog::tree::Tree;
 
 /// Why a ledger does not start: signing on would risk a second root for one size.
@@ -151,30 +151,27 @@ impl Core {
             receipt_readers: &self.receipt_readers,
             disk_nearly_full: self.disk.nearly_full,
         };
-        let mut batch = Batch::new(ground, scribe, self.first_place + self.tree.size(), self.next_seq);
+        let first_leaf = self.first_place + self.tree.size();
+        let mut batch = Batch::new(ground, scribe, first_leaf, self.next_seq);
         let pending = entries.into_iter().map(|entry| batch.enter(entry)).collect::<Result<Vec<_>, _>>()?;
         let said = std::mem::take(&mut batch.said);
         let (mut commit, rung, next_seq, joined) = batch.finish();
         let mut tree = self.tree.clone();
         let hashes: Vec<_> = commit.leaves.iter().map(|leaf| leaf.hash).collect();
         let appended = tree.append(&hashes);
-        let mut receipts = HashMap::new();
         if !hashes.is_empty() {
             let checkpoint =
                 Checkpoint { origin: self.key.verifying_key().name().to_owned(), size: tree.size(), root: tree.root() };
             let note = checkpoint.sign(&self.key).map_err(|error| store::Error::Failed(error.to_string()))?;
-            for ((index, path), leaf) in (appended.first_index..).zip(appended.paths).zip(&commit.leaves) {
-                let proof = TlogProof { extra: None, index, path, checkpoint_note: note.clone() };
-                receipts.insert(self.first_place + index, Receipt { leaf: leaf.bytes.clone(), proof });
-            }
-            commit.tiles = appended.tiles;
-            commit.checkpoint = Some((tree.clone(), note));
+            commit.tiles = appended.tiles.clone();
+            commit.checkpoint = Some((tree, note));
+            commit.appended = Some(Arc::new(appended));
         }
         // A crash before this line leaves nothing behind; the note above was shown to nobody.
         self.writer.commit(&commit)?;
         self.counts.written(&said);
         // A crash from here on loses only answers: the same request gets the same receipt.
-        if let Some((tree, note)) = commit.checkpoint {
+        if let Some((tree, note)) = commit.checkpoint.take() {
             self.tree = tree;
             self.newest = Some(note);
             self.mark_behind = true;
@@ -185,7 +182,15 @@ impl Core {
         }
         self.last_at = at;
         self.next_seq = next_seq;
-        let answers = pending.into_iter().map(|pending| pending.answer(&receipts, &self.writer));
+        // What this commit wrote is in memory; only what came before must be read.
+        let receipt = |leaf: u64| {
+            let fresh = leaf.checked_sub(first_leaf).and_then(|place| commit.leaves.get(place as usize));
+            match fresh.zip(self.writer.proof(leaf)) {
+                Some((fresh, proof)) => Ok(Receipt { leaf: fresh.bytes.clone(), proof }),
+                None => self.writer.receipt(leaf),
+            }
+        };
+        let answers = pending.into_iter().map(|pending| pending.answer(&receipt));
         Ok((answers.collect::<Result<_, _>>()?, rung))
     }
 

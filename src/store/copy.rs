@@ -105,7 +105,7 @@ fn judge(sql: &Connection, schema: u32) -> Result<Examined, Error> {
         return Err(Error::Damaged("the tree does not lead to its own checkpoint".to_owned()));
     }
     read::rehash(sql, 0)?;
-    let look = super::Snapshot { sql };
+    let look = super::Snapshot { sql, recent: &super::recent::Recent::default() };
     Ok(Examined {
         schema,
         size: tree.size(),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::{OpenFlags, OptionalExtension};
 
@@ -54,7 +55,7 @@ pub fn inspect(folder: &Path) -> Result<Readers, OpenError> {
     if found < known {
         return Err(OpenError::Older { found, known });
     }
-    Ok(Readers::new(vec![connection]))
+    Ok(Readers::new(vec![connection], Arc::default()))
 }
 
 /// Writes a small file beside the store, syncs it and takes it away again: what a commit needs of the disk.

@@ -4,6 +4,7 @@
 //! There is one [`Writer`], which the ledger owns, and a few [`Readers`] that see what is committed.
 
 mod acts;
+mod backfill;
 mod copy;
 mod dead;
 mod inspect;
@@ -13,10 +14,13 @@ mod mark;
 mod notes;
 mod published;
 mod read;
+mod recent;
 mod sightings;
 mod stats;
 mod tested;
 mod write;
+
+use std::sync::Arc;
 
 use crate::evidence::State;
 use crate::id::MessageId;
@@ -25,7 +29,7 @@ use crate::party::{Division, Member, Name};
 use crate::receipt::Receipt;
 use crate::time::Time;
 use crate::tlog::Hash;
-use crate::tlog::tree::{TileRoot, Tree};
+use crate::tlog::tree::{Appended, TileRoot, Tree};
 
 pub use acts::{ActPlace, ActSift};
 pub use copy::{CopyError, Examined, copy, examine};
@@ -177,6 +181,8 @@ pub struct Commit {
     pub tiles: Vec<TileRoot>,
     /// The tree after the commit and the note that signs it; none when no leaf was added.
     pub checkpoint: Option<(Tree, String)>,
+    /// How the tree grew, where its proofs will be wanted soon.
+    pub appended: Option<Arc<Appended>>,
     pub received: Vec<NewReceived>,
     /// Queue rows that are settled.
     pub settled: Vec<(LaneName, Seq)>,

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::read::{Hashes, Snapshot, checkpoint, first_place, log_index, receipt};
+use super::read::{Hashes, Snapshot, checkpoint, first_place, log_index};
 use super::{Commit, Error, Seq};
 use crate::limits::{GENERATION_PLACES, HOUR_MS, PUBLISHED_WHOLE_MAX, RETENTION_DAYS, SEALS_COMPARED, SIGNATURES_MAX};
 use crate::receipt::Receipt;
@@ -141,7 +141,7 @@ impl Snapshot<'_> {
     /// The receipt with this leaf, proved under the published checkpoint behind it that most witnesses have signed, of the
     /// first few that any has; as it was first shown where there is none.
     pub fn sealed(&self, leaf: u64) -> Result<Receipt, Error> {
-        let instant = receipt(self.sql, leaf)?;
+        let instant = self.receipt(leaf)?;
         let (index, first) = (log_index(leaf), leaf - log_index(leaf));
         let mut statement = self.sql.prepare_cached(
             "SELECT place, count(*) FROM cosignature WHERE place > ? AND place <= ? GROUP BY place ORDER BY place LIMIT ?",

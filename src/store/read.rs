@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::recent::Recent;
 use super::{
     DueRow, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, Stored,
 };
@@ -27,11 +28,12 @@ use crate::tlog::{Hash, leaf_hash};
 pub struct Readers {
     connections: Vec<Mutex<Connection>>,
     next: AtomicUsize,
+    recent: Arc<Recent>,
 }
 
 impl Readers {
-    pub(super) fn new(connections: Vec<Connection>) -> Readers {
-        Readers { connections: connections.into_iter().map(Mutex::new).collect(), next: AtomicUsize::new(0) }
+    pub(super) fn new(connections: Vec<Connection>, recent: Arc<Recent>) -> Readers {
+        Readers { connections: connections.into_iter().map(Mutex::new).collect(), next: AtomicUsize::new(0), recent }
     }
 
     /// Runs `look` on what is committed now, where blocking is allowed.
@@ -49,7 +51,7 @@ impl Readers {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
         let connection = self.connections[turn].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let transaction = connection.unchecked_transaction()?;
-        look(&Snapshot { sql: &transaction })
+        look(&Snapshot { sql: &transaction, recent: &self.recent })
     }
 }
 
@@ -57,6 +59,7 @@ impl Readers {
 #[derive(Debug)]
 pub struct Snapshot<'a> {
     pub(super) sql: &'a Connection,
+    pub(super) recent: &'a Recent,
 }
 
 impl Snapshot<'_> {
@@ -131,7 +134,7 @@ impl Snapshot<'_> {
 
     /// The receipt with this leaf of our own log.
     pub fn receipt(&self, leaf: u64) -> Result<Receipt, Error> {
-        receipt(self.sql, leaf)
+        receipt(self.sql, self.recent, leaf)
     }
 
     /// A stored receipt of another log.
@@ -515,18 +518,22 @@ pub(super) fn root_at(sql: &Connection, size: u64) -> Result<Hash, Error> {
 }
 
 /// The receipt with this leaf under the checkpoint of its own commit: the first that covers it.
-pub(super) fn receipt(sql: &Connection, leaf: u64) -> Result<Receipt, Error> {
+pub(super) fn receipt(sql: &Connection, recent: &Recent, leaf: u64) -> Result<Receipt, Error> {
     let missing = || Error::Damaged(format!("leaf {leaf} or its checkpoint is missing"));
     let mut statement = sql.prepare_cached("SELECT bytes FROM leaf WHERE idx = ?")?;
     let bytes: Option<Option<Vec<u8>>> = statement.query_row([leaf], |row| row.get(0)).optional()?;
+    let bytes = bytes.flatten().ok_or_else(missing)?;
+    if let Some(proof) = recent.proof(leaf) {
+        return Ok(Receipt { leaf: bytes, proof });
+    }
     let mut statement = sql.prepare_cached("SELECT size, note FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1")?;
     let signed = statement.query_row([leaf], |row| Ok((row.get::<_, u64>(0)?, row.get(1)?))).optional()?;
-    let ((end, checkpoint_note), leaf_bytes) = (signed.ok_or_else(missing)?, bytes.flatten().ok_or_else(missing)?);
+    let (end, checkpoint_note) = signed.ok_or_else(missing)?;
     let index = log_index(leaf);
     let first = leaf - index;
     let path = inclusion_path(index, end - first, &Hashes { sql, first });
     let path = path.map_err(|error| Error::Damaged(error.to_string()))?;
-    Ok(Receipt { leaf: leaf_bytes, proof: TlogProof { extra: None, index, path, checkpoint_note } })
+    Ok(Receipt { leaf: bytes, proof: TlogProof { extra: None, index, path, checkpoint_note } })
 }
 
 /// Compares the stored bytes of the leaves from `first` on with their stored hashes.

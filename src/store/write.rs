@@ -3,31 +3,44 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::backfill::Backfill;
 use super::published;
 use super::read::{self, lane_id};
+use super::recent::Recent;
 use super::{Commit, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
 use crate::limits::GENERATION_PLACES;
 use crate::message::{Attached, Digest};
 use crate::receipt::Receipt;
 use crate::time::Time;
 use crate::tlog::Hash;
+use crate::tlog::receipt_file::TlogProof;
 use crate::tlog::tree::Tree;
 
 /// The one writer of a store.
 #[derive(Debug)]
 pub struct Writer {
     connection: Connection,
+    backfill: Backfill,
     lanes: HashMap<LaneName, i64>,
+    recent: Arc<Recent>,
     /// Held as long as the store is open.
     _lock: File,
 }
 
+/// Before the connection closes: the last one to close leaves no log behind.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.backfill.end(&mut self.connection);
+    }
+}
+
 impl Writer {
-    pub(super) fn new(connection: Connection, lock: File) -> rusqlite::Result<Writer> {
-        Ok(Writer { connection, lanes: HashMap::new(), _lock: lock })
+    pub(super) fn new(connection: Connection, backfill: Backfill, lock: File, recent: Arc<Recent>) -> Writer {
+        Writer { connection, backfill, lanes: HashMap::new(), recent, _lock: lock }
     }
 
     /// The tree as it was committed last, and the note that signs it. A tree that is not of all leaves is an error: an
@@ -159,9 +172,14 @@ impl Writer {
         Ok(left.f_bavail.saturating_mul(left.f_frsize))
     }
 
+    /// What proves this leaf, where its commit is one of the newest.
+    pub fn proof(&self, leaf: u64) -> Option<TlogProof> {
+        self.recent.proof(leaf)
+    }
+
     /// The receipt with this leaf, byte for byte as it was shown first.
     pub fn receipt(&self, leaf: u64) -> Result<Receipt, Error> {
-        read::receipt(&self.connection, leaf)
+        read::receipt(&self.connection, &self.recent, leaf)
     }
 
     /// Stores `commit` whole. On return it is on disk: the write-ahead log is synced. On [`Error::Full`] nothing has
@@ -171,8 +189,13 @@ impl Writer {
         let mut lanes = Lanes { known: &mut self.lanes, created: vec![] };
         let written = write(&transaction, &mut lanes, commit);
         let created = lanes.created;
-        match written.and_then(|()| Ok(transaction.commit()?)) {
-            Ok(()) => Ok(()),
+        match written.and_then(|log| Ok(transaction.commit().map(|()| log)?)) {
+            Ok(log) => {
+                if let (Some(appended), Some((_, note))) = (&commit.appended, &commit.checkpoint) {
+                    self.recent.keep(log, appended.clone(), note.clone());
+                }
+                Ok(())
+            }
             Err(error) => {
                 // The rows of these lanes went with the transaction.
                 self.lanes.retain(|name, _| !created.contains(name));
@@ -206,8 +229,9 @@ impl Lanes<'_> {
     }
 }
 
-fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    write_log(sql, commit)?;
+/// Writes all of it; the place of the first leaf of the log, where the log grew.
+fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<u64, Error> {
+    let log = write_log(sql, commit)?;
     for message in &commit.messages {
         write_message(sql, lanes, message)?;
     }
@@ -219,11 +243,12 @@ fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Resul
     write_links(sql, lanes, commit)?;
     write_shared(sql, commit)?;
     published::write(sql, commit)?;
-    forget(sql, &commit.forgotten)
+    forget(sql, &commit.forgotten)?;
+    Ok(log)
 }
 
-fn write_log(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
-    let Some((tree, note)) = &commit.checkpoint else { return Ok(()) };
+fn write_log(sql: &Transaction<'_>, commit: &Commit) -> Result<u64, Error> {
+    let Some((tree, note)) = &commit.checkpoint else { return Ok(0) };
     let edge = tree.edge().iter().flat_map(|hash| hash.as_ref().to_vec()).collect::<Vec<u8>>();
     let mut update = sql.prepare_cached("UPDATE tree SET size = ?, edge = ? RETURNING first")?;
     let log: u64 = update.query_row(params![tree.size(), edge], |row| row.get(0))?;
@@ -239,7 +264,7 @@ fn write_log(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
     }
     let mut insert = sql.prepare_cached("INSERT INTO checkpoint (size, note) VALUES (?, ?)")?;
     insert.execute(params![log + tree.size(), note])?;
-    Ok(())
+    Ok(log)
 }
 
 fn write_message(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, message: &NewMessage) -> Result<(), Error> {

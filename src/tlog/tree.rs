@@ -26,11 +26,25 @@ pub struct Tree {
 pub struct Appended {
     /// Index of the first new leaf: the size before the append.
     pub first_index: u64,
-    /// One inclusion path per new leaf, in leaf order, in the tree after the append (RFC 6962 §2.1.1: from the leaf's
-    /// sibling up to the root's child).
-    pub paths: Vec<Vec<Hash>>,
+    /// Leaves after the append.
+    pub size: u64,
     /// Roots of the tiles that this append completed, by level and then by index.
     pub tiles: Vec<TileRoot>,
+    /// All nodes that the new leaves touched: about two for each of them.
+    levels: Vec<Level>,
+}
+
+impl Appended {
+    /// The inclusion path of a new leaf in the tree after the append (RFC 6962 §2.1.1: from the leaf's sibling up to the
+    /// root's child); none for a leaf that was there before, or is not there yet.
+    pub fn path(&self, index: u64) -> Option<Vec<Hash>> {
+        (self.first_index..self.size).contains(&index).then(|| path_of(index, &self.levels))
+    }
+
+    /// The paths of all new leaves, in their order.
+    pub fn paths(&self) -> Vec<Vec<Hash>> {
+        (self.first_index..self.size).map(|index| path_of(index, &self.levels)).collect()
+    }
 }
 
 /// The root of a complete 256-ary subtree. It is entry `index` of the hashes at `level`.
@@ -92,26 +106,26 @@ impl Tree {
 
     /// Appends a batch of leaf hashes and says what it produced. Appending none changes nothing.
     ///
-    /// Hashes about once per leaf and once per level; memory is the batch twice over and the paths.
+    /// Hashes about once per leaf and once per level; memory is the batch twice over.
     ///
     /// # Panics
     /// If the log would grow beyond [`LEAVES_MAX`] leaves.
     pub fn append(&mut self, leaves: &[Hash]) -> Appended {
         let first_index = self.size;
         if leaves.is_empty() {
-            return Appended { first_index, paths: Vec::new(), tiles: Vec::new() };
+            return Appended { first_index, size: first_index, tiles: Vec::new(), levels: Vec::new() };
         }
         assert!(leaves.len() as u64 <= LEAVES_MAX - first_index, "a log never reaches 2^63 leaves");
         let size = first_index + leaves.len() as u64;
         let levels = grow(first_index, &self.edge, leaves);
         self.size = size;
         self.edge = edge_of(size, &levels);
-        let paths = (first_index..size).map(|index| path_of(index, &levels)).collect();
-        Appended { first_index, paths, tiles: tiles_of(first_index, size, &levels) }
+        Appended { first_index, size, tiles: tiles_of(first_index, size, &levels), levels }
     }
 }
 
 /// The right part of one binary level: all nodes from `first` on, the last one perhaps over an incomplete subtree.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Level {
     first: u64,
     nodes: Vec<Hash>,

@@ -26,7 +26,8 @@ pub struct Fault {
     pub must: String,
 }
 
-/// Collects faults while fields are parsed, so that the caller learns all of them at once.
+/// Collects faults while fields are parsed, so that the caller learns all of them at once. A field's path is written out only
+/// when it is at fault.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Fault>);
 
@@ -37,20 +38,20 @@ impl Faults {
     }
 
     /// Parses an obligatory text.
-    pub fn need<T: FromStr<Err: Display>>(&mut self, field: &str, text: &str) -> Option<T> {
+    pub fn need<T: FromStr<Err: Display>>(&mut self, field: impl Display, text: &str) -> Option<T> {
         if text.is_empty() {
-            self.add(field, "is obligatory");
+            self.add(field.to_string(), "is obligatory");
             return None;
         }
         self.parse(field, text)
     }
 
     /// Parses a text that may be absent.
-    pub fn parse<T: FromStr<Err: Display>>(&mut self, field: &str, text: &str) -> Option<T> {
+    pub fn parse<T: FromStr<Err: Display>>(&mut self, field: impl Display, text: &str) -> Option<T> {
         if text.is_empty() {
             return None;
         }
-        text.parse().map_err(|error| self.add(field, error)).ok()
+        text.parse().map_err(|error| self.add(field.to_string(), error)).ok()
     }
 
     /// Whether nothing was at fault so far.
@@ -123,9 +124,9 @@ pub fn parse(wire: pb::Envelope) -> Result<Envelope, Vec<Fault>> {
 }
 
 /// Parses a recipient or a sender; its fields are named after `field`.
-pub fn address(faults: &mut Faults, field: &str, wire: pb::Address) -> Option<Address> {
-    let city = faults.need(&format!("{field}.city"), &wire.city);
-    let system = faults.parse(&format!("{field}.system"), &wire.system);
+pub fn address(faults: &mut Faults, field: impl Display, wire: pb::Address) -> Option<Address> {
+    let city = faults.need(format_args!("{field}.city"), &wire.city);
+    let system = faults.parse(format_args!("{field}.system"), &wire.system);
     Some(Address { city: city?, system })
 }
 
@@ -164,7 +165,10 @@ pub fn parts(faults: &mut Faults, list: &str, wire: Vec<pb::Part>) -> Vec<Part> 
     if inline > INLINE_BYTES_MAX {
         faults.add(list, format!("must hold at most {INLINE_BYTES_MAX} inline bytes over all, not {inline}"));
     }
-    wire.into_iter().enumerate().filter_map(|(place, wire)| part(faults, &format!("{list}[{place}]"), wire)).collect()
+    wire.into_iter()
+        .enumerate()
+        .filter_map(|(place, wire)| part(faults, format_args!("{list}[{place}]"), wire))
+        .collect()
 }
 
 fn inline_bytes(part: &pb::Part) -> usize {
@@ -174,22 +178,26 @@ fn inline_bytes(part: &pb::Part) -> usize {
     }
 }
 
-fn part(faults: &mut Faults, path: &str, wire: pb::Part) -> Option<Part> {
+fn part(faults: &mut Faults, path: impl Display, wire: pb::Part) -> Option<Part> {
     let field = |name: &str| format!("{path}.{name}");
-    let name = faults.need(&field("name"), &wire.name);
-    let media_type = faults.need(&field("media_type"), &wire.media_type);
+    let name = faults.need(format_args!("{path}.name"), &wire.name);
+    let media_type = faults.need(format_args!("{path}.media_type"), &wire.media_type);
     let salt: Option<[u8; SALT_BYTES]> = wire.salt.as_slice().try_into().ok();
     if salt.is_none() {
         faults.add(field("salt"), format!("must be {SALT_BYTES} bytes"));
     }
-    let digest = digest(faults, &field("digest"), wire.digest);
+    let digest = digest(faults, format_args!("{path}.digest"), wire.digest);
     let content = match wire.content {
         Some(pb::part::Content::Inline(bytes)) => Some(Content::Inline(bytes)),
         Some(pb::part::Content::Attachment(attachment)) => {
             if wire.size > ATTACHMENT_BYTES_MAX {
                 faults.add(field("size"), format!("must be at most {ATTACHMENT_BYTES_MAX}"));
             }
-            Some(Content::Attachment(self::digest(faults, &field("attachment.digest"), attachment.digest)?))
+            Some(Content::Attachment(self::digest(
+                faults,
+                format_args!("{path}.attachment.digest"),
+                attachment.digest,
+            )?))
         }
         // An empty inline content may be absent: proto3 writers of some languages leave it out.
         None if wire.size == 0 => Some(Content::Inline(Bytes::new())),
@@ -240,7 +248,7 @@ fn sealed(faults: &mut Faults, wire: pb::SealedParts) -> Option<Sealed> {
         if attached.size > SEALED_ATTACHMENT_BYTES_MAX {
             faults.add(format!("{field}.size"), format!("must be at most {SEALED_ATTACHMENT_BYTES_MAX}"));
         }
-        let digest = digest(faults, &format!("{field}.digest"), attached.digest)?;
+        let digest = digest(faults, format_args!("{field}.digest"), attached.digest)?;
         Some(Attached { digest, size: attached.size })
     });
     let attachments = attachments.collect();
@@ -256,9 +264,9 @@ fn sealed(faults: &mut Faults, wire: pb::SealedParts) -> Option<Sealed> {
 }
 
 /// Reads a digest.
-pub fn digest(faults: &mut Faults, field: &str, wire: Option<pb::Digest>) -> Option<Digest> {
+pub fn digest(faults: &mut Faults, field: impl Display, wire: Option<pb::Digest>) -> Option<Digest> {
     let Some(wire) = wire else {
-        faults.add(field, "is obligatory");
+        faults.add(field.to_string(), "is obligatory");
         return None;
     };
     if wire.algorithm != Digest::ALGORITHM {
@@ -293,7 +301,7 @@ pub fn split(envelope: &Envelope) -> (Vec<u8>, Vec<u8>) {
     let header = to_wire(envelope).encode_to_vec();
     let body = match &envelope.sealed {
         Some(sealed) => sealed.ciphertext.to_vec(),
-        None => envelope.parts.iter().flat_map(|part| inline_of(&part.content).iter().copied()).collect(),
+        None => envelope.parts.iter().map(|part| inline_of(&part.content)).collect::<Vec<_>>().concat(),
     };
     (header, body)
 }

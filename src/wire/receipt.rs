@@ -1,5 +1,7 @@
 //! Decides how a receipt travels: the leaf, its index, its path and the checkpoint note. Never checks one.
 
+use bytes::Bytes;
+
 use super::pb;
 use crate::receipt::Receipt;
 use crate::tlog::Hash;
@@ -8,10 +10,12 @@ use crate::tlog::receipt_file::TlogProof;
 /// The receipt's form on the wire.
 pub fn to_wire(receipt: Receipt) -> pb::evidence::Receipt {
     let TlogProof { extra: _, index, path, checkpoint_note } = receipt.proof;
+    // One piece of memory for all hashes of the path, of which each takes its part.
+    let hashes = Bytes::from(path.iter().map(|hash| *hash.as_bytes()).collect::<Vec<_>>().into_flattened());
     pb::evidence::Receipt {
         leaf: receipt.leaf,
         leaf_index: index,
-        inclusion_path: path.iter().map(|hash| hash.as_ref().to_vec()).collect(),
+        inclusion_path: (0..path.len()).map(|place| hashes.slice(place * 32..(place + 1) * 32)).collect(),
         checkpoint: checkpoint_note,
     }
 }

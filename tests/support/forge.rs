@@ -98,7 +98,7 @@ impl Forge {
         let proof = TlogProof {
             extra: None,
             index: appended.first_index + 1,
-            path: appended.paths[1].clone(),
+            path: appended.paths()[1].clone(),
             checkpoint_note: checkpoint.sign(&self.key).unwrap(),
         };
         receipt::to_wire(Receipt { leaf, proof })

@@ -34,7 +34,10 @@ impl Pipe {
 
     /// Sends a message, for which [`Pipe::ready`] has seen room; false when the stream has ended.
     pub fn send(&self, envelope: &Envelope) -> bool {
-        let submit = pb::SubmitRequest { envelope: Some(whole(envelope)), origin_receipt: None, via: vec![] };
+        self.send_request(pb::SubmitRequest { envelope: Some(whole(envelope)), origin_receipt: None, via: vec![] })
+    }
+
+    pub(super) fn send_request(&self, submit: pb::SubmitRequest) -> bool {
         let request = pb::submit_stream_request::Request::Submit(submit);
         self.requests.try_send(pb::SubmitStreamRequest { request: Some(request) }).is_ok()
     }

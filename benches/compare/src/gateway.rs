@@ -1,0 +1,200 @@
+//! Decides how the gateway is measured: by its own `tongban bench`, fresh for each run, and as one that has grown: started,
+//! filled, stopped, started again, with a partner that never answers.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::measure::{Window, median};
+use crate::peers::free_port;
+
+/// The program that is measured.
+pub struct Program(pub PathBuf);
+
+impl Program {
+    /// Runs a command in `folder` to its end.
+    fn run(&self, folder: &Path, line: &[&str]) -> Result<Vec<u8>> {
+        let ended = Command::new(&self.0).args(line).current_dir(folder).output()?;
+        ensure!(ended.status.success(), "tongban {}: {}", line.join(" "), String::from_utf8_lossy(&ended.stderr));
+        Ok(ended.stdout)
+    }
+
+    /// `tongban bench`: each load's name with its window.
+    pub fn bench(&self, folder: &Path, line: &[&str]) -> Result<Vec<(String, Window)>> {
+        let told = self.run(folder, &[&["--json", "bench"], line].concat())?;
+        let told: Value = serde_json::from_slice(&told)?;
+        let loads = told["loads"].as_array().context("no loads")?;
+        Ok(loads.iter().map(|load| (load["load"].as_str().unwrap_or_default().to_owned(), window(load))).collect())
+    }
+}
+
+fn window(load: &Value) -> Window {
+    let (run, cost) = (&load["run"], &load["gateway"]);
+    let us = |name: &str| run["latency_us"][name].as_f64().unwrap_or(0.0);
+    Window {
+        per_second: run["per_second"].as_f64().unwrap_or(0.0),
+        p50_us: us("p50"),
+        p99_us: us("p99"),
+        p999_us: us("p99.9"),
+        cpu_us: cost["cpu_us_per_message"].as_f64(),
+        written_bytes: cost["written_bytes_per_message"].as_f64(),
+        syncs: cost["commits_per_message"].as_f64(),
+        rss_bytes: cost["rss_bytes"].as_f64(),
+    }
+}
+
+/// The figure of what a message takes of the disk.
+pub const STORED: &str = "store, for each message";
+/// Windows of which the median counts where two loads of one gateway are compared.
+const SAMPLES: usize = 3;
+
+/// A gateway that grows, and what it was seen at.
+pub struct Grown<'a> {
+    program: &'a Program,
+    folder: PathBuf,
+    gateway: Option<Child>,
+    endpoint: String,
+    pub figures: Vec<(&'static str, f64, &'static str)>,
+}
+
+impl Drop for Grown<'_> {
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}
+
+impl<'a> Grown<'a> {
+    /// Makes the city, and a partner that takes connections and never answers.
+    pub fn build(program: &'a Program, folder: &Path, silent: u16) -> Result<Grown<'a>> {
+        let endpoint = format!("127.0.0.1:{}", free_port()?);
+        let silent = format!("127.0.0.1:{silent}");
+        program.run(folder, &["pki", "new", "--dir", "certs"])?;
+        let names = ["--dir", "certs", "--name-zh", "城", "--name-en", "City"];
+        let own = ["--endpoint", &endpoint, "--system", "window", "--system", "archive"];
+        program.run(folder, &[&["pki", "add-city", "450200"], &names[..], &own].concat())?;
+        let partner = ["--endpoint", &silent, "--system", "desk"];
+        program.run(folder, &[&["pki", "add-city", "440600"], &names[..], &partner].concat())?;
+        program.run(folder, &["init", "--pki", "certs/450200", "--data", "450200"])?;
+        Ok(Grown { program, folder: folder.to_owned(), gateway: None, endpoint, figures: vec![] })
+    }
+
+    /// Starts it: milliseconds until it serves.
+    fn start(&mut self) -> Result<f64> {
+        let begun = Instant::now();
+        let mut command = Command::new(&self.program.0);
+        command.args(["serve", "--config", "450200/tongban.toml", "--lang", "en"]).current_dir(&self.folder);
+        let mut gateway = command.env("TONGBAN_LOG", "error").stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let mut lines = BufReader::new(gateway.stderr.take().context("no words")?).lines();
+        let serves = lines.any(|line| line.is_ok_and(|line| line.contains("serves on")));
+        let took = begun.elapsed().as_secs_f64() * 1e3;
+        ensure!(serves, "the gateway does not serve");
+        std::thread::spawn(move || lines.for_each(drop));
+        self.gateway = Some(gateway);
+        Ok(took)
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        let Some(mut gateway) = self.gateway.take() else { return Ok(()) };
+        Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status()?;
+        gateway.wait()?;
+        Ok(())
+    }
+
+    fn load(&self, line: &[&str]) -> Result<Window> {
+        let who = ["--as", "450200/window", "--dir", "certs", "--gateway", &self.endpoint];
+        let windows = self.program.bench(&self.folder, &[&who, line].concat())?;
+        Ok(windows.into_iter().next().context("no window")?.1)
+    }
+
+    fn rss_mib(&self) -> f64 {
+        let pid = self.gateway.as_ref().map_or(0, Child::id);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        kib.unwrap_or(f64::NAN) / 1_024.0
+    }
+
+    /// Of a gateway that has stopped, and so has no write-ahead log.
+    fn store_bytes(&self) -> f64 {
+        std::fs::metadata(self.folder.join("450200/store/store.db")).map_or(0.0, |store| store.len() as f64)
+    }
+
+    fn cpu_s(&self) -> f64 {
+        let pid = self.gateway.as_ref().map_or(0, Child::id);
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<f64> = stat
+            .rsplit_once(')')
+            .map_or(vec![], |(_, rest)| rest.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect());
+        fields.get(11..13).map_or(0.0, |ticks| ticks.iter().sum::<f64>() / 100.0)
+    }
+
+    fn tell(&mut self, what: &'static str, value: f64, unit: &'static str) {
+        println!("  {what:<58} {value:>12.2} {unit}");
+        self.figures.push((what, value, unit));
+    }
+
+    /// Lets it grow to `queued` messages, and tells what changes.
+    pub fn grow(&mut self, queued: u64) -> Result<()> {
+        let started = self.start()?;
+        self.tell("start with an empty store", started, "ms");
+        std::thread::sleep(Duration::from_secs(2));
+        let (rss, cpu) = (self.rss_mib(), self.cpu_s());
+        self.tell("RSS idle", rss, "MiB");
+        std::thread::sleep(Duration::from_secs(5));
+        let idle = (self.cpu_s() - cpu) / 5.0 * 100.0;
+        self.tell("CPU idle", idle, "% of one core");
+        let archive = ["stream", "--to", "450200/archive"];
+        let timed = [&archive[..], &["--time", "3s"]].concat();
+        let rate = |grown: &Self| -> Result<f64> {
+            let windows = (0..SAMPLES).map(|_| Ok(grown.load(&timed)?.per_second)).collect::<Result<Vec<_>>>()?;
+            median(windows).context("no window")
+        };
+        let fresh = rate(self)?;
+        self.tell("accepted while the store is young", fresh, "per s");
+        self.stop()?;
+        let young = self.store_bytes();
+        self.start()?;
+        self.load(&[&archive[..], &["--count", &queued.to_string()]].concat())?;
+        let rss = self.rss_mib();
+        self.tell("RSS with all queued", rss, "MiB");
+        let grown = rate(self)?;
+        self.tell("accepted on top of all queued", grown, "per s");
+        self.tell("accept rate, all queued against young", grown / fresh, "");
+        self.stop()?;
+        let each = (self.store_bytes() - young) / queued as f64;
+        self.tell(STORED, each, "bytes");
+        let ready = self.start()?;
+        self.tell("start with all queued", ready, "ms");
+        self.silent_partner(&archive)
+    }
+
+    /// What a partner that never answers costs the others.
+    fn silent_partner(&mut self, others: &[&str]) -> Result<()> {
+        let steady = [others, &["--in-flight", "64", "--time", "3s"]].concat();
+        let p99 = |grown: &Self| -> Result<f64> {
+            let windows = (0..SAMPLES).map(|_| Ok(grown.load(&steady)?.p99_us)).collect::<Result<Vec<_>>>()?;
+            median(windows).context("no window")
+        };
+        let before = p99(self)?;
+        self.load(&["stream", "--to", "440600", "--count", "10000"])?;
+        let beside = p99(self)?;
+        self.tell("others' p99 beside a silent partner with 10 k queued", beside / before, "× before");
+        self.stop()
+    }
+}
+
+/// Takes connections and never says a word.
+pub fn silent() -> Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        let mut held = vec![];
+        listener.incoming().for_each(|connection| held.push(connection));
+    });
+    Ok(port)
+}

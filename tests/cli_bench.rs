@@ -1,0 +1,45 @@
+//! Decides whether `tongban bench` measures what it says, of a gateway that it makes for itself, and leaves nothing behind.
+
+mod support {
+    pub mod terminal;
+}
+
+use std::fs;
+
+use support::terminal::Terminal;
+
+#[test]
+fn every_load_is_measured_and_nothing_is_left_behind() {
+    let terminal = Terminal::new("cli_bench", "loads");
+    fs::create_dir_all(terminal.path("tmp")).unwrap();
+    let loads = ["disk", "store", "submit", "stream", "receive", "request", "end-to-end"];
+    let line = format!("bench --self {} --count 64 --in-flight 16 --json", loads.join(" "));
+    let ended = terminal.command(&line).env("TMPDIR", terminal.path("tmp")).output().unwrap();
+    let talk = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{talk}");
+    let shown: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let told = shown["loads"].as_array().unwrap();
+    assert_eq!(told.iter().map(|load| load["load"].as_str().unwrap()).collect::<Vec<_>>(), loads);
+    for load in told {
+        let (name, run) = (load["load"].as_str().unwrap(), &load["run"]);
+        assert_eq!((run["count"].as_u64(), run["refused"].as_u64()), (Some(64), Some(0)), "{name}");
+        let latency = |share: &str| run["latency_us"][share].as_u64().unwrap();
+        assert!(0 < latency("p50") && latency("p50") <= latency("p99") && latency("p99") <= latency("max"), "{name}");
+        let spread = run["histogram"].as_array().unwrap().iter().map(|bar| bar["count"].as_u64().unwrap());
+        assert_eq!(spread.sum::<u64>(), 64, "{name}");
+        // Only a gateway has costs, and every message is durable: no load does without a commit.
+        let commits = load["gateway"]["commits_per_message"].as_f64();
+        assert_eq!(commits.is_some_and(|commits| commits > 0.0), !["disk", "store"].contains(&name), "{name}: {load}");
+    }
+    assert_eq!(fs::read_dir(terminal.path("tmp")).unwrap().count(), 0, "its folder is gone");
+}
+
+#[test]
+fn what_is_loaded_must_be_said() {
+    let terminal = Terminal::new("cli_bench", "usage");
+    for line in
+        ["bench", "bench --as 450200/window", "bench --self --as 450200/window --to 450200/desk", "bench --self fly"]
+    {
+        assert_eq!(terminal.command(line).output().unwrap().status.code(), Some(64), "{line}");
+    }
+}
