@@ -123,7 +123,8 @@ impl State {
     }
 
     /// The state after `event`, and whether the event came late; `None` when the event changes nothing. The first final
-    /// event stands, but a handover always wins over a failure or an expiry that an earlier holder wrote down.
+    /// event stands, but a handover always wins over a failure, an expiry or a withdrawal that an earlier holder wrote down: a
+    /// delivery that was under way when the next hop was asked may have arrived behind its answer.
     pub fn after(self, event: Event) -> Option<(State, bool)> {
         let next = match event {
             Event::RelayAccepted => State::Relayed,
@@ -135,7 +136,7 @@ impl State {
             Event::Cancelled => State::Cancelled,
             Event::SubmissionAccepted | Event::SubmissionRejected | Event::Delayed | Event::Witnessed => return None,
         };
-        let late = next == State::Confirmed && matches!(self, State::Failed | State::Expired);
+        let late = next == State::Confirmed && matches!(self, State::Failed | State::Expired | State::Cancelled);
         (late || (!self.is_final() && next > self)).then_some((next, late))
     }
 }

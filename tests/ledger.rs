@@ -16,7 +16,7 @@ use bench::*;
 use rusqlite::Connection;
 use tongban::admission::Ration;
 use tongban::evidence::{Event, State};
-use tongban::ledger::{Answer, Core, Entry, Fate, StartError, WitnessRefusal};
+use tongban::ledger::{Answer, Core, Entry, Fate, Pause, StartError, WitnessRefusal};
 use tongban::limits::{HOUR_MS, PUBLISHED_WHOLE_MAX};
 use tongban::message::Digest;
 use tongban::reason::Reason;
@@ -321,6 +321,22 @@ fn the_logs_time_never_runs_backwards() {
         times.extend(answers.into_iter().map(|answer| says(&taken(answer).unwrap()).at.since_ms(NOW)));
     }
     assert_eq!(times, [0, 5_000, 5_000, 5_000, 5_001, 5_001]);
+}
+
+#[test]
+fn the_logs_time_goes_on_over_a_restart_with_the_clock_put_back() {
+    let pause = |why: &str| {
+        let (lane, actor) = (line(), "li".to_owned());
+        Entry::Hold(Box::new(Pause { lane, held: true, why: why.to_owned(), actor }))
+    };
+    let at = NOW.plus_ms(3_600_000);
+    for last in [take(envelope(WINDOW, ARCHIVE)), pause("an act is a leaf too")] {
+        let mut bench = Bench::new();
+        bench.core.apply(at, vec![last]).unwrap();
+        let mut bench = bench.restart(|_| {}).unwrap();
+        let answer = bench.core.apply(NOW, vec![take(envelope(WINDOW, ARCHIVE))]).unwrap().0.pop().unwrap();
+        assert_eq!(says(&taken(answer).unwrap()).at, at);
+    }
 }
 
 // Starting.

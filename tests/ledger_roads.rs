@@ -141,7 +141,7 @@ fn each_end_has_its_leaf_its_state_and_its_dead_letter() {
 #[test]
 fn a_handover_after_all_makes_a_doubtful_end_good_and_takes_the_dead_letter_back() {
     for one in [true, false] {
-        for fate in [Fate::InDoubt, Fate::Expired] {
+        for fate in [Fate::InDoubt, Fate::Expired, Fate::Cancelled] {
             let mut bench = Bench::new();
             let sent = envelope(WINDOW, APPROVAL);
             let (seq, _) = bench.accepted(&sent);

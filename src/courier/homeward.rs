@@ -66,20 +66,22 @@ impl Homeward {
         };
         let reads = free && self.more;
         if reads {
-            self.stage = Stage::Reading;
+            // What the bell says from here on is news: what is being read may not show it.
+            (self.stage, self.more) = (Stage::Reading, false);
         }
         reads
     }
 
-    /// What was read; whether there is a batch to carry.
+    /// What was read; whether there is a batch to carry. When there is none, the bell may have rung meanwhile: look again
+    /// whether to read.
     pub fn read(&mut self, batch: Result<Batch, store::Error>, now: Time) -> bool {
         match batch {
             Ok(batch) if batch.leaves.is_empty() => {
-                (self.stage, self.more) = (Stage::Idle, false);
+                self.stage = Stage::Idle;
                 false
             }
             Ok(batch) => {
-                self.stage = Stage::Ready(batch);
+                (self.stage, self.more) = (Stage::Ready(batch), true);
                 true
             }
             Err(error) => {
@@ -188,4 +190,28 @@ pub async fn write_arrival(ground: &Ground, lane: LaneName, leaves: Vec<u64>) ->
         tracing::warn!("the arrival of receipts was not written; they will be sent again");
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(homeward: &mut Homeward, leaves: &[u64]) -> bool {
+        homeward.read(Ok(Batch { leaves: leaves.to_vec(), receipts: vec![] }), Time::ZERO)
+    }
+
+    #[test]
+    fn a_bell_that_rings_while_the_store_is_read_is_not_lost() {
+        let mut homeward = Homeward::new(LaneName::System("window".parse().unwrap()));
+        assert!(homeward.begin_reading(Time::ZERO));
+        homeward.rung();
+        assert!(!read(&mut homeward, &[]), "what was read is older than what was announced");
+        assert!(homeward.begin_reading(Time::ZERO), "it is read again");
+        assert!(read(&mut homeward, &[7]));
+        let (name, _) = homeward.send().unwrap();
+        assert_eq!(homeward.arrived(&name), Some(vec![7]));
+        homeward.closed(true, Time::ZERO);
+        assert!(homeward.begin_reading(Time::ZERO), "there may be more than one batch");
+        assert!(!read(&mut homeward, &[]) && !homeward.begin_reading(Time::ZERO), "and then it rests");
+    }
 }

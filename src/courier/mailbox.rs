@@ -469,11 +469,10 @@ impl Keeper {
                 }
             }
             Done::Settled { seq, settlement: None, .. } => self.feed(Event::SettleFailed { seq }),
-            Done::Receipts(batch) => {
-                if self.homeward.read(batch, self.ground.clock.now()) {
-                    self.feed(Event::Receipts);
-                }
-            }
+            Done::Receipts(batch) => match self.homeward.read(batch, self.ground.clock.now()) {
+                true => self.feed(Event::Receipts),
+                false => self.send_home(),
+            },
             Done::Arrived { written } => {
                 self.homeward.closed(written, self.ground.clock.now());
                 self.send_home();

@@ -264,11 +264,10 @@ impl Push {
                 }
             }
             Done::Settled { seq, settlement: None, .. } => self.feed(Event::SettleFailed { seq }),
-            Done::Receipts(batch) => {
-                if self.homeward.read(batch, self.ground.clock.now()) {
-                    self.carry_home();
-                }
-            }
+            Done::Receipts(batch) => match self.homeward.read(batch, self.ground.clock.now()) {
+                true => self.carry_home(),
+                false => self.send_home(),
+            },
             Done::Sent { written } => {
                 self.homeward.closed(written, self.ground.clock.now());
                 self.send_home();

@@ -4,7 +4,7 @@
 use tokio::sync::oneshot;
 
 use crate::courier::{Cancelled, Ground, Order};
-use crate::evidence::{Event, Evidence};
+use crate::evidence::{Evidence, State};
 use crate::id::MessageId;
 use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
@@ -78,8 +78,8 @@ async fn find(ground: &Ground, party: &Party, id: MessageId) -> Result<Found, Re
             return Ok(None);
         }
         Ok(Some(match head.lane {
-            // No full leaf follows the one that withdraws a message.
-            _ if newest.event == Event::Cancelled => Found::Cancelled(Box::new(look.receipt(head.base.0)?)),
+            // No full leaf follows the one that withdraws a message; a handover that is heard of later wins over it.
+            _ if head.state == State::Cancelled => Found::Cancelled(Box::new(look.receipt(head.base.0)?)),
             LaneName::Gateway(_) if head.queued => Found::Waits { seq: head.seq, lane: head.lane },
             LaneName::Gateway(_) | LaneName::System(_) => Found::Taken,
         }))

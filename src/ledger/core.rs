@@ -9,10 +9,13 @@ use super::Entry;
 use super::batch::{Batch, Ground, Scribe};
 use super::bells::Rung;
 use super::counts::Counts;
+use crate::audit::Act;
+use crate::evidence::Evidence;
 use crate::limits::{CLOCK_UNCERTAINTY_MS, DISK_LOOK_EVERY_MS, DISK_RESERVE_BYTES, MARK_EVERY_MS, REHASHED_AT_START};
 use crate::party::{Member, Name};
 use crate::receipt::Receipt;
 use crate::store::{self, LaneName, Mark, MarkError, Seq, Writer};
+use crate::succession::Succession;
 use crate::time::Time;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::note::SigningKey;
@@ -102,6 +105,7 @@ impl Core {
         let next_seq = writer.last_seq()? + 1;
         let waiting = writer.waiting()?;
         let first_place = writer.first_place()?;
+        let last_at = writer.newest_leaf()?.and_then(|leaf| recorded_at(&leaf)).unwrap_or_default();
         Ok(Core {
             first_place,
             waiting,
@@ -116,7 +120,7 @@ impl Core {
             newest,
             mark_behind: false,
             marked_at: Time::ZERO,
-            last_at: Time::ZERO,
+            last_at,
             next_seq,
         })
     }
@@ -226,6 +230,14 @@ impl Core {
             Err(error) => tracing::warn!(%error, "the high-water mark was not written"),
         }
     }
+}
+
+/// When a leaf says that it was recorded: the log's time goes on from there, though the clock was put back meanwhile.
+fn recorded_at(leaf: &[u8]) -> Option<Time> {
+    let evidence = Evidence::from_leaf(leaf).ok().map(|evidence| evidence.at);
+    let act = || Act::from_leaf(leaf).ok().map(|act| act.at);
+    let succession = || Succession::from_leaf(leaf).ok().map(|succession| succession.at);
+    evidence.or_else(act).or_else(succession)
 }
 
 /// The stored log must hold everything that the mark says was shown, under the same root.

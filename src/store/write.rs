@@ -81,6 +81,12 @@ impl Writer {
         read::rehash(&self.connection, self.first_place()? + first)
     }
 
+    /// The newest leaf whose bytes retention has not taken; none in a log without one.
+    pub fn newest_leaf(&self) -> Result<Option<Vec<u8>>, Error> {
+        let newest = "SELECT bytes FROM leaf WHERE bytes IS NOT NULL ORDER BY idx DESC LIMIT 1";
+        Ok(self.connection.query_row(newest, [], |row| row.get(0)).optional()?)
+    }
+
     /// The newest message's place; 0 when there is none.
     pub fn last_seq(&self) -> Result<Seq, Error> {
         Ok(self.connection.query_row("SELECT coalesce(max(seq), 0) FROM message", [], |r| r.get(0))?)
