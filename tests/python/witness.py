@@ -116,15 +116,17 @@ def look(log, vkey, held):
 
 def main(ca, certificate, key, address, vkey):
     files = [open(path, "rb").read() for path in (ca, key, certificate)]
-    options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
-    channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*files), options)
-    log, vkey, own = evidence_pb2_grpc.EvidenceServiceStub(channel), open(vkey).read(), Ed25519PrivateKey.generate()
+    credentials, vkey, own = grpc.ssl_channel_credentials(*files), open(vkey).read(), Ed25519PrivateKey.generate()
+    channel = grpc.secure_channel(address, credentials)
     held, looks, away = None, 0, 0
     while not select.select([sys.stdin], [], [], EVERY_S)[0]:
         try:
-            seen = look(log, vkey, held)
+            seen = look(evidence_pb2_grpc.EvidenceServiceStub(channel), vkey, held)
             looks += 1
-        except grpc.RpcError:
+        except grpc.RpcError as error:
+            print("unanswered:", error.code(), error.details(), file=sys.stderr)
+            channel.close()
+            channel = grpc.secure_channel(address, credentials)
             away += 1
             continue
         except Fork as fork:
