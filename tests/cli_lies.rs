@@ -250,6 +250,31 @@ impl EvidenceService for Liar {
         let receipts = self.receipt(&self.kept(), Event::SubmissionAccepted).into_iter().collect();
         Ok(Response::new(pbe::GetMessageEvidenceResponse { receipts }))
     }
+
+    async fn get_checkpoint(
+        &self,
+        _: Request<pbe::GetCheckpointRequest>,
+    ) -> Result<Response<pbe::GetCheckpointResponse>, Status> {
+        Err(Status::unimplemented("not asked in these tests"))
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        _: Request<pbe::GetConsistencyProofRequest>,
+    ) -> Result<Response<pbe::GetConsistencyProofResponse>, Status> {
+        Err(Status::unimplemented("not asked in these tests"))
+    }
+
+    async fn get_tile(&self, _: Request<pbe::GetTileRequest>) -> Result<Response<pbe::GetTileResponse>, Status> {
+        Err(Status::unimplemented("not asked in these tests"))
+    }
+
+    async fn add_cosignature(
+        &self,
+        _: Request<pbe::AddCosignatureRequest>,
+    ) -> Result<Response<pbe::AddCosignatureResponse>, Status> {
+        Err(Status::unimplemented("not asked in these tests"))
+    }
 }
 
 impl Liar {

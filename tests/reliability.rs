@@ -123,7 +123,8 @@ fn reports_what_a_page_must_not_say() {
         faults(&rows(&whole().map(spoil).collect::<Vec<_>>().join("\n")), |test| test == "x::y")
     };
     assert_eq!(page(|row| row), Vec::<String>::new());
-    let rows: [(fn(String) -> String, &str); 7] = [
+    type Spoil = (fn(String) -> String, &'static str);
+    let rows: [Spoil; 7] = [
         (|row| row.replace("| T1 |", "| T2 |"), "T1 stands there 0 times"),
         (|row| row.replace("| T1 |", "| T99 |"), "T99 is no fault"),
         (|row| row.replace("| T1 | a | b | `x::y`", "| T1 | a | b | `x::z`"), "T1 names x::z"),

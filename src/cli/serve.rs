@@ -26,6 +26,10 @@ pub fn run(command: Serve, out: &Out) -> Answer {
     let config = command.configured.read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        // Before anybody can see that it serves: a signal that nobody waits for ends a process at once.
+        let mut hup = signal(SignalKind::hangup())?;
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
         let gateway = server::bind(&config).await?;
         let address = gateway.address()?;
         let city = config.member.to_string();
@@ -34,7 +38,6 @@ pub fn run(command: Serve, out: &Out) -> Answer {
         } else {
             out.say(&out.lang.tr(format!("{city} serves on {address}"), format!("{city} 正在 {address} 提供服务")));
         }
-        let mut hup = signal(SignalKind::hangup())?;
         let renewal = gateway.renewal();
         // What came of it stands in the log.
         tokio::spawn(async move {
@@ -42,8 +45,6 @@ pub fn run(command: Serve, out: &Out) -> Answer {
                 let _ = renewal.renew().await;
             }
         });
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
         let stop = async move {
             tokio::select! {
                 _ = term.recv() => {}
