@@ -174,6 +174,7 @@ async fn measure_all(args: &Bench, target: &Target, out: &Out) -> Result<Vec<Mea
     let usual = [Load::Submit, Load::Stream, Load::EndToEnd];
     let loads = if args.loads.is_empty() { &usual[..] } else { &args.loads };
     let mut measured = Vec::with_capacity(loads.len());
+    target.gauge.awaited().await;
     for load in loads {
         out.say(&out.lang.tr(format!("measuring {}", load.name()), format!("正在测量 {}", load.name())));
         measured.push(measure(*load, args, target).await?);

@@ -194,7 +194,7 @@ impl Core {
                 None => self.writer.receipt(leaf),
             }
         };
-        let answers = pending.into_iter().map(|pending| pending.answer(&receipt));
+        let answers = pending.into_iter().map(|pending| pending.answer(receipt));
         Ok((answers.collect::<Result<_, _>>()?, rung))
     }
 

@@ -43,10 +43,24 @@ pub struct Cost {
 
 /// Clock ticks per second of `/proc` (`USER_HZ`), the same on every Linux that we serve.
 const TICKS_PER_S: f64 = 100.0;
-/// How long a gateway may take to show its figures.
+/// How long a gateway may take to show its figures, one that was just started until it shows any, and how often that is tried.
 const SHOW: Duration = Duration::from_secs(5);
+const START: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Gauge {
+    /// Waits until the gateway shows its figures, if it is to show any: one that was only just started does not yet.
+    pub async fn awaited(&self) {
+        let Some(address) = self.metrics else { return };
+        let shown = async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // One that never shows any is measured without.
+        let _ = tokio::time::timeout(START, shown).await;
+    }
+
     /// Reads what can be read now.
     pub async fn read(&self) -> Reading {
         let of_process = |file: &str| {

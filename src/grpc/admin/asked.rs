@@ -40,7 +40,7 @@ fn filter_in(faults: &mut Faults, field: &str, wire: pb::DeadLetterFilter) -> De
         let parsed = LaneName::from_str(&lane);
         parsed.map_err(|_| faults.add(format!("{field}.lane"), "must be gateway/MEMBER or system/NAME")).ok()
     });
-    let from_city = faults.parse(&format!("{field}.from_city"), &wire.from_city);
+    let from_city = faults.parse(format_args!("{field}.from_city"), &wire.from_city);
     DeadFilter { reason, lane, item, from_city }
 }
 
@@ -88,7 +88,7 @@ pub fn key(own: &Member, from_city: &str, message_id: &str) -> Option<Key> {
 }
 
 fn name_in(faults: &mut Faults, field: &str, own: &Member, wire: pb::DeadLetterName) -> Option<Key> {
-    let id = faults.need(&format!("{field}.message_id"), &wire.message_id);
+    let id = faults.need(format_args!("{field}.message_id"), &wire.message_id);
     let field = format!("{field}.from_city");
     let from_city = match own {
         Member::City(city) if wire.from_city.is_empty() => Some(city.clone()),
