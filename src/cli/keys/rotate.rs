@@ -1,6 +1,8 @@
 //! Decides how a new key follows one of a gateway's: what is made, what is put in use, and what a person has to do then. Never
 //! deletes a key; each step leaves a gateway that starts, and what is destructive is shown and asked first.
 
+#![allow(clippy::disallowed_methods, reason = "renames, and syncs the folder")]
+
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -147,7 +149,7 @@ pub fn log(args: &Log, out: &Out) -> Answer {
         std::fs::remove_dir_all(&copy).map_err(|fault| Failure::from(fault).at(copy.display()))?;
     }
     let restored = restored?;
-    std::fs::rename(&config.log_key, &aside).map_err(|fault| Failure::from(fault).at(config.log_key.display()))?;
+    put_aside(&config.log_key, &aside).map_err(|fault| Failure::from(fault).at(config.log_key.display()))?;
     let new_key = restored.log_key.as_ref().map(ToString::to_string).unwrap_or_default();
     let start = format!("tongban serve --config {}", args.to.join("tongban.toml").display());
     let shown = json!({ "gateway": args.to, "closed": restored.manifest.log, "log": restored.origin, "log_key": new_key,
@@ -187,6 +189,12 @@ fn beside_folder(to: &Path) -> PathBuf {
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(".copy");
     to.with_file_name(name)
+}
+
+/// Durable on return.
+fn put_aside(key: &Path, aside: &Path) -> std::io::Result<()> {
+    std::fs::rename(key, aside)?;
+    std::fs::File::open(key.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn closed(key: &Path) -> PathBuf {

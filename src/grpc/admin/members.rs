@@ -30,14 +30,16 @@ pub struct Lists {
     pub ends_at: Option<Time>,
 }
 
+/// Reads a member's revocation lists; none where there are none. Blocks on the disk.
+pub type ReadLists = Arc<dyn Fn(&Member) -> Option<Lists> + Send + Sync>;
+
 /// The members as this gateway knows them.
 #[derive(Clone)]
 pub struct Members {
     pub own: Member,
     pub board: Arc<Noticeboard>,
     pub clock: Clock,
-    /// Reads a member's revocation lists; none where there are none. Blocks on the disk.
-    pub lists: Arc<dyn Fn(&Member) -> Option<Lists> + Send + Sync>,
+    pub lists: ReadLists,
 }
 
 /// A decision about a member that somebody asks for.
