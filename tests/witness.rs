@@ -266,7 +266,7 @@ async fn health_and_checks_tell(alliance: &Alliance, origin: &str) {
     let findings = examine_self(&config, &Clock::default());
     let fork = findings.iter().find(|finding| finding.check == "witness.fork").unwrap();
     assert!(is_fault(fork) && fork.look.about.as_deref() == Some("450200"), "{fork:?}");
-    assert!(fork.look.seen.starts_with(origin), "{fork:?}");
+    assert!(fork.look.seen.en.starts_with(origin), "{fork:?}");
     let staff = alliance.client_of("440600/gateway", FOSHAN.0);
     let health = HealthClient::new(staff.channel);
     until("its health says so", async || {
