@@ -2,6 +2,7 @@
 //! inclusion path of every new leaf and the tiles now complete. Never looks at an old leaf and never stores anything.
 
 use super::{EMPTY_ROOT, Hash, node_hash};
+use crate::planted;
 
 pub use crate::limits::LEAVES_MAX;
 
@@ -106,7 +107,8 @@ impl Tree {
         let levels = grow(first_index, &self.edge, leaves);
         self.size = size;
         self.edge = edge_of(size, &levels);
-        let paths = (first_index..size).map(|index| path_of(index, &levels)).collect();
+        let of = |index| if planted::is(planted::Bug::ProofOffByOne) && index + 1 == size { index ^ 1 } else { index };
+        let paths = (first_index..size).map(|index| path_of(of(index), &levels)).collect();
         Appended { first_index, paths, tiles: tiles_of(first_index, size, &levels) }
     }
 }
