@@ -368,16 +368,18 @@ impl World {
         Ok(())
     }
 
-    /// Whether the recipient's receipt says that a message came after a later one, or its origin had given it up.
+    /// Whether the recipient said that the case came out of order (it marks the first message that comes behind a later one,
+    /// not those that follow it), or the message's origin had given it up.
     fn is_marked_late(&self, books: &[Book], key: &Key, to: Place) -> bool {
         let id = (key.from_city.as_str().to_owned(), key.id.bytes().to_vec());
-        let said = |book: &Book| {
-            let (seq, row) = book.messages.iter().find(|(_, row)| row.key == id)?;
-            let first = book.said[seq].first()?;
-            Some(row.late || !first.1.reasons.is_empty())
-        };
         let from = self.map.place(&Member::City(key.from_city.clone()));
-        [from, to].into_iter().any(|place| said(&books[place]).unwrap_or(false))
+        let given_up = books[from].messages.values().any(|row| row.key == id && row.late);
+        let there = &books[to];
+        let Some((seq, row)) = there.messages.iter().find(|(_, row)| row.key == id) else { return given_up };
+        let marks =
+            |(other, _): &(&u64, &Row)| there.said[*other].first().is_some_and(|leaf| !leaf.1.reasons.is_empty());
+        let mut of_case = there.messages.range(..=seq).filter(|(_, other)| other.order_key == row.order_key);
+        given_up || of_case.any(|entry| marks(&entry))
     }
 }
 
