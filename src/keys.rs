@@ -3,10 +3,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "keys come from chance and are written durably here")]
 
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::pki_types::pem::PemObject;
@@ -14,6 +16,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::limits::{PUBLIC_FILE_BYTES_MAX, SECRET_FILE_BYTES_MAX};
+use crate::planted;
 
 /// How the one line of a seed file begins, and what such a file is called; the 32 bytes follow in base64. A signing key is
 /// never taken for a sealing key, though their seeds look alike.
@@ -194,6 +197,15 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Ke
 /// # Errors
 /// Broken PEM.
 pub fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, KeyFileError> {
+    if planted::is(planted::Bug::CrlNotReRead) {
+        static READ: Mutex<BTreeMap<PathBuf, Vec<u8>>> = Mutex::new(BTreeMap::new());
+        let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = match read.get(path) {
+            Some(first) => first.clone(),
+            None => read_public(path)?,
+        };
+        return sections(path, read.entry(path.to_owned()).or_insert(first));
+    }
     sections(path, &read_public(path)?)
 }
 

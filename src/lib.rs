@@ -16,6 +16,7 @@ pub mod marks;
 pub mod evidence;
 pub mod audit;
 pub mod succession;
+pub mod planted;
 
 // 1 THOUGHT: pure decisions, no clock, no disk, no chance.
 pub mod tlog;

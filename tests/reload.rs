@@ -3,6 +3,8 @@
 
 #[path = "support/alliance.rs"]
 mod alliance;
+#[path = "support/planted.rs"]
+mod planted;
 #[path = "support/process.rs"]
 mod process;
 
@@ -173,6 +175,7 @@ async fn is_gone(alliance: &Alliance, gateway: &Gateway, system: &str, withdraw:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_is_revoked_ends_its_streams_at_once_and_no_others() {
+    planted::take_up();
     let alliance = alliance();
     let gateway = alliance.start(A).await;
     let window = alliance.client(A, "window");
@@ -181,6 +184,15 @@ async fn a_certificate_that_is_revoked_ends_its_streams_at_once_and_no_others() 
     let archive = is_gone(&alliance, &gateway, "archive", revoke).await;
     assert!(archive.submit(envelope(ARCHIVE, WINDOW)).await.is_err(), "it is not let in again");
     works(&window, ARCHIVE).await;
+}
+
+/// The test of this test: a gateway that does not read the list again is noticed.
+#[cfg(debug_assertions)]
+#[test]
+fn a_revocation_list_that_is_not_read_again_is_noticed() {
+    let told =
+        planted::fails("crl-not-re-read", "a_certificate_that_is_revoked_ends_its_streams_at_once_and_no_others", &[]);
+    assert!(told.contains("its connection alone"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ pub use desk::{Cancelled, Desk, Order};
 pub use dial::{Dialer, Pools};
 pub use follow::Follower;
 pub use ground::Ground;
+pub use homeward::{Batch, Homeward};
 pub use mailbox::{Delivery, Mailbox, MailboxError, Outcome, Receipts, Step, Taken};
 pub use post::{Diallers, Mailboxes, Partner, Post};
 pub use pull::Pull;

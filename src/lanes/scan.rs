@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Queued, Seq};
+use crate::planted;
 use crate::time::Time;
 
 /// How far the store has been read. Every row before `next` is in memory, or was dropped with a note of its place.
@@ -44,6 +45,9 @@ enum Usable {
 impl Scan {
     /// A row was committed that is not in memory.
     pub fn heard(&mut self, seq: Seq, remembered_max: usize) {
+        if self.asked.is_some() && planted::is(planted::Bug::LostWakeUp) {
+            return;
+        }
         self.rewind(seq);
         let Some(asked) = &mut self.asked else { return };
         asked.heard.push(seq);

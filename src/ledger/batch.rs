@@ -12,7 +12,7 @@ use super::bells::Rung;
 use super::counts::Said;
 use super::{Answer, Entry};
 use crate::audit::{Act, Deed};
-use crate::chance;
+use crate::chance::Chance;
 use crate::evidence::{Code, Event, Evidence, Instants};
 use crate::id::ReceiptId;
 use crate::limits::{LEAF_BYTES_MAX, NOTICES_MS};
@@ -48,6 +48,8 @@ pub struct Ground<'a> {
     pub receipt_readers: &'a HashSet<crate::party::Name>,
     /// New messages find no room on the disk.
     pub disk_nearly_full: bool,
+    /// Where receipt ids come from.
+    pub chance: &'a Chance,
 }
 
 /// An answer that waits for the commit: leaves of this batch become receipts only then.
@@ -384,7 +386,7 @@ impl<'a> Batch<'a> {
     }
 
     fn receipt_id(&self) -> Result<ReceiptId, Error> {
-        let chance = chance::bytes().map_err(|error| Error::Failed(error.to_string()))?;
+        let chance = self.ground.chance.draw().map_err(|error| Error::Failed(error.to_string()))?;
         Ok(ReceiptId::new_v7(self.scribe.at, chance))
     }
 }

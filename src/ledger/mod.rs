@@ -23,8 +23,8 @@ use crate::time::Time;
 pub use batch::{
     Fate, Incoming, Issuer, Notice, Pause, Refusal, Route, RouteChange, Settle, Signed, Take, Witness, WitnessRefusal,
 };
-pub use bells::{Bells, Heard};
-pub use core::{Core, StartError};
+pub use bells::{Bells, Heard, Rung};
+pub use core::{Core, Prepared, StartError};
 pub use counts::{Counts, OTHER};
 
 /// Why the ledger gave no answer of its own.

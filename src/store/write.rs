@@ -14,6 +14,7 @@ use super::recent::Recent;
 use super::{Commit, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
 use crate::limits::GENERATION_PLACES;
 use crate::message::{Attached, Digest};
+use crate::planted;
 use crate::receipt::Receipt;
 use crate::time::Time;
 use crate::tlog::Hash;
@@ -191,10 +192,17 @@ impl Writer {
     /// Stores `commit` whole. On return it is on disk: the write-ahead log is synced. On [`Error::Full`] nothing has
     /// changed; after any other error what is stored is unknown until the store is opened anew.
     pub fn commit(&mut self, commit: &Commit) -> Result<(), Error> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if planted::is(planted::Bug::AnswerBeforeCommit) && !self.connection.is_autocommit() {
+            self.connection.execute_batch("COMMIT")?;
+        }
+        let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut lanes = Lanes { known: &mut self.lanes, created: vec![] };
         let written = write(&transaction, &mut lanes, commit);
         let created = lanes.created;
+        if planted::is(planted::Bug::AnswerBeforeCommit) {
+            transaction.set_drop_behavior(rusqlite::DropBehavior::Ignore);
+            return written.map(drop);
+        }
         match written.and_then(|log| Ok(transaction.commit().map(|()| log)?)) {
             Ok(log) => {
                 if let (Some(appended), Some((_, note))) = (&commit.appended, &commit.checkpoint) {
@@ -238,6 +246,14 @@ impl Lanes<'_> {
 /// Writes all of it; the place of the first leaf of the log, where the log grew.
 fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<u64, Error> {
     let log = write_log(sql, commit)?;
+    if planted::is(planted::Bug::LeafApartFromState) {
+        sql.execute_batch("COMMIT")?;
+        // A crash just here, now and then.
+        if commit.checkpoint.as_ref().is_some_and(|(tree, _)| tree.size() % 16 == 0) {
+            return Err(Error::Failed("planted: the process ends between the two".to_owned()));
+        }
+        sql.execute_batch("BEGIN IMMEDIATE")?;
+    }
     for message in &commit.messages {
         write_message(sql, lanes, message)?;
     }

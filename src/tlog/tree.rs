@@ -2,6 +2,7 @@
 //! inclusion path of every new leaf and the tiles now complete. Never looks at an old leaf and never stores anything.
 
 use super::{EMPTY_ROOT, Hash, node_hash};
+use crate::planted;
 
 pub use crate::limits::LEAVES_MAX;
 
@@ -38,7 +39,9 @@ impl Appended {
     /// The inclusion path of a new leaf in the tree after the append (RFC 6962 §2.1.1: from the leaf's sibling up to the
     /// root's child); none for a leaf that was there before, or is not there yet.
     pub fn path(&self, index: u64) -> Option<Vec<Hash>> {
-        (self.first_index..self.size).contains(&index).then(|| path_of(index, &self.levels))
+        let off_by_one = planted::is(planted::Bug::ProofOffByOne) && index + 1 == self.size;
+        let of = if off_by_one { index ^ 1 } else { index };
+        (self.first_index..self.size).contains(&index).then(|| path_of(of, &self.levels))
     }
 
     /// The paths of all new leaves, in their order.
