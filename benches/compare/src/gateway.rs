@@ -119,9 +119,24 @@ impl<'a> Grown<'a> {
         kib.unwrap_or(f64::NAN) / 1_024.0
     }
 
-    /// Of a gateway that has stopped, and so has no write-ahead log.
-    fn store_bytes(&self) -> f64 {
-        std::fs::metadata(self.folder.join("450200/store/store.db")).map_or(0.0, |store| store.len() as f64)
+    /// Bytes of the store as a backup has it: whole, and without a write-ahead log.
+    fn store_bytes(&self, name: &str) -> Result<f64> {
+        self.program.run(&self.folder, &["backup", "--config", "450200/tongban.toml", "--to", name])?;
+        let mut bytes = 0;
+        let mut folders = vec![self.folder.join(name)];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)?.flatten() {
+                let kind = entry.metadata()?;
+                if kind.is_dir() {
+                    folders.push(entry.path());
+                } else if entry.file_name() == "store.db" {
+                    bytes = kind.len();
+                }
+            }
+        }
+        std::fs::remove_dir_all(self.folder.join(name))?;
+        ensure!(bytes > 0, "the backup holds no store.db");
+        Ok(bytes as f64)
     }
 
     fn cpu_s(&self) -> f64 {
@@ -156,18 +171,16 @@ impl<'a> Grown<'a> {
         };
         let fresh = rate(self)?;
         self.tell("accepted while the store is young", fresh, "per s");
-        self.stop()?;
-        let young = self.store_bytes();
-        self.start()?;
+        let young = self.store_bytes("young")?;
         self.load(&[&archive[..], &["--count", &queued.to_string()]].concat())?;
         let rss = self.rss_mib();
         self.tell("RSS with all queued", rss, "MiB");
+        let each = (self.store_bytes("full")? - young) / queued as f64;
+        self.tell(STORED, each, "bytes");
         let grown = rate(self)?;
         self.tell("accepted on top of all queued", grown, "per s");
         self.tell("accept rate, all queued against young", grown / fresh, "");
         self.stop()?;
-        let each = (self.store_bytes() - young) / queued as f64;
-        self.tell(STORED, each, "bytes");
         let ready = self.start()?;
         self.tell("start with all queued", ready, "ms");
         self.silent_partner(&archive)

@@ -36,13 +36,13 @@ struct Compare {
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// Seconds of each window
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// Bytes of each message
     #[arg(long, default_value_t = 1_024)]
     size: usize,
     /// Messages that a gateway grows to
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 200_000)]
     queued: u64,
     /// Where the results go
     #[arg(long, default_value = "target/compare")]

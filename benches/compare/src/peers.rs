@@ -30,6 +30,8 @@ pub struct Peer {
     child: Child,
     pub port: u16,
     folder: PathBuf,
+    /// Where the name server of its own listens that it leaves behind, if it does.
+    epmd: Option<u16>,
 }
 
 impl Peer {
@@ -41,7 +43,7 @@ impl Peer {
         let log = std::fs::File::create(folder.join("peer.log"))?;
         command.current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("{:?}", command.get_program()))?;
-        Ok(Peer { child, port, folder: folder.to_owned() })
+        Ok(Peer { child, port, folder: folder.to_owned(), epmd: None })
     }
 
     async fn listens(self) -> Result<Peer> {
@@ -62,6 +64,9 @@ impl Drop for Peer {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(port) = self.epmd {
+            let _ = Command::new("epmd").arg("-kill").env("ERL_EPMD_PORT", port.to_string()).output();
+        }
     }
 }
 
@@ -104,10 +109,13 @@ pub async fn rabbit(all: &Path) -> Result<Peer> {
     command.env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"));
     command.env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("plugins"));
     command.env("RABBITMQ_MNESIA_BASE", folder.join("data")).env("RABBITMQ_LOG_BASE", folder.join("log"));
-    command.env("RABBITMQ_DIST_PORT", free_port()?.to_string()).env("ERL_EPMD_PORT", free_port()?.to_string());
+    let epmd = free_port()?;
+    command.env("RABBITMQ_DIST_PORT", free_port()?.to_string()).env("ERL_EPMD_PORT", epmd.to_string());
     command.env("ERL_EPMD_ADDRESS", "127.0.0.1");
     command.env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}");
-    Peer::spawn(&mut command, &folder, port)?.listens().await
+    let mut peer = Peer::spawn(&mut command, &folder, port)?;
+    peer.epmd = Some(epmd);
+    peer.listens().await
 }
 
 type Told<T> = std::result::Result<T, amqprs::error::Error>;
