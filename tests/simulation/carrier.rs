@@ -395,7 +395,7 @@ impl World {
             return;
         };
         let body = stored.body.clone().expect("its content is kept");
-        let envelope = envelope::kept(&stored.header, body).expect("a stored envelope reads back");
+        let envelope = envelope::kept(&stored.header, body, stored.header_digest).expect("a stored envelope reads back");
         if !leads_to(&self.index_of(place), name, &stored, &envelope, &own, now) {
             self.tally.hit(Rare::WaysClosed);
             let outcome = Outcome::NotNow { at: now.plus_ms(3_000) };

@@ -65,7 +65,7 @@ fn whatever_a_commit_comes_to_nobody_is_shown_two_roots_for_one_size() {
             assert_eq!(*shown.entry(size).or_insert(root), root, "two roots at {size}");
             let which = dice.index(batch.len());
             let index = appended.first_index + which as u64;
-            verify_inclusion(&batch[which], index, size, &appended.paths[which], &root).unwrap();
+            verify_inclusion(&batch[which], index, size, &appended.paths()[which], &root).unwrap();
         }
         let mut merkle = Merkle::new(disk.leaves);
         for (size, root) in &shown {
