@@ -58,7 +58,10 @@ fn the_way_to_a_city_says_where_it_breaks_off_and_what_to_do() {
     terminal.ends(0, "messages list --as 440600/approval");
     let way = terminal.json(0, TRACE);
     assert_eq!(open(&way), (true, vec![true]), "{way}");
-    says(&terminal.ends(0, TRACE).0, &["no item named", "name → tcp → tls → alpn → health → clock ✓", "is open"]);
+    says(
+        &terminal.ends(0, TRACE).0,
+        &["no item named", "name → tcp → tls → alpn → health → clock → echo → receipt ✓", "is open"],
+    );
     terminal.ends(0, &format!("lanes pause {OPS} 440600 --reason 迁移"));
     says(&terminal.ends(1, &format!("{TRACE} --lang zh")).0, &["暂停：迁移", "否", "受阻"]);
     terminal.ends(0, &format!("lanes resume {OPS} 440600"));

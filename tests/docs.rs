@@ -10,7 +10,16 @@ use tongban::cli::{Lang, command};
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Pages for those who build it or write against its formats, in English; and `errors.md`, which is one page in both languages.
-const WITHOUT_TWIN: [&str; 6] = ["architecture.md", "design.md", "style.md", "receipts.md", "sealing.md", "errors.md"];
+const WITHOUT_TWIN: [&str; 8] = [
+    "architecture.md",
+    "design.md",
+    "style.md",
+    "receipts.md",
+    "sealing.md",
+    "errors.md",
+    "performance.md",
+    "supply-chain.md",
+];
 
 /// Every page outside of what is built and what is borrowed.
 fn pages() -> Vec<PathBuf> {

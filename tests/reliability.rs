@@ -86,7 +86,9 @@ fn read(path: &str) -> String {
 }
 
 fn is_a_test(name: &str) -> bool {
-    name.split_once("::").is_some_and(|(file, name)| tests_of(&read(&format!("tests/{file}.rs"))).contains(&name))
+    let Some((file, name)) = name.split_once("::") else { return false };
+    let codes = [format!("tests/{file}.rs"), format!("tests/{file}/main.rs")];
+    codes.iter().any(|path| tests_of(&read(path)).contains(&name))
 }
 
 /// Every test that a page names anywhere.

@@ -69,11 +69,12 @@ pub fn age(facts: &Facts<'_>) -> Vec<Look> {
 pub fn suspended(facts: &Facts<'_>) -> Vec<Look> {
     let decisions = facts.board.get().map(Noticeboard::decisions).unwrap_or_default();
     let look = |(member, suspension): (&crate::party::Member, &crate::directory::Suspension)| {
-        let seen = format!("since {} by {}: {}", suspension.since(), suspension.by, suspension.why);
+        let (since, by, why) = (suspension.since(), &suspension.by, &suspension.why);
+        let seen = Seen::both(format!("since {since} by {by}: {why}"), format!("自 {since} 起，由 {by}：{why}"));
         Look::warning(&advice::MEMBER_SUSPENDED, seen).about(member)
     };
     let looks: Vec<Look> = decisions.suspended.iter().map(look).collect();
-    if looks.is_empty() { vec![Look::good("none")] } else { looks }
+    if looks.is_empty() { vec![Look::good(Seen::both("none", "无"))] } else { looks }
 }
 
 pub fn member(facts: &Facts<'_>) -> Vec<Look> {

@@ -5,10 +5,8 @@ use crate::ledger::Heard;
 
 /// What has happened to a lane between two looks at its bell.
 pub fn events(before: Heard, now: Heard) -> impl Iterator<Item = Event> {
-    let held = (now.held != before.held).then(|| match now.held {
-        Some(true) => Event::Held,
-        _ => Event::Resumed,
-    });
+    let gate = if now.held == Some(true) { Event::Held } else { Event::Resumed };
+    let held = (now.held != before.held).then_some(gate);
     let enqueued = (now.newest > before.newest).then_some(Event::Enqueued { seq: now.newest });
     let moved = (now.moves > before.moves).then_some(Event::Moved { seq: now.lowest_moved });
     [held, enqueued, moved].into_iter().flatten()

@@ -171,7 +171,7 @@ mod tests {
         let newest = newest_schema();
         let before = "ALTER TABLE lane DROP COLUMN held_at; ALTER TABLE lane DROP COLUMN held_by; \
              ALTER TABLE lane DROP COLUMN held_why; DELETE FROM migration WHERE version >= 4; \
-             ALTER TABLE tree DROP COLUMN first";
+             ALTER TABLE tree DROP COLUMN first; DROP TABLE published; DROP TABLE cosignature";
         sql().execute_batch(before).unwrap();
         drop(open(&folder, Synchronous::Full).unwrap());
         let columns = "SELECT count(*) FROM pragma_table_info('lane') WHERE name LIKE 'held_%'";

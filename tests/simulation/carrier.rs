@@ -395,13 +395,14 @@ impl World {
             return;
         };
         let body = stored.body.clone().expect("its content is kept");
-        let envelope = envelope::kept(&stored.header, body, stored.header_digest).expect("a stored envelope reads back");
+        let envelope =
+            envelope::kept(&stored.header, body, stored.header_digest).expect("a stored envelope reads back");
         if !leads_to(&self.index_of(place), name, &stored, &envelope, &own, now) {
             self.tally.hit(Rare::WaysClosed);
             let outcome = Outcome::NotNow { at: now.plus_ms(3_000) };
             return self.attempted(place, name, session, seq, attempt, outcome);
         }
-        let mut via = stored.via.clone();
+        let mut via = stored.via;
         if let Member::Hub(_) = own {
             self.tally.hit(Rare::Relayed);
             via.push(own);

@@ -204,11 +204,8 @@ impl World {
             return self.plan_stored(place, Todo::Committed { rung: Box::default(), answers });
         }
         let Some(process) = self.process(place) else { return };
-        let (answers, rung) = match process.core.commit(prepared) {
-            Ok(committed) => committed,
-            // As the process does: it ends, and a start reads what is true.
-            Err(_) => return self.end_with(place, replies),
-        };
+        // Otherwise as the process does: it ends, and a start reads what is true.
+        let Ok((answers, rung)) = process.core.commit(prepared) else { return self.end_with(place, replies) };
         if self.dice.happens(self.weather.crash_stored) {
             self.tally.hit(Rare::CrashStored);
             return self.crash(place);

@@ -115,6 +115,8 @@ impl Book {
     }
 }
 
+/// What was sent of a case: where its first leaf stands, its key, and what became of it.
+type Line<'a> = (usize, &'a Key, &'a Sent);
 type Said = BTreeMap<u64, Vec<(usize, Evidence)>>;
 
 /// The leaves, which must be whole, in their places, and never behind each other in time.
@@ -344,7 +346,7 @@ impl World {
 
     /// Of one case, in the order of the origin's log.
     fn check_order(&self, books: &[Book]) -> Result<(), String> {
-        let mut cases: BTreeMap<(Place, Place, &str), Vec<(usize, &Key, &Sent)>> = BTreeMap::new();
+        let mut cases: BTreeMap<(Place, Place, &str), Vec<Line<'_>>> = BTreeMap::new();
         for (key, sent) in &self.oracle.sent {
             let id = (key.from_city.as_str().to_owned(), key.id.bytes().to_vec());
             let row = books[sent.from].messages.values().find(|row| row.key == id);

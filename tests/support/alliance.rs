@@ -69,6 +69,8 @@ impl Alliance {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("tongban-{}-{count}", std::process::id()));
+        // A process that was killed may have left it, and its number may come again.
+        let _ = std::fs::remove_dir_all(&folder);
         let alliance = Alliance { folder };
         alliance.run(&["pki", "new"], &["--dir", &alliance.pki()]);
         for (city, systems) in cities {

@@ -448,7 +448,6 @@ pub const WORDS: &[(&str, &str)] = &[
     ),
     ("FILE|DIR", "文件|目录"),
     ("Files NAME.tlog-proof, or folders that hold them", "名称.tlog-proof 文件，或其所在目录"),
-    ("The keys of the logs that you trust, one vkey a line", "您信任的日志公钥，每行一个 vkey"),
     (
         "Not all receipts of each message are at hand: gaps in a chain are no fault",
         "手头并非每条消息的全部回执：链中缺口不算错误",
@@ -581,6 +580,81 @@ pub const WORDS: &[(&str, &str)] = &[
     ),
     ("The whole fingerprint of the new key, e.g. \"04a1 … 9f3c\"", "新密钥的完整指纹，例如 \"04a1 … 9f3c\""),
     ("Why; it is shown to all who look at the member, and kept in the audit", "理由；查看该成员者均可见，并记入审计"),
+    ("A call that waits for the reply, which the recipient gives at once", "一次等待答复的调用，接收方立即答复"),
+    ("BYTES", "字节数"),
+    ("Bytes of each message's content", "每条消息内容的字节数"),
+    (
+        "From submission until the sender has the receipt of the handover; it must be a system that gets receipts delivered",
+        "从提交到发送方收到签收回执；发送方须为接收回执投递的系统",
+    ),
+    (
+        "How long each load lasts; before it, it runs unmeasured for a fifth of that",
+        "每种负载持续多久；此前先不计量地运行其五分之一",
+    ),
+    ("LOADS", "负载"),
+    ("LOG", "日志"),
+    (
+        "List every log that was seen: how far it had come, when, and whether it is of one piece",
+        "列出已查看的每个日志：增长到何处、何时查看、是否前后一致",
+    ),
+    ("Load a gateway and show how fast it answers", "对网关施加负载，显示其应答快慢"),
+    (
+        "Load a gateway and show how fast it answers\n\nWith --self a city is made in a temporary folder and its gateway started for the time of the measurement; everything is as shipped: certificates, durable before the answer, receipts. Otherwise a running gateway is loaded as one of its city's systems, with messages of an item of their own (BENCH-1). The recipient must be a system that is there for this: receive, request and end-to-end speak as that system too, and take everything that is in its mailbox.",
+        "对网关施加负载，显示其应答快慢\n\n加 --self 时，在临时目录中建一座城市，其网关仅在测量期间运行；一切与交付时相同：证书、先落盘后应答、回执。否则以本市某业务系统的身份向运行中的网关施加负载，消息使用专门的事项（BENCH-1）。接收方须是专供测量的系统：receive、request 与 end-to-end 也以该系统的身份进行，并取走其信箱中的一切。",
+    ),
+    ("Many messages over one stream, until each one's receipt is in hand", "经一条流提交多条消息，直至每条的回执到手"),
+    ("Measure a gateway that is made and started for this alone", "测量专为此建立并启动的网关"),
+    ("Measure so many messages instead, without running before", "改为测量这么多条消息，此前不预先运行"),
+    (
+        "Messages under way at once [default: 256 calls, 1024 on a stream, 64 requests]",
+        "同时在途的消息数 [默认：256 次调用，一条流上 1024 条，64 次请求]",
+    ),
+    (
+        "No gateway: appending to a file of the temporary folder, a sync for each",
+        "不经网关：向临时目录中的文件追加，每次落盘",
+    ),
+    (
+        "No gateway: its store alone, with the rows of as many messages in each commit",
+        "不经网关：仅用其存储，每次提交写入同样多消息的行",
+    ),
+    ("One call for each message, until its receipt is in hand", "每条消息一次调用，直至回执到手"),
+    ("PID", "进程号"),
+    (
+        "Print the notes of logs that contradict themselves, and whether they prove it; of one log also the newest one seen",
+        "输出自相矛盾的日志的签名检查点，以及是否构成证明；指定一个日志时，也输出最近看到的一份",
+    ),
+    (
+        "Print what the program is made of: a CycloneDX 1.5 document (JSON)",
+        "输出程序的组成：CycloneDX 1.5 文档（JSON）",
+    ),
+    (
+        "Prove the gateway's own receipts under published checkpoints that partners have cosigned",
+        "以伙伴联署的已公布检查点证明本网关的回执",
+    ),
+    ("Service item of the messages", "消息的事项编码"),
+    ("Show what this gateway has seen of the logs of others", "显示本网关对他方日志的查看结果"),
+    (
+        "Taking what waits in the mailbox, from delivery until the outcome is durable",
+        "取走信箱中等待的消息：从投递到结果落盘",
+    ),
+    ("The development alliance, which holds keys and certificates", "开发用联盟的目录，其中有密钥与证书"),
+    ("The gateway's process on this machine, to read what it costs", "网关在本机的进程，用于读取其开销"),
+    (
+        "The keys of the logs that you trust, and of the witnesses, one vkey a line",
+        "所信任的日志与见证方的公钥，每行一个 vkey",
+    ),
+    ("The log's name, or its beginning, e.g. a city's division code", "日志名称或其开头，例如城市的行政区划代码"),
+    (
+        "What to load with; more than one are measured one after the other [default: submit, stream, end-to-end]",
+        "施加何种负载；多种时依次测量 [默认：submit、stream、end-to-end]",
+    ),
+    (
+        "Where the gateway is dialled [default: the first address of its member record]",
+        "网关的地址 [默认：其成员记录中的第一个地址]",
+    ),
+    ("Where the gateway shows its figures, to read its commits", "网关提供指标的地址，用于读取其提交次数"),
+    ("Who receives: a city, or one of its systems", "接收方：城市，或其某一业务系统"),
+    ("Who sends: a city and one of its systems", "发送方：城市及其某一业务系统"),
 ];
 
 /// What clap says on its own; longer ones first, for they are replaced in order.
