@@ -45,7 +45,7 @@ const fn vital(id: &'static str, needs: &'static [&'static str], look: fn(&Facts
 }
 
 /// What is examined without asking anybody else. Each stands after those it needs.
-pub static CHECKS: [Check; 25] = [
+pub static CHECKS: [Check; 26] = [
     check("host.descriptors", &[], place::descriptors),
     vital("host.disk", &[], place::disk),
     vital("store.writable", &["host.disk"], place::writable),
@@ -62,6 +62,7 @@ pub static CHECKS: [Check; 25] = [
     check("tls.crls", &["directory.signed"], trust::crls),
     vital("store.schema", &[], place::schema),
     vital("store.tree", &["store.schema", "keys.log"], place::tree),
+    vital("store.scrub", &["store.schema"], place::scrubbed),
     check("store.wal", &["store.schema"], place::wal),
     check("host.clock", &[], place::clock),
     check("routes.grants", &[], traffic::grants),
@@ -75,6 +76,8 @@ pub static CHECKS: [Check; 25] = [
 
 /// The check for the running gateway, which only those beside it make.
 pub const ANSWERS: &str = "gateway.answers";
+/// The check that walks over the whole log, made only when it is asked for.
+pub const DEEP: &str = "store.deep";
 /// The check for the configuration's file, which comes before all others.
 pub const CONFIG: &str = "config.file";
 
@@ -93,6 +96,8 @@ pub struct Which {
     pub skip: Vec<String>,
     /// One partner alone.
     pub partner: Option<Member>,
+    /// The whole log is walked over too.
+    pub deep: bool,
 }
 
 impl Which {
@@ -109,7 +114,7 @@ impl Which {
 
 /// Every id that a finding can bear.
 pub fn ids() -> impl Iterator<Item = &'static str> {
-    std::iter::once(CONFIG).chain(CHECKS.iter().map(|check| check.id)).chain([ANSWERS]).chain(STAGES)
+    std::iter::once(CONFIG).chain(CHECKS.iter().map(|check| check.id)).chain([DEEP, ANSWERS]).chain(STAGES)
 }
 
 /// Whether a fault found by this check stops the whole gateway from serving.
@@ -121,6 +126,9 @@ pub fn is_vital(id: &str) -> bool {
 pub async fn examine(config: &Config, clock: &Clock, which: &Which) -> Vec<Finding> {
     let facts = Facts::new(config, clock.now());
     let mut findings = local(&facts);
+    if which.deep && which.takes(DEEP) {
+        findings.extend(place::deep(&facts).into_iter().map(|look| Finding { check: DEEP, look }));
+    }
     let caller = facts.directory.get().and_then(|directory| Caller::new(config, directory, clock.clone()));
     let fits = !findings.iter().any(|finding| finding.check.starts_with("tls.") && is_fault(finding));
     if which.takes(ANSWERS) {
@@ -235,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_category_or_an_id_chooses() {
-        let which = Which { only: vec!["tls".to_owned()], skip: vec!["tls.crls".to_owned()], partner: None };
+        let which = Which { only: vec!["tls".to_owned()], skip: vec!["tls.crls".to_owned()], ..Which::default() };
         assert!(
             which.takes("tls.key") && !which.takes("tls.crls") && !which.takes("tlsx") && !which.takes("host.disk")
         );

@@ -1,7 +1,10 @@
 //! Decides when what waits must be looked at although nothing happens: senders are told of delays, deadlines are handed in
-//! at the lane's desk, the log's checkpoint is published, and what is older than its retention goes. Never decides how a message ends.
+//! at the lane's desk, the log's checkpoint is published, the log is walked over, and what is older than its retention goes. Never decides how a message ends.
 
 mod retention;
+mod scrub;
+
+use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,15 +14,19 @@ use crate::limits::{DUE_AT_ONCE_MAX, DUE_LOOK_EVERY_MS, PUBLISH_EVERY_MS, SWEEP_
 use crate::store::{self, DueRow};
 use crate::time::Time;
 
-/// Works until `stop`.
-pub async fn run(ground: Ground, stop: CancellationToken) {
+/// Works until `stop` on the store in `data`.
+pub async fn run(ground: Ground, data: PathBuf, stop: CancellationToken) {
     stop.run_until_cancelled(async {
-        tokio::join!(look_after_queues(&ground), retention::keep(&ground), publish(&ground))
+        tokio::join!(
+            look_after_queues(&ground),
+            retention::keep(&ground),
+            publish(&ground),
+            scrub::keep(&ground, &data)
+        )
     })
     .await;
 }
 
-/// Looks when the earliest moment has come, and no more often than each second.
 /// Shows witnesses how far the log has come, if it has: every few seconds, and at once after a start, however often the
 /// gateway is started.
 async fn publish(ground: &Ground) {
@@ -33,6 +40,7 @@ async fn publish(ground: &Ground) {
     }
 }
 
+/// Looks when the earliest moment has come, and no more often than each second.
 async fn look_after_queues(ground: &Ground) {
     let mut bell = ground.ledger.bells().due();
     loop {

@@ -307,6 +307,13 @@ pub const PROOF_BYTES_MAX: usize = 256 << 10;
 pub const CHECKPOINTS_CACHED_MAX: usize = 64;
 /// Leaves whose bytes are hashed anew at every start; the whole log is the scrub's affair.
 pub const REHASHED_AT_START: u64 = 4_096;
+/// Milliseconds from a start to the first walk over the whole log.
+pub const SCRUB_AFTER_START_MS: u64 = 5 * 60 * 1000;
+/// Leaves in one piece of that walk, and milliseconds between two pieces.
+pub const SCRUB_LEAVES: u64 = 4_096;
+pub const SCRUB_PAUSE_MS: u64 = 50;
+/// Days without a whole walk from which a running gateway's log is warned of.
+pub const SCRUB_STALE_DAYS: u64 = 8;
 /// Milliseconds by which the high-water mark may lag behind what was shown.
 pub const MARK_EVERY_MS: u64 = 1_000;
 

@@ -246,7 +246,7 @@ fn doors(
     post.serve_systems(config.systems.iter().map(|system| system.name.clone()));
     post.serve_partners(partners(standing));
     fetch(config, standing, &intake, stop, tasks)?;
-    tasks.spawn(janitor::run(ground.clone(), stop.clone()));
+    tasks.spawn(janitor::run(ground.clone(), config.data.clone(), stop.clone()));
     let (mailboxes, attachments) = (post.mailboxes(), Attachments::new(ground.blobs.clone()));
     let exchange = Exchange {
         own: config.member.clone(),

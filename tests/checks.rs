@@ -104,6 +104,12 @@ const ROWS: &[Row] = &[
     ("a tree shorter than its checkpoint", |g| g.sql("UPDATE tree SET size = size - 1"), "store.tree", "tree_broken"),
     ("a store put back from an older copy", rolled_back, "store.tree", "rolled_back"),
     (
+        "a walk over the log that found damage",
+        |g| std::fs::write(g.store().join("scrubbed.json"), r#"{"at_ms":1,"leaves":9,"damage":"leaf 7"}"#).unwrap(),
+        "store.scrub",
+        "log_damaged",
+    ),
+    (
         "a write-ahead log that never ends",
         |g| grow(&g.store().join("store.db-wal"), 300 << 20),
         "store.wal",
@@ -305,6 +311,19 @@ fn check(alliance: &Alliance, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tongban"));
     let output = command.args(["--lang", "en", "check", "--config"]).arg(config).args(arguments).output().unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+/// An old leaf is looked at by nobody but whoever walks over the whole log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deep_check_walks_over_the_whole_log() {
+    let alliance = stopped_gateway().await;
+    let deep = ["--deep", "--only", "store", "--output", "short"];
+    assert_eq!(check(&alliance, &deep), (0, String::new()));
+    let ground = Ground { alliance: &alliance, clock: Clock::default(), held: vec![] };
+    ground.sql("UPDATE leaf SET bytes = x'01' WHERE idx = 0");
+    let (code, said) = check(&alliance, &deep);
+    assert!(code == 1 && said.contains("store.deep") && said.contains("leaf 0 is not what its hash says"), "{said}");
+    assert_eq!(check(&alliance, &deep[1..]), (0, String::new()), "without --deep nobody looks there");
 }
 
 /// Everything that is wrong: `check about`, and the code.

@@ -25,6 +25,9 @@ use rusqlite::Connection;
 use tongban::wire::pb::exchange as pb;
 
 const CRASHES: usize = 1;
+/// Further tries at a point that was never reached: who closes a stopping gateway's store last, and thereby removes its log,
+/// is a matter of chance.
+const SPARE: usize = 12;
 const WRITERS: usize = 4;
 /// Messages that are sent for one kill at most: under a recipient that has only come back a few, since its origin rests
 /// between dials; before a stop as many as make it move something.
@@ -232,7 +235,10 @@ async fn a_gateway_killed_at_any_named_point_keeps_what_it_answered() {
     let (begun, mut scene, mut kills) = (Instant::now(), Scene::new().await, 0);
     for point in &POINTS {
         let mut reached = 0;
-        for crash in 0..crashes() {
+        for crash in 0..crashes() + SPARE {
+            if crash >= crashes() && reached > 0 {
+                break;
+            }
             reached += usize::from(scene.crash_at(point, point.first + crash % 4 * point.step).await);
         }
         println!("{}: {reached} kills of {}", point.name, crashes());

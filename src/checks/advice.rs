@@ -44,6 +44,10 @@ advice! {
         "do not delete anything; look at rights and disk, and restore a backup if the file is damaged" "请勿删除任何文件；检查权限与磁盘，若文件损坏请从备份恢复";
     WAL_LARGE "wal_large": "the store's write-ahead log has grown large" "存储的预写日志过大",
         "a reader may hold it open; restart the gateway in a quiet hour" "可能有读者一直占用；请在空闲时重启网关";
+    LOG_DAMAGED "log_damaged": "what the log stores is not what was signed" "日志的存储内容与已签名的不符",
+        "stop the gateway, keep the folder as it is, and restore a backup; receipts that were handed out still verify" "请停止网关，保留该目录原样，并从备份恢复；已交付的回执仍可验证";
+    SCRUB_STALE "scrub_stale": "the whole log has not been walked over for days" "日志多日未通查",
+        "see in the gateway's log why the walk does not end; `tongban check --deep` makes one now" "请在网关日志中查看通查为何未完成；tongban check --deep 可立即通查";
     TREE_BROKEN "tree_broken": "the log's newest checkpoint does not fit the stored tree or the log key" "日志的最新检查点与存储的树或日志密钥不符",
         "stop the gateway, change nothing, and ask for help with the store and `tongban check --json`" "请停止网关，勿作改动，并携带存储与 tongban check --json 的输出求助";
     ROLLED_BACK "rolled_back": "the store is older than what was already shown to others" "存储早于已向他人出示的内容",

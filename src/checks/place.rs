@@ -4,11 +4,12 @@
 use rustix::process::{Resource, getrlimit};
 
 use super::advice;
-use super::facts::{Facts, Look, Seen, shown};
+use super::facts::{Facts, Look, Seen, Verdict, shown};
 use crate::limits::{
-    CLOCK_BACK_MS_MAX, CONNECTIONS_MAX, DESCRIPTORS_RESERVED, DISK_LOW_BYTES, DISK_RESERVE_BYTES, WAL_BYTES_LARGE,
+    CLOCK_BACK_MS_MAX, CONNECTIONS_MAX, DAY_MS, DESCRIPTORS_RESERVED, DISK_LOW_BYTES, DISK_RESERVE_BYTES, SCRUB_LEAVES,
+    SCRUB_STALE_DAYS, WAL_BYTES_LARGE,
 };
-use crate::store::{self, Mark, OpenError};
+use crate::store::{self, Mark, OpenError, Scrubbed, Snapshot};
 use crate::tlog::checkpoint::Checkpoint;
 
 pub fn clock(facts: &Facts<'_>) -> Vec<Look> {
@@ -121,5 +122,37 @@ pub fn tree(facts: &Facts<'_>) -> Vec<Look> {
             Look::fault(&advice::ROLLED_BACK, seen)
         }
         _ => Look::good(Seen::both(format!("{size} leaves"), format!("{size} 项"))),
+    }]
+}
+
+/// How the newest walk over the whole log ended, which the running gateway makes each day.
+pub fn scrubbed(facts: &Facts<'_>) -> Vec<Look> {
+    let Some(scrubbed) = Scrubbed::read(&facts.config.data) else {
+        return vec![Look::good(Seen::both("not walked over yet", "尚未通查"))];
+    };
+    let (at, leaves) = (scrubbed.at(), scrubbed.leaves);
+    if let Some(what) = scrubbed.damage {
+        let seen = Seen::both(format!("{what}, found {at}"), format!("“{what}”，于 {at} 发现"));
+        return vec![Look::fault(&advice::LOG_DAMAGED, seen)];
+    }
+    let days = facts.now.since_ms(at) / DAY_MS;
+    let seen = Seen::both(format!("{leaves} leaves, {days} days ago"), format!("{leaves} 项，{days} 天前"));
+    let stale = days > SCRUB_STALE_DAYS && store::in_use(&facts.config.data);
+    vec![if stale { Look::warning(&advice::SCRUB_STALE, seen) } else { Look::good(seen) }]
+}
+
+/// Walks over the whole log now. Takes about a second for a million leaves.
+pub fn deep(facts: &Facts<'_>) -> Vec<Look> {
+    let Some(store) = facts.store.get() else {
+        return vec![Look { about: None, verdict: Verdict::Skipped("store.schema"), seen: Seen::default() }];
+    };
+    let walk = |look: &Snapshot<'_>| {
+        let mut scrub = look.scrub()?;
+        while look.scrub_on(&mut scrub, SCRUB_LEAVES)? {}
+        Ok(scrub.size())
+    };
+    vec![match store.look(walk) {
+        Ok(leaves) => Look::good(Seen::both(format!("{leaves} leaves"), format!("{leaves} 项"))),
+        Err(error) => Look::fault(&advice::LOG_DAMAGED, Seen::error(&error)),
     }]
 }

@@ -29,6 +29,9 @@ pub struct Check {
     /// This partner alone
     #[arg(long, value_name = "MEMBER")]
     partner: Option<Member>,
+    /// Also walk over the whole log: every leaf, tile and root
+    #[arg(long)]
+    deep: bool,
     /// How it is shown
     #[arg(long, value_enum, default_value_t = Form::Table)]
     output: Form,
@@ -105,7 +108,12 @@ fn which(command: &Check) -> Result<Which, Failure> {
             return Err(failure.hint("`tongban check --list` names them all", "tongban check --list 列出全部检查"));
         }
     }
-    Ok(Which { only: command.only.clone(), skip: command.skip.clone(), partner: command.partner.clone() })
+    Ok(Which {
+        only: command.only.clone(),
+        skip: command.skip.clone(),
+        partner: command.partner.clone(),
+        deep: command.deep,
+    })
 }
 
 /// The findings; of a configuration that cannot be read, its faults alone.

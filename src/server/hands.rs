@@ -39,7 +39,7 @@ pub(super) fn checks(standing: &Standing, ground: &Ground, current: Arc<ArcSwap<
     Checks::new(Arc::new(move |wanted: Wanted| {
         let (config, board, readers, clock) = (current.load_full(), board.clone(), readers.clone(), clock.clone());
         Box::pin(async move {
-            let which = Which { only: wanted.only, skip: wanted.skip, partner: wanted.partner };
+            let which = Which { only: wanted.only, skip: wanted.skip, partner: wanted.partner, deep: false };
             let (own, by) = (config.clone(), clock.clone());
             let own = if CHECKS.iter().any(|check| which.takes(check.id)) {
                 tokio::task::spawn_blocking(move || examine_self(&own, &by)).await.unwrap_or_default()

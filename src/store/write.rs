@@ -32,10 +32,12 @@ pub struct Writer {
     _lock: File,
 }
 
-/// Before the connection closes: the last one to close leaves no log behind.
+/// Before the connection closes: the log is copied, so that the next start reads little of it. Should a reader close last, the
+/// log stays as a file; nothing depends on that.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.backfill.end(&mut self.connection);
+        let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 }
 

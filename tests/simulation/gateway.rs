@@ -253,16 +253,21 @@ impl World {
 
     /// Announces what a commit brought, as the ledger's bells do.
     fn ring(&mut self, place: Place, rung: Rung) {
-        let mut lowest: BTreeMap<LaneName, Seq> = BTreeMap::new();
-        for (lane, seq) in rung.lanes.into_iter().chain(rung.moved) {
-            let first = lowest.entry(lane).or_insert(seq);
-            *first = seq.min(*first);
+        let (mut newest, mut lowest): (BTreeMap<LaneName, Seq>, BTreeMap<LaneName, Seq>) = Default::default();
+        for (lane, seq) in rung.lanes {
+            newest.entry(lane).and_modify(|last| *last = seq.max(*last)).or_insert(seq);
+        }
+        for (lane, seq) in rung.moved {
+            lowest.entry(lane).and_modify(|first| *first = seq.min(*first)).or_insert(seq);
         }
         for (lane, held) in rung.held {
             self.feed(place, &lane, if held { Event::Held } else { Event::Resumed });
         }
-        for (lane, seq) in lowest {
+        for (lane, seq) in newest {
             self.feed(place, &lane, Event::Enqueued { seq });
+        }
+        for (lane, seq) in lowest {
+            self.feed(place, &lane, Event::Moved { seq });
         }
         let outboxes: BTreeMap<LaneName, u64> = rung.outboxes.into_iter().collect();
         for lane in outboxes.into_keys() {

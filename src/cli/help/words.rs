@@ -655,6 +655,7 @@ pub const WORDS: &[(&str, &str)] = &[
     ("Where the gateway shows its figures, to read its commits", "网关提供指标的地址，用于读取其提交次数"),
     ("Who receives: a city, or one of its systems", "接收方：城市，或其某一业务系统"),
     ("Who sends: a city and one of its systems", "发送方：城市及其某一业务系统"),
+    ("Also walk over the whole log: every leaf, tile and root", "同时通查整个日志：每个叶子、瓦片与根"),
 ];
 
 /// What clap says on its own; longer ones first, for they are replaced in order.
