@@ -11,6 +11,7 @@ use crate::limits::{AGREEMENT_BYTES_MAX, LEAF_BYTES_MAX, LOG_ORIGIN_BYTES_MAX, R
 use crate::message::{Address, CaseNo, Digest, ItemCode, Mode, Step};
 use crate::party::{Division, Member, Name};
 use crate::reason::Reason;
+use crate::short::Short;
 use crate::time::Time;
 
 macro_rules! closed_enum {
@@ -144,7 +145,7 @@ impl State {
 /// A code in a leaf: a reason of the catalogue, or the one free token beside it: `[A-Z0-9_.-]{1,32}`. A newer gateway
 /// may use codes that this one does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Code(String);
+pub struct Code(Short<REASON_BYTES_MAX>);
 
 /// Text that is not a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -154,7 +155,7 @@ pub struct CodeError;
 impl Code {
     /// The code as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_ref()
     }
 }
 
@@ -163,13 +164,14 @@ impl FromStr for Code {
 
     fn from_str(text: &str) -> Result<Code, CodeError> {
         let letters = text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"_.-".contains(&b));
-        if letters && (1..=REASON_BYTES_MAX).contains(&text.len()) { Ok(Code(text.to_owned())) } else { Err(CodeError) }
+        Short::try_from(text).ok().filter(|_| letters && !text.is_empty()).map(Code).ok_or(CodeError)
     }
 }
 
 impl From<Reason> for Code {
     fn from(reason: Reason) -> Code {
-        Code(reason.code().to_owned())
+        // Every code of the catalogue has room: a test beside it goes through them.
+        Code(Short::try_from(reason.code()).unwrap_or_default())
     }
 }
 

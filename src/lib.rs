@@ -7,6 +7,7 @@
 
 // 0 WORDS: domain types whose constructors parse.
 pub mod limits;
+pub mod short;
 pub mod party;
 pub mod reason;
 pub mod time;

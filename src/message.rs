@@ -13,6 +13,7 @@ use crate::limits::{
     CASE_NO_BYTES_MAX, ITEM_CODE_BYTES_MAX, MEDIA_TYPE_BYTES_MAX, PART_NAME_BYTES_MAX, STEP_BYTES_MAX,
 };
 use crate::party::{Division, Name};
+use crate::short::Short;
 use crate::time::SentTime;
 
 /// Text that is not what its field wants, with what was expected.
@@ -31,15 +32,15 @@ pub enum TextError {
 }
 
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $error:ident, $rule:expr) => {
+    ($(#[$doc:meta])* $name:ident($held:ty), $rule:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name($held);
 
         impl $name {
             /// The text exactly as it was sent.
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_ref()
             }
         }
 
@@ -48,7 +49,8 @@ macro_rules! text_type {
 
             fn from_str(text: &str) -> Result<Self, TextError> {
                 let rule: fn(&str) -> bool = $rule;
-                if rule(text) { Ok(Self(text.to_owned())) } else { Err(TextError::$error) }
+                let held = <$held>::try_from(text).ok().filter(|_| rule(text));
+                held.map($name).ok_or(TextError::$name)
             }
         }
     };
@@ -57,23 +59,23 @@ macro_rules! text_type {
 text_type! {
     /// 事项实施编码, the code of a public service item: 31 or 33 characters by the national standard, but one published
     /// code in seven is irregular, so shape and check digits are marked, not refused.
-    ItemCode, ItemCode, |t| sized(t, ITEM_CODE_BYTES_MAX) && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    ItemCode(Short<ITEM_CODE_BYTES_MAX>), |t| sized(t, ITEM_CODE_BYTES_MAX) && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 text_type! {
     /// 办件编号, the case number: opaque, unique within its issuer. With the two cities it is the order key.
-    CaseNo, CaseNo, |t| sized(t, CASE_NO_BYTES_MAX) && visible(t) && !t.trim().is_empty()
+    CaseNo(Short<CASE_NO_BYTES_MAX>), |t| sized(t, CASE_NO_BYTES_MAX) && visible(t) && !t.trim().is_empty()
 }
 text_type! {
     /// 环节, the step of the case that this message is about (`apply`, `accept`, …): carried and marked, not enforced.
-    Step, Step, |t| sized(t, STEP_BYTES_MAX) && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
+    Step(Short<STEP_BYTES_MAX>), |t| sized(t, STEP_BYTES_MAX) && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }
 text_type! {
     /// A part's file name, never a path.
-    PartName, PartName, |t| sized(t, PART_NAME_BYTES_MAX) && visible(t) && !t.contains(['/', '\\']) && t != "." && t != ".."
+    PartName(String), |t| sized(t, PART_NAME_BYTES_MAX) && visible(t) && !t.contains(['/', '\\']) && t != "." && t != ".."
 }
 text_type! {
     /// A part's media type (RFC 6838), parameters included.
-    MediaType, MediaType, |t| sized(t, MEDIA_TYPE_BYTES_MAX) && visible(t) && media_type(t)
+    MediaType(String), |t| sized(t, MEDIA_TYPE_BYTES_MAX) && visible(t) && media_type(t)
 }
 
 /// The service item of the gateways' own test messages: no system sends or is handed one, and they count nowhere.

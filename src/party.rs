@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::limits::{ALLIANCE_BYTES_MAX, DIVISION_DIGITS, NAME_BYTES_MAX, URI_BYTES_MAX};
+use crate::short::Short;
 
 /// A name that does not parse, with what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,12 +27,12 @@ pub enum NameError {
 /// 行政区划代码, a division code after GB/T 2260: 6 digits for a district, city (`xxxx00`) or province (`xx0000`), up to
 /// 12 down to the village.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Division(String);
+pub struct Division(Short<{ *DIVISION_DIGITS.end() }>);
 
 impl Division {
     /// The code as text, digits only.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_ref()
     }
 }
 
@@ -40,18 +41,18 @@ impl FromStr for Division {
 
     fn from_str(text: &str) -> Result<Division, NameError> {
         let digits = DIVISION_DIGITS.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        if digits { Ok(Division(text.to_owned())) } else { Err(NameError::Division) }
+        Short::try_from(text).ok().filter(|_| digits).map(Division).ok_or(NameError::Division)
     }
 }
 
 /// A short name of a system, a hub or a person at work: `[A-Za-z0-9._-]{1,32}`, compared byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Short<NAME_BYTES_MAX>);
 
 impl Name {
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_ref()
     }
 }
 
@@ -60,8 +61,8 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Name, NameError> {
         let letters = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        let sized = (1..=NAME_BYTES_MAX).contains(&text.len());
-        if sized && letters && text != "." && text != ".." { Ok(Name(text.to_owned())) } else { Err(NameError::Name) }
+        let good = letters && !text.is_empty() && text != "." && text != "..";
+        Short::try_from(text).ok().filter(|_| good).map(Name).ok_or(NameError::Name)
     }
 }
 
@@ -158,16 +159,16 @@ impl Party {
 impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let base = |f: &mut fmt::Formatter<'_>| match &self.member {
-            Member::City(d) => write!(f, "spiffe://{}/city/{}", self.alliance.0, d.0),
-            Member::Hub(n) => write!(f, "spiffe://{}/hub/{}", self.alliance.0, n.0),
+            Member::City(d) => write!(f, "spiffe://{}/city/{}", self.alliance.0, d.as_str()),
+            Member::Hub(n) => write!(f, "spiffe://{}/hub/{}", self.alliance.0, n.as_str()),
         };
         base(f)?;
         match (&self.member, &self.role) {
             (Member::City(_), Role::Gateway) => f.write_str("/gateway"),
             (Member::Hub(_), Role::Gateway) => Ok(()),
-            (_, Role::System(n)) => write!(f, "/system/{}", n.0),
-            (_, Role::Ops(n)) => write!(f, "/ops/{}", n.0),
-            (_, Role::Auditor(n)) => write!(f, "/auditor/{}", n.0),
+            (_, Role::System(n)) => write!(f, "/system/{}", n.as_str()),
+            (_, Role::Ops(n)) => write!(f, "/ops/{}", n.as_str()),
+            (_, Role::Auditor(n)) => write!(f, "/auditor/{}", n.as_str()),
         }
     }
 }

@@ -8,7 +8,20 @@ use std::process::Command;
 
 /// The floors, lowest first: a module uses what stands on its own floor or below.
 const FLOORS: [&[&str]; 6] = [
-    &["limits", "party", "reason", "time", "id", "message", "marks", "evidence", "audit", "succession", "planted"],
+    &[
+        "limits",
+        "short",
+        "party",
+        "reason",
+        "time",
+        "id",
+        "message",
+        "marks",
+        "evidence",
+        "audit",
+        "succession",
+        "planted",
+    ],
     &["tlog", "receipt", "directory", "routing", "lanes", "admission"],
     &["clock", "chance", "keys", "store", "wire", "tls", "blobs", "seal"],
     &["ledger", "noticeboard", "intake", "courier", "janitor", "redrive", "echo"],
