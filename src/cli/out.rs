@@ -76,6 +76,15 @@ impl Out {
 pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    if let Some(columns) = columns() {
+        table.set_width(columns);
+    }
     table.set_header(head.to_vec()).add_rows(rows);
     table.trim_fmt()
+}
+
+/// Columns of the terminal; none where stdout is none.
+fn columns() -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col).filter(|columns| *columns > 0)
 }

@@ -191,6 +191,7 @@ impl Core {
             clock_uncertainty_ms: CLOCK_UNCERTAINTY_MS,
         };
         self.look_at_disk(at)?;
+        let _reading = self.writer.reading()?;
         let ground = Ground {
             writer: &self.writer,
             waiting: &self.waiting,

@@ -191,6 +191,12 @@ impl Writer {
         read::receipt(&self.connection, &self.recent, leaf)
     }
 
+    /// One reading transaction until it is dropped: without it every single look takes locks of its own.
+    pub fn reading(&self) -> Result<Option<Transaction<'_>>, Error> {
+        // A planted bug leaves the writing one open.
+        Ok(self.connection.is_autocommit().then(|| self.connection.unchecked_transaction()).transpose()?)
+    }
+
     /// Stores `commit` whole. On return it is on disk: the write-ahead log is synced. On [`Error::Full`] nothing has
     /// changed; after any other error what is stored is unknown until the store is opened anew.
     pub fn commit(&mut self, commit: &Commit) -> Result<(), Error> {
