@@ -6,7 +6,7 @@ mod support {
 
 use std::fs;
 
-use support::terminal::Terminal;
+use support::terminal::{Terminal, Town};
 
 #[test]
 fn every_load_is_measured_and_nothing_is_left_behind() {
@@ -42,4 +42,17 @@ fn what_is_loaded_must_be_said() {
     {
         assert_eq!(terminal.command(line).output().unwrap().status.code(), Some(64), "{line}");
     }
+}
+
+#[test]
+fn messages_go_to_each_recipient_in_turn() {
+    let town = Town::new("cli_bench", "turns");
+    let line =
+        "bench submit stream --as 450200/window --to 450200/window --to 440600/approval --count 8 --in-flight 1 --json";
+    town.terminal.ends(0, line);
+    let listed = |to: &str| {
+        let line = format!("messages list --as 450200/window --to {to}");
+        town.terminal.json(0, &line)["messages"].as_array().unwrap().len()
+    };
+    assert_eq!(["450200", "440600"].map(listed), [8, 8]);
 }

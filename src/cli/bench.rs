@@ -44,9 +44,9 @@ pub struct Bench {
     /// Who sends: a city and one of its systems
     #[arg(long = "as", value_name = "CITY/SYSTEM", value_parser = address, required_unless_present = "itself", requires = "to")]
     me: Option<Address>,
-    /// Who receives: a city, or one of its systems
+    /// Who receives: a city, or one of its systems; given more than once, submit and stream send to each in turn
     #[arg(long, value_name = "CITY[/SYSTEM]", value_parser = address)]
-    to: Option<Address>,
+    to: Vec<Address>,
     /// The development alliance, which holds keys and certificates
     #[arg(long, default_value = "certs/dev")]
     dir: PathBuf,
@@ -98,8 +98,8 @@ enum Load {
 /// What is loaded, and by whom.
 struct Target {
     me: Address,
-    /// Of messages that nobody takes.
-    silent: Address,
+    /// Of messages that nobody takes, in turn.
+    silent: Vec<Address>,
     /// Of messages that somebody takes.
     worker: Address,
     dir: PathBuf,
@@ -143,14 +143,14 @@ impl Target {
         let Some(ground) = ground else {
             let absent =
                 || Failure::new(Exit::Usage, "name --as and --to, or --self", "请指明 --as 与 --to，或 --self");
-            let (me, to) = args.me.clone().zip(args.to.clone()).ok_or_else(absent)?;
+            let (me, worker) = args.me.clone().zip(args.to.first().cloned()).ok_or_else(absent)?;
             let gauge = Gauge { pid: args.pid, metrics: args.metrics };
             let (dir, gateway) = (args.dir.clone(), args.gateway.clone());
-            return Ok(Target { me, silent: to.clone(), worker: to, dir, gateway, gauge });
+            return Ok(Target { me, silent: args.to.clone(), worker, dir, gateway, gauge });
         };
         Ok(Target {
             me: named(ground::SENDER)?,
-            silent: named(ground::SILENT)?,
+            silent: vec![named(ground::SILENT)?],
             worker: named(ground::WORKER)?,
             dir: ground.certs(),
             gateway: ground.gateway().parse().ok(),
@@ -201,7 +201,7 @@ async fn measure(load: Load, args: &Bench, target: &Target) -> Result<Measured, 
     if load == Load::Receive {
         let (me, mould) = (target.client(&target.me)?, mould(args, &target.me, &target.worker)?);
         let count = Limit::Count(args.count.unwrap_or(TO_RECEIVE));
-        loads::stream(&me, &mould, STREAM_OPEN_MAX / 2, Stopwatch::start(count)).await?;
+        loads::stream(&me, &[mould], STREAM_OPEN_MAX / 2, Stopwatch::start(count)).await?;
     }
     let before = target.gauge.read().await;
     let run = run_once(load, args, target, at_once, limit).await?;
@@ -218,14 +218,14 @@ async fn run_once(load: Load, args: &Bench, target: &Target, at_once: usize, lim
         Load::Disk => alone::disk(args.size as usize, limit),
         Load::Store => alone::store(args.size as usize, at_once, limit),
         Load::Submit => {
-            let mould = mould(args, &target.me, &target.silent)?;
+            let moulds = moulds(args, target)?;
             let connections = at_once.div_ceil(loads::CALLS_PER_CONNECTION);
             let clients = (0..connections).map(|_| target.client(&target.me)).collect::<Result<Vec<_>, _>>()?;
-            loads::submit(&clients, &mould, at_once, Stopwatch::start(limit)).await
+            loads::submit(&clients, &moulds, at_once, Stopwatch::start(limit)).await
         }
         Load::Stream => {
-            let mould = mould(args, &target.me, &target.silent)?;
-            loads::stream(&me, &mould, at_once, Stopwatch::start(limit)).await
+            let moulds = moulds(args, target)?;
+            loads::stream(&me, &moulds, at_once, Stopwatch::start(limit)).await
         }
         Load::Receive => loads::receive(&target.client(&target.worker)?, Stopwatch::start(limit)).await,
         Load::Request => {
@@ -238,6 +238,11 @@ async fn run_once(load: Load, args: &Bench, target: &Target, at_once: usize, lim
             loads::end_to_end((&me, &worker), &mould, at_once, Stopwatch::start(limit)).await
         }
     }
+}
+
+/// A mould for each of those who take nothing.
+fn moulds(args: &Bench, target: &Target) -> Result<Vec<Mould>, Failure> {
+    target.silent.iter().map(|to| mould(args, &target.me, to)).collect()
 }
 
 /// The message that all others are like.

@@ -43,11 +43,13 @@ fn refused(trouble: Trouble, watch: &RefCell<Stopwatch>) -> Result<(), Failure> 
     }
 }
 
-/// Unary submissions, so many at once.
-pub async fn submit(clients: &[Client], mould: &Mould, at_once: usize, watch: Stopwatch) -> Result<Run, Failure> {
+/// Unary submissions, so many at once, cast in each mould in turn.
+pub async fn submit(clients: &[Client], moulds: &[Mould], at_once: usize, watch: Stopwatch) -> Result<Run, Failure> {
     let (watch, answers) = (RefCell::new(watch), Cell::new(0u64));
+    let turns = RefCell::new(moulds.iter().cycle());
     let caller = async |client: &Client| -> Result<(), Failure> {
         while watch.borrow_mut().begins() {
+            let Some(mould) = turns.borrow_mut().next() else { return Ok(()) };
             let (stamp, begun) = (stamp()?, Instant::now());
             match client.submit_cast(mould, stamp).await {
                 Ok(receipt) => {
@@ -124,28 +126,28 @@ async fn give_back(hand: &Hand, owed: &mut u32) {
     }
 }
 
-/// Messages over one stream, so many without an answer at once.
-pub async fn stream(client: &Client, mould: &Mould, at_once: usize, mut watch: Stopwatch) -> Result<Run, Failure> {
+/// Messages over one stream, so many without an answer at once, cast in each mould in turn.
+pub async fn stream(client: &Client, moulds: &[Mould], at_once: usize, mut watch: Stopwatch) -> Result<Run, Failure> {
     let (pipe, mut answers) = client.pipe().await?;
-    let mut pipe = Some(pipe);
-    let mut open: HashMap<String, (Stamp, Instant)> = HashMap::with_capacity(at_once);
+    let (mut pipe, mut turns) = (Some(pipe), moulds.iter().cycle());
+    let mut open: HashMap<String, (&Mould, Stamp, Instant)> = HashMap::with_capacity(at_once);
     let mut taken = 0u64;
     loop {
         tokio::select! {
             biased;
             ready = room(pipe.as_ref(), open.len() < at_once) => {
                 let sent = pipe.as_ref().filter(|_| ready && watch.begins());
-                let Some(sent) = sent else {
+                let Some((sent, mould)) = sent.zip(turns.next()) else {
                     pipe = None;
                     continue;
                 };
                 let stamp = stamp()?;
-                open.insert(stamp.id.to_string(), (stamp, Instant::now()));
+                open.insert(stamp.id.to_string(), (mould, stamp, Instant::now()));
                 sent.send_cast(mould, stamp);
             }
             answer = answers.next(client) => {
                 let Some((id, answer)) = answer? else { return Ok(watch.stop()) };
-                let Some((stamp, begun)) = open.remove(&id) else { continue };
+                let Some((mould, stamp, begun)) = open.remove(&id) else { continue };
                 match answer {
                     Ok(receipt) => {
                         watch.answered(begun);

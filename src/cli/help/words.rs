@@ -653,7 +653,10 @@ pub const WORDS: &[(&str, &str)] = &[
         "网关的地址 [默认：其成员记录中的第一个地址]",
     ),
     ("Where the gateway shows its figures, to read its commits", "网关提供指标的地址，用于读取其提交次数"),
-    ("Who receives: a city, or one of its systems", "接收方：城市，或其某一业务系统"),
+    (
+        "Who receives: a city, or one of its systems; given more than once, submit and stream send to each in turn",
+        "接收方：城市，或其某一业务系统；可多次给出，此时 submit 与 stream 依次发往各方",
+    ),
     ("Who sends: a city and one of its systems", "发送方：城市及其某一业务系统"),
     ("Also walk over the whole log: every leaf, tile and root", "同时通查整个日志：每个叶子、瓦片与根"),
 ];
