@@ -8,11 +8,13 @@ mod wording;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use alliance::{Alliance, envelope};
 use rusqlite::Connection;
-use tongban::checks::{Finding, Verdict, Which, advice, examine};
+use tongban::checks::{Finding, Verdict, Which, advice, examine, examine_own};
 use tongban::clock::Clock;
+use tongban::routing::{Index, Tables, Ways};
 use tongban::wire::pb::evidence as pbe;
 use wording::english_in;
 
@@ -324,6 +326,31 @@ async fn a_deep_check_walks_over_the_whole_log() {
     let (code, said) = check(&alliance, &deep);
     assert!(code == 1 && said.contains("store.deep") && said.contains("leaf 0 is not what its hash says"), "{said}");
     assert_eq!(check(&alliance, &deep[1..]), (0, String::new()), "without --deep nobody looks there");
+}
+
+/// What a gateway serves by was compiled when it came into force; only what came since is compiled in its rounds.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rounds_of_a_gateway_do_not_compile_again_what_it_serves_by() {
+    let alliance = stopped_gateway().await;
+    let mut ground = Ground { alliance: &alliance, clock: Clock::default(), held: vec![] };
+    table_spoilt(&mut ground);
+    let (config, clock) = (alliance.config(LIUZHOU.0), Clock::default());
+    let serving_by = |version| {
+        let tables = Tables {
+            own: config.member.clone(),
+            systems: vec![],
+            ways: Ways::from_members([]),
+            allow: vec![],
+            version,
+            tables: vec![],
+        };
+        examine_own(&config, &clock, Arc::new(Index::compile(&tables).unwrap()))
+    };
+    let tables =
+        |findings: Vec<Finding>| findings.into_iter().find(|found| found.check == "routes.tables").unwrap().look;
+    assert_eq!(tables(serving_by(1)).seen.en, "version 1, 0 rows");
+    let verdict = tables(serving_by(0)).verdict;
+    assert!(matches!(verdict, Verdict::Fault(advice) if advice.code == advice::ROUTES_CLASH.code), "{verdict:?}");
 }
 
 /// Everything that is wrong: `check about`, and the code.

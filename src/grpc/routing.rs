@@ -11,8 +11,8 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use self::board::Shelf;
 pub use self::board::{Board, Wanted};
-use self::board::{Shelf, Standing};
 use super::peer;
 use super::record::Record;
 use crate::clock::Clock;
@@ -86,7 +86,7 @@ impl RoutingService for Routing {
         if let Err(refused) = &put {
             self.record.refused(&actor, "route.publish", "", refused.reason).await;
         }
-        let Standing { version, etag, .. } = put.map_err(|refused| to_status(&refused))?;
+        let (version, etag) = put.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::PublishTablesResponse { version, etag }))
     }
 
@@ -106,7 +106,7 @@ impl RoutingService for Routing {
         if let Err(refused) = &put {
             self.record.refused(&actor, "route.rollback", "", refused.reason).await;
         }
-        let Standing { version, etag, .. } = put.map_err(|refused| to_status(&refused))?;
+        let (version, etag) = put.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::RollbackTablesResponse { version, etag }))
     }
 
@@ -150,7 +150,13 @@ impl Routing {
     }
 
     /// Publishes in a task of its own: the caller's deadline must not come between the commit and its being in force.
-    async fn put(&self, etag: String, wanted: Wanted, actor: Party, action: &'static str) -> Result<Standing, Refused> {
+    async fn put(
+        &self,
+        etag: String,
+        wanted: Wanted,
+        actor: Party,
+        action: &'static str,
+    ) -> Result<(u64, String), Refused> {
         let board = self.board.clone();
         let put = tokio::spawn(async move { board.put(&etag, wanted, actor.to_string(), action).await });
         put.await.unwrap_or_else(|_| Err(Refused::new(Reason::Internal)))

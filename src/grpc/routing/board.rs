@@ -97,18 +97,24 @@ impl Board {
         Ok((standing, changes.collect()))
     }
 
-    /// Puts tables in force, provided that the set is still the one of the etag.
+    /// Version and etag of the set of this version, or the newest, without reading what its tables say.
+    async fn name(&self, version: Option<u64>) -> Result<(u64, String), Refused> {
+        let (version, texts) = self.shelf.read(version).await?.ok_or_else(|| Refused::new(Reason::NoSuchVersion))?;
+        Ok((version, etag(version, &texts)))
+    }
+
+    /// Puts tables in force, provided that the set is still the one of the etag: the version and etag that follow.
     ///
     /// # Errors
     /// `ROUTES_CHANGED`, `INVALID_TABLES`, or a ledger without room.
-    pub async fn put(&self, seen: &str, wanted: Wanted, actor: String, action: &str) -> Result<Standing, Refused> {
+    pub async fn put(&self, seen: &str, wanted: Wanted, actor: String, action: &str) -> Result<(u64, String), Refused> {
         let standing = self.standing(None).await?;
         if standing.etag != seen {
             return Err(changed(standing.version));
         }
         let prepared = self.prepare(&standing, wanted)?;
         if prepared.changed.is_empty() {
-            return Ok(standing);
+            return Ok((standing.version, standing.etag));
         }
         match self.shelf.put(standing.version, prepared.changed, &actor, action).await? {
             Ok(version) => tracing::info!(version, actor, action, "routing tables are in force"),
@@ -116,16 +122,15 @@ impl Board {
         }
         self.swap(prepared.index);
         // What was committed is read back, so that nothing is answered that is not kept.
-        let standing = self.standing(Some(standing.version + 1)).await?;
-        self.told.send_modify(|told| *told = (*told).clone().max((standing.version, standing.etag.clone())));
-        Ok(standing)
+        let named = self.name(Some(standing.version + 1)).await?;
+        self.told.send_modify(|told| *told = told.clone().max(named.clone()));
+        Ok(named)
     }
 
     /// The version in force, then every later one.
     pub async fn versions(&self) -> Result<impl Stream<Item = (u64, String)> + use<>, Refused> {
         let news = self.told.subscribe();
-        let standing = self.standing(None).await?;
-        let first = (standing.version, standing.etag);
+        let first = self.name(None).await?;
         Ok(stream::unfold((Some(first), 0, news), |(first, last, mut news)| async move {
             if let Some(first) = first {
                 let version = first.0;
