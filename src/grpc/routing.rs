@@ -15,6 +15,7 @@ use self::board::Shelf;
 pub use self::board::{Board, Wanted};
 use super::peer;
 use super::record::Record;
+use crate::blobs::aside;
 use crate::clock::Clock;
 use crate::courier::Ground;
 use crate::message::Mode;
@@ -65,7 +66,7 @@ impl RoutingService for Routing {
     ) -> Result<Response<pb::PlanTablesResponse>, Status> {
         self.operator(&request, "route.plan").await?;
         let asked = request.into_inner();
-        let planned = match wanted(&asked.tables, asked.complete) {
+        let planned = match wanted(asked.tables, asked.complete).await {
             Ok(wanted) => self.board.plan(wanted).await,
             Err(refused) => Err(refused),
         };
@@ -79,7 +80,7 @@ impl RoutingService for Routing {
     ) -> Result<Response<pb::PublishTablesResponse>, Status> {
         let actor = self.operator(&request, "route.publish").await?;
         let asked = request.into_inner();
-        let put = match wanted(&asked.tables, asked.complete) {
+        let put = match wanted(asked.tables, asked.complete).await {
             Ok(wanted) => self.put(asked.etag, wanted, actor.clone(), "publish").await,
             Err(refused) => Err(refused),
         };
@@ -190,8 +191,13 @@ impl Routing {
     }
 }
 
+/// Reads the texts of tables, aside.
+async fn wanted(texts: Vec<String>, complete: bool) -> Result<Wanted, Refused> {
+    aside(move || read(&texts, complete)).await
+}
+
 /// Reads the texts of tables; each fault with the place of its text in the request, its line and column.
-fn wanted(texts: &[String], complete: bool) -> Result<Wanted, Refused> {
+fn read(texts: &[String], complete: bool) -> Result<Wanted, Refused> {
     let (mut tables, mut faults) = (Vec::<Table>::new(), Vec::new());
     for (place, text) in texts.iter().enumerate() {
         let field = format!("tables[{place}]");
