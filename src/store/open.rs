@@ -53,6 +53,7 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (5, include_str!("migrations/0005_generations.sql")),
     (6, include_str!("migrations/0006_witnesses.sql")),
     (7, include_str!("migrations/0007_route_texts.sql")),
+    (8, include_str!("migrations/0008_retention.sql")),
 ];
 
 /// Opens the store in `folder`, creating it when it is not there, and brings its schema up to date. A crash inside a
@@ -173,6 +174,7 @@ mod tests {
         let before = "ALTER TABLE lane DROP COLUMN held_at; ALTER TABLE lane DROP COLUMN held_by; \
              ALTER TABLE lane DROP COLUMN held_why; DELETE FROM migration WHERE version >= 4; \
              ALTER TABLE tree DROP COLUMN first; DROP TABLE published; DROP TABLE cosignature; DROP TABLE route_table; \
+             DROP INDEX message_body; DROP INDEX message_envelope; \
              CREATE TABLE route_table (owner TEXT, version INTEGER, text TEXT, PRIMARY KEY (owner, version)) WITHOUT ROWID; \
              INSERT INTO route_table VALUES ('440600', 3, '{}')";
         sql().execute_batch(before).unwrap();

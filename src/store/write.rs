@@ -11,7 +11,8 @@ use super::backfill::Backfill;
 use super::published;
 use super::read::{self, lane_id};
 use super::recent::Recent;
-use super::{Commit, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
+use super::retention;
+use super::{Commit, Error, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
 use crate::limits::GENERATION_PLACES;
 use crate::message::{Attached, Digest};
 use crate::planted;
@@ -267,7 +268,7 @@ fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Resul
     write_links(sql, lanes, commit)?;
     write_shared(sql, commit)?;
     published::write(sql, commit)?;
-    forget(sql, &commit.forgotten)?;
+    retention::forget(sql, &commit.forgotten)?;
     Ok(log)
 }
 
@@ -494,37 +495,6 @@ fn write_shared(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
         for (owner, text) in &routes.tables {
             insert.execute(params![owner.as_str(), routes.version, text])?;
         }
-    }
-    Ok(())
-}
-
-/// Takes what retention takes. Leaf hashes, tiles and checkpoints stay: the tree keeps verifying.
-fn forget(sql: &Transaction<'_>, forgotten: &Forgotten) -> Result<(), Error> {
-    for seq in &forgotten.bodies {
-        sql.prepare_cached("UPDATE message SET body = NULL WHERE seq = ?")?.execute([seq])?;
-        sql.prepare_cached("DELETE FROM detail WHERE message = ?")?.execute([seq])?;
-        sql.prepare_cached("DELETE FROM attachment WHERE seq = ?")?.execute([seq])?;
-    }
-    for seq in &forgotten.envelopes {
-        sql.prepare_cached("UPDATE message SET header = x'', body = NULL WHERE seq = ?")?.execute([seq])?;
-        sql.prepare_cached("DELETE FROM dead WHERE seq = ?")?.execute([seq])?;
-    }
-    for seq in &forgotten.evidence {
-        sql.prepare_cached("UPDATE leaf SET bytes = NULL, message = NULL WHERE message = ?")?.execute([seq])?;
-        for table in ["received", "detail", "signature"] {
-            sql.prepare_cached(&format!("DELETE FROM {table} WHERE message = ?"))?.execute([seq])?;
-        }
-        for table in ["attachment", "dead", "message"] {
-            sql.prepare_cached(&format!("DELETE FROM {table} WHERE seq = ?"))?.execute([seq])?;
-        }
-    }
-    if !forgotten.evidence.is_empty() {
-        // A receipt that is no more cannot travel.
-        let gone = "DELETE FROM outbox WHERE EXISTS (SELECT 1 FROM leaf WHERE idx = outbox.leaf AND bytes IS NULL)";
-        sql.execute(gone, [])?;
-    }
-    for leaf in &forgotten.leaves {
-        sql.prepare_cached("UPDATE leaf SET bytes = NULL WHERE idx = ?")?.execute([leaf])?;
     }
     Ok(())
 }
