@@ -119,9 +119,13 @@ impl Receiver {
         self.seen.lock().unwrap().known.len()
     }
 
-    /// Waits until everything in the book is settled, each message once.
+    /// Waits until everything in the book is settled, each message once, as long as one after the other is.
     pub async fn settles(&self, book: &Book) {
-        until("everything is settled", async || self.seen.lock().unwrap().settled.len() >= book.0.len()).await;
+        let settled = || self.seen.lock().unwrap().settled.len();
+        while settled() < book.0.len() {
+            let before = settled();
+            until("more is settled", async || settled() > before).await;
+        }
         let seen = self.seen.lock().unwrap();
         for sent in &book.0 {
             assert_eq!(seen.settled.get(sent.id()), Some(&1), "{}", sent.id());
