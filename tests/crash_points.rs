@@ -19,11 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use alliance::{Alliance, Client, envelope};
-use book::{Book, FOSHAN, LIUZHOU, Receiver, Sent, all_is_whole, copy_store};
+use book::{Book, FOSHAN, LIUZHOU, Receiver, Sent, all_is_whole, copy_store, end_the_rest, hire};
 use process::{Process, Times, takes_connections, until};
 use rusqlite::Connection;
-use tongban::wire::pb::admin as pba;
-use tongban::wire::pb::admin::admin_service_client::AdminServiceClient;
 use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::exchange as pb;
 
@@ -123,7 +121,7 @@ struct Scene {
 impl Scene {
     async fn new() -> Scene {
         let alliance = process::alliance(&[(LIUZHOU.0, &[LIUZHOU.1]), (FOSHAN.0, &[FOSHAN.1])]);
-        alliance.run(&["pki", "add-ops", ORIGIN, "li"], &["--dir", &alliance.pki()]);
+        hire(&alliance, ORIGIN);
         let recipient = Process::start(&alliance, RECIPIENT).await;
         let receiver = Receiver::open(&alliance).await;
         let origin = Process::start(&alliance, ORIGIN).await;
@@ -163,7 +161,7 @@ impl Scene {
         if point.phase != Phase::Starting {
             if point.city == RECIPIENT {
                 self.receiver.try_open_again(&self.alliance).await;
-                self.end_the_rest().await;
+                end_the_rest(&self.alliance, ORIGIN, RECIPIENT).await;
             }
             self.send_until_gone(point, &mut process).await;
         }
@@ -185,15 +183,6 @@ impl Scene {
         }
         self.whole[usize::from(point.city == RECIPIENT)].since(begun);
         reached
-    }
-
-    /// An operator lets the origin's lane go on at once, so that the recipient is dialled now.
-    async fn end_the_rest(&self) {
-        let li = self.alliance.client_of(&format!("{ORIGIN}/ops/li"), ORIGIN);
-        let (mut li, lane) = (AdminServiceClient::new(li.channel), format!("gateway/{RECIPIENT}"));
-        let pause = pba::PauseLaneRequest { lane: lane.clone(), reason: "its gateway starts anew".to_owned() };
-        li.pause_lane(pause).await.unwrap();
-        li.resume_lane(pba::ResumeLaneRequest { lane, reason: String::new() }).await.unwrap();
     }
 
     /// Writers send until the gateway is gone, or enough was answered; a stopping gateway is stopped under them.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alliance::{Alliance, Client, envelope};
-use book::{Book, FOSHAN, LIUZHOU, Receiver, Sent, all_is_whole, copy_store, handovers, write};
+use book::{Book, FOSHAN, LIUZHOU, Receiver, Sent, all_is_whole, copy_store, end_the_rest, handovers, hire, write};
 use process::{Process, Times, let_work, until};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
@@ -37,7 +37,9 @@ async fn any_moment() {
 }
 
 fn two_cities() -> Alliance {
-    process::alliance(&[(LIUZHOU.0, &[LIUZHOU.1]), (FOSHAN.0, &[FOSHAN.1])])
+    let alliance = process::alliance(&[(LIUZHOU.0, &[LIUZHOU.1]), (FOSHAN.0, &[FOSHAN.1])]);
+    hire(&alliance, FOSHAN.0);
+    alliance
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,6 +75,8 @@ async fn an_origin_killed_right_after_an_answer_or_at_any_moment_keeps_all_that_
     let killed = begun.elapsed();
     book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
     receiver.settles(&book).await;
+    // The more often an origin was gone, the longer its partner rests before the next receipts.
+    end_the_rest(&alliance, FOSHAN.0, LIUZHOU.0).await;
     receiver.took_each_case_in_order(&book);
     all_is_whole(&alliance, &book).await;
     println!(
