@@ -12,11 +12,15 @@ use std::time::Duration;
 
 use alliance::{Alliance, City, Client, Gateway, envelope, part, reason};
 use process::{let_work, until};
+use rusqlite::Connection;
 use staff::{Admin, admin, audit, auditor, held_by, ops, page, take};
 use tongban::checks::{Verdict, examine_self};
 use tongban::clock::Clock;
 use tongban::grpc::health::{Said, ask};
+use tongban::limits::HOUR_MS;
 use tongban::wire::pb::admin as pba;
+use tongban::wire::pb::admin::admin_service_client::AdminServiceClient;
+use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::exchange as pb;
 use tongban::wire::pb::routing as pbr;
 use tongban::wire::pb::routing::routing_service_client::RoutingServiceClient;
@@ -171,6 +175,36 @@ async fn once_the_answer_is_there_nothing_more_leaves_than_was_out() {
     assert!(after <= most && after < count, "{gone} were there, {} were out, {after} came", lane.in_flight);
     world.resume(TO_B).await;
     until("all have gone", async || held_by(&world.alliance, B) == count).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_is_let_go_on_takes_receipts_home_at_once_too() {
+    let alliance = Alliance::new(&[(A, &["window"]), (B, &["approval"])]);
+    alliance.run(&["pki", "add-ops", B, "huang"], &["--dir", &alliance.pki()]);
+    let (a, b) = (alliance.start(A).await, alliance.start(B).await);
+    let (window, approval) = (alliance.client(A, "window"), alliance.client(B, "approval"));
+    let sent = envelope((A, "window"), (B, "approval"));
+    window.submit(sent.clone()).await.unwrap();
+    window.until("", &sent.message_id, pbe::State::Consigned).await;
+    a.stop().await;
+    assert_eq!(take(&mut approval.receive(1).await, 1).await, [sent.message_id.clone()]);
+    b.stop().await;
+    // Its receipt has not gone home, and A was away for so long that the lane rests for half an hour.
+    let database = Connection::open(alliance.config(B).data.join("store.db")).unwrap();
+    let rest = Clock::default().now().plus_ms(HOUR_MS / 2).ms();
+    let long = "UPDATE lane SET failures = 9, rest_until = ? WHERE name = 'gateway/450200'";
+    assert_eq!(database.execute(long, [rest]), Ok(1));
+    drop(database);
+    let (_a, _b) = (alliance.start(A).await, alliance.start(B).await);
+    let window = alliance.client(A, "window");
+    let_work(Duration::from_millis(300)).await;
+    assert_ne!(window.message("", &sent.message_id).await.unwrap().state(), pbe::State::Confirmed, "it rests");
+    let mut huang = AdminServiceClient::new(alliance.client_of("440600/ops/huang", B).channel);
+    let lane = "gateway/450200".to_owned();
+    let pause = pba::PauseLaneRequest { lane: lane.clone(), reason: "对方已恢复".to_owned() };
+    huang.pause_lane(pause).await.unwrap();
+    huang.resume_lane(pba::ResumeLaneRequest { lane, reason: String::new() }).await.unwrap();
+    window.until("", &sent.message_id, pbe::State::Confirmed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
