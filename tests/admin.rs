@@ -187,7 +187,7 @@ async fn a_lane_that_is_let_go_on_takes_receipts_home_at_once_too() {
     window.submit(sent.clone()).await.unwrap();
     window.until("", &sent.message_id, pbe::State::Consigned).await;
     a.stop().await;
-    assert_eq!(take(&mut approval.receive(1).await, 1).await, [sent.message_id.clone()]);
+    assert_eq!(take(&mut approval.receive(1).await, 1).await, std::slice::from_ref(&sent.message_id));
     b.stop().await;
     // Its receipt has not gone home, and A was away for so long that the lane rests for half an hour.
     let database = Connection::open(alliance.config(B).data.join("store.db")).unwrap();
