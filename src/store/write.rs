@@ -33,12 +33,9 @@ pub struct Writer {
     _lock: File,
 }
 
-/// Before the connection closes: the log is copied, so that the next start reads little of it. Should a reader close last, the
-/// log stays as a file; nothing depends on that.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.backfill.end(&mut self.connection);
-        let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 }
 
@@ -195,6 +192,14 @@ impl Writer {
     /// Stores `commit` whole. On return it is on disk: the write-ahead log is synced. On [`Error::Full`] nothing has
     /// changed; after any other error what is stored is unknown until the store is opened anew.
     pub fn commit(&mut self, commit: &Commit) -> Result<(), Error> {
+        let stored = self.store(commit);
+        if stored.as_ref().is_err_and(|error| !matches!(error, Error::Full)) {
+            self.backfill.give_up(&self.connection);
+        }
+        stored
+    }
+
+    fn store(&mut self, commit: &Commit) -> Result<(), Error> {
         if planted::is(planted::Bug::AnswerBeforeCommit) && !self.connection.is_autocommit() {
             self.connection.execute_batch("COMMIT")?;
         }

@@ -193,23 +193,31 @@ pub async fn receive(worker: &Client, mut watch: Stopwatch) -> Result<Run, Failu
     Ok(watch.stop())
 }
 
+/// The whole way, from submission: until the sender has the receipt of acceptance, and until it has that of the handover.
+pub struct Walked {
+    pub accepted: Run,
+    pub handed_over: Run,
+}
+
 /// The whole way: a message is sent, accepted, delivered and taken, and its sender has the receipt of the handover.
 pub async fn end_to_end(
     (sender, worker): (&Client, &Client),
     mould: &Mould,
     at_once: usize,
     watch: Stopwatch,
-) -> Result<Run, Failure> {
+) -> Result<Walked, Failure> {
     let (pipe, answers) = sender.pipe().await?;
     let (home, receipts) = sender.tray(CREDITS).await?;
-    let way = Way { mould, at_once, watch: RefCell::new(watch), open: RefCell::default() };
+    let accepted = RefCell::new(watch.beside());
+    let (open, unanswered) = Default::default();
+    let way = Way { mould, at_once, watch: RefCell::new(watch), open, accepted, unanswered };
     let taken = take_all(worker);
     let walked = way.walk((pipe, answers), (home, receipts), sender);
     tokio::select! {
         walked = walked => walked?,
         taken = taken => taken?,
     }
-    Ok(way.watch.into_inner().stop())
+    Ok(Walked { accepted: way.accepted.into_inner().stop(), handed_over: way.watch.into_inner().stop() })
 }
 
 /// Takes everything, for ever.
@@ -231,6 +239,9 @@ struct Way<'a> {
     at_once: usize,
     watch: RefCell<Stopwatch>,
     open: RefCell<HashMap<MessageId, Instant>>,
+    /// Of the first answers; those that have none yet, by their ids as they are sent.
+    accepted: RefCell<Stopwatch>,
+    unanswered: RefCell<HashMap<String, Instant>>,
 }
 
 impl Way<'_> {
@@ -241,7 +252,7 @@ impl Way<'_> {
         sender: &Client,
     ) -> Result<(), Failure> {
         let (mut owed, mut all_sent) = (0, false);
-        while !(all_sent && self.open.borrow().is_empty()) {
+        while !(all_sent && self.open.borrow().is_empty() && self.unanswered.borrow().is_empty()) {
             let wanted = !all_sent && self.open.borrow().len() < self.at_once;
             tokio::select! {
                 biased;
@@ -251,11 +262,16 @@ impl Way<'_> {
                         continue;
                     }
                     let stamp = stamp()?;
-                    self.open.borrow_mut().insert(stamp.id, Instant::now());
+                    let begun = Instant::now();
+                    self.open.borrow_mut().insert(stamp.id, begun);
+                    self.unanswered.borrow_mut().insert(stamp.id.to_string(), begun);
                     pipe.send_cast(self.mould, stamp);
                 }
                 answer = answers.next(sender) => match answer? {
-                    Some((_, Ok(_))) => {}
+                    Some((id, Ok(_))) => {
+                        let begun = self.unanswered.borrow_mut().remove(&id);
+                        begun.into_iter().for_each(|begun| self.accepted.borrow_mut().answered(begun));
+                    }
                     Some((id, Err(_))) => self.refused(&id),
                     None => return Ok(()),
                 },
@@ -274,6 +290,9 @@ impl Way<'_> {
     }
 
     fn refused(&self, id: &str) {
+        if self.unanswered.borrow_mut().remove(id).is_some() {
+            self.accepted.borrow_mut().refused();
+        }
         if id.parse().is_ok_and(|id: MessageId| self.open.borrow_mut().remove(&id).is_some()) {
             self.watch.borrow_mut().refused();
         }
