@@ -79,6 +79,8 @@ fn main() {
     lanes(&bench);
     verifying(&bench);
     for (rows, compiled, resolved) in [
+        (1_000, "routing: compile 1 k routes", "routing: resolve, 1 k routes"),
+        (10_000, "routing: compile 10 k routes", "routing: resolve, 10 k routes"),
         (100_000, "routing: compile 100 k routes", "routing: resolve, 100 k routes"),
         (1_000_000, "routing: compile 1 M routes", "routing: resolve, 1 M routes"),
     ] {

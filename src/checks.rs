@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::directory::{Directory, MemberRecord};
 use crate::noticeboard::Noticeboard;
 use crate::party::Member;
+use crate::routing::Index;
 use crate::store::Readers;
 
 /// One thing that is examined.
@@ -163,6 +164,11 @@ pub fn caller(config: &Config, clock: &Clock) -> Result<Caller, Vec<Finding>> {
 /// Examines the gateway from inside. Blocks on the disk.
 pub fn examine_self(config: &Config, clock: &Clock) -> Vec<Finding> {
     local(&Facts::new(config, clock.now()))
+}
+
+/// The same each few seconds from inside a gateway that serves by these tables: what is in force is not compiled again.
+pub fn examine_own(config: &Config, clock: &Clock, in_force: Arc<Index>) -> Vec<Finding> {
+    local(&Facts { in_force: Some(in_force), ..Facts::new(config, clock.now()) })
 }
 
 /// Examines the ways to the partners that are asked for from inside a gateway.

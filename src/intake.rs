@@ -90,9 +90,9 @@ impl Intake {
             _ => None,
         };
         let now = self.clock.now();
-        admission::in_window(&envelope, now).map_err(Refused::new)?;
         self.is_granted(&rules, party, &envelope, now)?;
         let told = origin.as_ref().map(|origin| &origin.evidence);
+        // It counts for a message that is new: what the ledger knows has its receipt, whatever clocks and rules say now.
         let (mut verdict, token) = match verdict(&rules, party, &envelope, told, now) {
             Ok(route) => (Ok(route), None),
             Err((reason, token)) => (Err(reason), token),
@@ -306,7 +306,7 @@ fn foreign(evidence: &Evidence, envelope: &Envelope, digest: Digest) -> Option<&
     parts.iter().find(|(same, _)| !same).map(|(_, part)| *part)
 }
 
-/// Where the rules send the message, or why they refuse it. For a relayed message the origin's word on expiry stands.
+/// Where the rules send a new message, or why they refuse it. For a relayed message the origin's word on expiry stands.
 fn verdict(
     rules: &Rules,
     party: &Party,
@@ -314,6 +314,7 @@ fn verdict(
     origin: Option<&Evidence>,
     now: Time,
 ) -> Result<Route, (Reason, Option<Code>)> {
+    admission::in_window(envelope, now).map_err(|reason| (reason, None))?;
     let expires_at = match origin.and_then(|origin| origin.expires_at) {
         Some(expires_at) => expires_at,
         None => envelope.expires_at.map_or(now.plus_ms(TIME_TO_LIVE_MS), |expires_at| expires_at.time()),

@@ -465,8 +465,9 @@ pub const CLOCK_BACK_MS_MAX: u64 = 60_000;
 pub const DISK_LOW_BYTES: u64 = 2 << 30;
 /// Bytes of the store's write-ahead log that are unusual: 256 MiB.
 pub const WAL_BYTES_LARGE: u64 = 256 << 20;
-/// Days before its end from which a certificate is warned of.
-pub const CERTIFICATE_WARN_DAYS: u64 = 60;
+/// Days before its end at which a certificate is warned of, each time anew, and from which that is urgent.
+pub const CERTIFICATE_WARN_DAYS: [u64; 5] = [60, 30, 14, 7, 1];
+pub const CERTIFICATE_URGENT_DAYS: u64 = 14;
 /// Days before its end from which a revocation list is warned of.
 pub const CRL_WARN_DAYS: u64 = 2;
 /// Days after which a directory counts as old.

@@ -310,6 +310,7 @@ fn watch(
         clock: ground.clock.clone(),
         verdicts: reception.verdicts.clone(),
         health: health.clone(),
+        rules: ground.rules.clone(),
         readers: ground.readers.clone(),
         breaks,
     };

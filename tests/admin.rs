@@ -5,31 +5,32 @@
 mod alliance;
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/staff.rs"]
+mod staff;
 
 use std::time::Duration;
 
-use alliance::{Alliance, City, Client, Gateway, Mailbox, envelope, part, reason};
+use alliance::{Alliance, City, Client, Gateway, envelope, part, reason};
 use process::{let_work, until};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
+use staff::{Admin, admin, audit, auditor, held_by, ops, page, take};
 use tongban::checks::{Verdict, examine_self};
 use tongban::clock::Clock;
 use tongban::grpc::health::{Said, ask};
+use tongban::limits::HOUR_MS;
 use tongban::wire::pb::admin as pba;
 use tongban::wire::pb::admin::admin_service_client::AdminServiceClient;
+use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::exchange as pb;
-use tongban::wire::pb::exchange::receive_response::Response as Step;
 use tongban::wire::pb::routing as pbr;
 use tongban::wire::pb::routing::routing_service_client::RoutingServiceClient;
 use tonic::Code;
-use tonic::transport::Channel;
 
 const A: &str = "450200";
 const B: &str = "440600";
 /// It cannot be dialled, and fetches at A.
 const C: &str = "640100";
 const TO_B: &str = "gateway/440600";
-
-type Admin = AdminServiceClient<Channel>;
 
 /// Three cities, of which A runs; its people are li (ops) and shen (auditor).
 struct World {
@@ -44,14 +45,13 @@ impl World {
         let city = |code, systems| City { code, systems, ..Default::default() };
         let c = City { pulls: true, fetches: &[A], ..city(C, &["desk"]) };
         let alliance = Alliance::of(&[], &[city(A, &["window", "archive"]), city(B, &["approval"]), c]);
-        for (add, city, name) in [("add-ops", A, "li"), ("add-auditor", A, "shen"), ("add-ops", B, "huang")] {
-            alliance.run(&["pki", add, city, name], &["--dir", &alliance.pki()]);
-        }
+        staff::hire(&alliance);
+        alliance.run(&["pki", "add-ops", B, "huang"], &["--dir", &alliance.pki()]);
         let path = alliance.config_path(A);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{text}\n[checks]\nevery_s = 1\npartners_every_s = 1\n")).unwrap();
         let a = alliance.start(A).await;
-        let (window, li) = (alliance.client(A, "window"), admin(&alliance, "450200/ops/li"));
+        let (window, li) = (alliance.client(A, "window"), ops(&alliance));
         World { alliance, a, window, li }
     }
 
@@ -60,7 +60,7 @@ impl World {
         let World { alliance, a, .. } = self;
         a.stop().await;
         let a = alliance.start(A).await;
-        let (window, li) = (alliance.client(A, "window"), admin(&alliance, "450200/ops/li"));
+        let (window, li) = (alliance.client(A, "window"), ops(&alliance));
         World { alliance, a, window, li }
     }
 
@@ -89,47 +89,6 @@ impl World {
         }
         ids
     }
-
-    /// A page of the audit, as the auditor reads it.
-    async fn page(&self, request: pba::ListAuditRequest) -> pba::ListAuditResponse {
-        admin(&self.alliance, "450200/auditors/shen").list_audit(request).await.unwrap().into_inner()
-    }
-
-    /// The whole audit, oldest first: who, what, to what, why not, and why.
-    async fn audit(&self) -> Vec<[String; 5]> {
-        let entries = self.page(pba::ListAuditRequest { page_size: 500, ..Default::default() }).await.entries;
-        let last = |uri: &str| uri.rsplit('/').next().unwrap().to_owned();
-        let row = |one: pba::AuditEntry| [last(&one.actor), one.act, one.object, one.refused, one.reason];
-        entries.into_iter().rev().map(row).collect()
-    }
-
-    /// Messages that the store of this city holds.
-    fn held_by(&self, city: &str) -> u64 {
-        let path = self.alliance.config(city).data.join("store.db");
-        let sql = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        sql.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).unwrap()
-    }
-}
-
-fn admin(alliance: &Alliance, certificate: &str) -> Admin {
-    AdminServiceClient::new(alliance.client_of(certificate, A).channel)
-}
-
-/// Takes so many messages and acknowledges them: their ids, once all is settled.
-async fn take(mailbox: &mut Mailbox, count: usize) -> Vec<String> {
-    let (mut ids, mut settled) = (vec![], 0);
-    while settled < count {
-        match mailbox.next().await.unwrap() {
-            Step::Delivery(delivery) => {
-                let Some(pb::delivery::Content::Message(message)) = delivery.content else { panic!("a message") };
-                ids.push(message.envelope.unwrap().message_id);
-                mailbox.acknowledge(&delivery.delivery_id).await;
-            }
-            Step::Settled(_) => settled += 1,
-            other => panic!("neither a message nor an end: {other:?}"),
-        }
-    }
-    ids
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,14 +106,14 @@ async fn a_paused_lane_pushes_nothing_until_it_is_resumed_over_a_restart_too() {
     let mut sent = world.send((B, ""), 3).await;
     let_work(Duration::from_millis(300)).await;
     let lane = world.lane(TO_B).await;
-    assert_eq!((lane.waiting, lane.in_flight, world.held_by(B)), (3, 0, 1), "accepted, and kept here");
+    assert_eq!((lane.waiting, lane.in_flight, held_by(&world.alliance, B)), (3, 0, 1), "accepted, and kept here");
     assert!(lane.oldest.is_some() && lane.worked);
 
     let world = world.again().await;
     sent.extend(world.send((B, ""), 1).await);
     let_work(Duration::from_millis(300)).await;
     let lane = world.lane(TO_B).await;
-    assert_eq!((lane.pause, lane.waiting, world.held_by(B)), (Some(pause), 4, 1), "the next life knows it");
+    assert_eq!((lane.pause, lane.waiting, held_by(&world.alliance, B)), (Some(pause), 4, 1), "the next life knows it");
 
     let resumed = world.resume(TO_B).await;
     assert!(resumed.changed && resumed.lane.unwrap().pause.is_none());
@@ -187,7 +146,7 @@ async fn who_fetches_gets_nothing_from_a_paused_lane() {
         let lane = world.lane(lane).await;
         assert_eq!((lane.waiting, lane.in_flight), (2, 0), "{lane:?}");
     }
-    assert_eq!(world.held_by(C), 1);
+    assert_eq!(held_by(&world.alliance, C), 1);
     for lane in ["gateway/640100", "system/archive"] {
         assert!(world.resume(lane).await.changed);
     }
@@ -207,15 +166,45 @@ async fn once_the_answer_is_there_nothing_more_leaves_than_was_out() {
             window.submit(envelope((A, "window"), (B, ""))).await.unwrap();
         }
     });
-    until("some have gone", async || world.held_by(B) > 20).await;
+    until("some have gone", async || held_by(&world.alliance, B) > 20).await;
     let lane = world.pause(TO_B).await.lane.unwrap();
-    let gone = world.held_by(B);
+    let gone = held_by(&world.alliance, B);
     sending.await.unwrap();
     let_work(Duration::from_millis(300)).await;
-    let (after, most) = (world.held_by(B), gone + u64::from(lane.in_flight));
+    let (after, most) = (held_by(&world.alliance, B), gone + u64::from(lane.in_flight));
     assert!(after <= most && after < count, "{gone} were there, {} were out, {after} came", lane.in_flight);
     world.resume(TO_B).await;
-    until("all have gone", async || world.held_by(B) == count).await;
+    until("all have gone", async || held_by(&world.alliance, B) == count).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_is_let_go_on_takes_receipts_home_at_once_too() {
+    let alliance = Alliance::new(&[(A, &["window"]), (B, &["approval"])]);
+    alliance.run(&["pki", "add-ops", B, "huang"], &["--dir", &alliance.pki()]);
+    let (a, b) = (alliance.start(A).await, alliance.start(B).await);
+    let (window, approval) = (alliance.client(A, "window"), alliance.client(B, "approval"));
+    let sent = envelope((A, "window"), (B, "approval"));
+    window.submit(sent.clone()).await.unwrap();
+    window.until("", &sent.message_id, pbe::State::Consigned).await;
+    a.stop().await;
+    assert_eq!(take(&mut approval.receive(1).await, 1).await, std::slice::from_ref(&sent.message_id));
+    b.stop().await;
+    // Its receipt has not gone home, and A was away for so long that the lane rests for half an hour.
+    let database = Connection::open(alliance.config(B).data.join("store.db")).unwrap();
+    let rest = Clock::default().now().plus_ms(HOUR_MS / 2).ms();
+    let long = "UPDATE lane SET failures = 9, rest_until = ? WHERE name = 'gateway/450200'";
+    assert_eq!(database.execute(long, [rest]), Ok(1));
+    drop(database);
+    let (_a, _b) = (alliance.start(A).await, alliance.start(B).await);
+    let window = alliance.client(A, "window");
+    let_work(Duration::from_millis(300)).await;
+    assert_ne!(window.message("", &sent.message_id).await.unwrap().state(), pbe::State::Confirmed, "it rests");
+    let mut huang = AdminServiceClient::new(alliance.client_of("440600/ops/huang", B).channel);
+    let lane = "gateway/450200".to_owned();
+    let pause = pba::PauseLaneRequest { lane: lane.clone(), reason: "对方已恢复".to_owned() };
+    huang.pause_lane(pause).await.unwrap();
+    huang.resume_lane(pba::ResumeLaneRequest { lane, reason: String::new() }).await.unwrap();
+    window.until("", &sent.message_id, pbe::State::Confirmed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,7 +277,7 @@ async fn a_reload_takes_up_all_and_says_what_or_nothing_and_says_why() {
     std::fs::write(&path, &text).unwrap();
     assert_eq!(reload().await.changed, ["grant"], "the grant held until now");
     world.a.renewal.renew().await.unwrap();
-    let last = world.audit().await.pop().unwrap();
+    let last = audit(&world.alliance).await.pop().unwrap();
     assert_eq!(last[..2], ["SIGHUP", "gateway.reload"], "a signal says no name");
 }
 
@@ -335,10 +324,10 @@ async fn every_act_done_or_refused_stands_in_the_audit() {
         ["shen", "dead.discard", "", "NOT_PERMITTED", ""],
         ["shen", "route.publish", "", "NOT_PERMITTED", ""],
     ];
-    until("all is on record", async || world.audit().await.len() == expected.len()).await;
-    assert_eq!(world.audit().await, expected.map(|row| row.map(str::to_owned)));
+    until("all is on record", async || audit(&world.alliance).await.len() == expected.len()).await;
+    assert_eq!(audit(&world.alliance).await, expected.map(|row| row.map(str::to_owned)));
     let world = world.again().await;
-    assert_eq!(world.audit().await.len(), expected.len(), "the log keeps it");
+    assert_eq!(audit(&world.alliance).await.len(), expected.len(), "the log keeps it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -348,9 +337,9 @@ async fn whoever_is_refused_again_and_again_does_not_fill_the_log() {
     for _ in 0..100 {
         huang.reload(pba::ReloadRequest {}).await.unwrap_err();
     }
-    let mut shen = admin(&world.alliance, "450200/auditors/shen");
+    let mut shen = auditor(&world.alliance);
     shen.reload(pba::ReloadRequest {}).await.unwrap_err();
-    let by = async |who: &str| world.audit().await.iter().filter(|row| row[0] == who).count();
+    let by = async |who: &str| audit(&world.alliance).await.iter().filter(|row| row[0] == who).count();
     until("another's refusal is on record all the same", async || by("shen").await == 1).await;
     let of_huang = by("huang").await;
     // The minute may have changed once meanwhile.
@@ -364,13 +353,14 @@ async fn the_audit_is_read_page_by_page_and_narrowed() {
         world.pause(TO_B).await;
         world.resume(TO_B).await;
     }
-    let whole = world.page(pba::ListAuditRequest::default()).await;
+    let whole = page(&world.alliance, pba::ListAuditRequest::default()).await;
     assert_eq!((whole.entries.len(), whole.next_page_token.as_str()), (12, ""));
     assert!(whole.entries.is_sorted_by_key(|entry| std::cmp::Reverse(entry.leaf_index)), "newest first");
     let paged = async |request: pba::ListAuditRequest| {
         let (mut all, mut page_token) = (vec![], String::new());
         loop {
-            let page = world.page(pba::ListAuditRequest { page_size: 5, page_token, ..request.clone() }).await;
+            let page =
+                page(&world.alliance, pba::ListAuditRequest { page_size: 5, page_token, ..request.clone() }).await;
             assert!(page.entries.len() <= 5);
             all.extend(page.entries);
             page_token = page.next_page_token;
@@ -395,7 +385,7 @@ async fn the_audit_is_read_page_by_page_and_narrowed() {
     let inside = |entry: &pba::AuditEntry| key(&entry.time) >= key(&oldest) && key(&entry.time) < key(&newest);
     assert_eq!(paged(between).await, those(&inside));
     let token = pba::ListAuditRequest { page_token: "x".to_owned(), ..any() };
-    let refused = admin(&world.alliance, "450200/auditors/shen").list_audit(token).await.unwrap_err();
+    let refused = auditor(&world.alliance).list_audit(token).await.unwrap_err();
     assert_eq!(reason(&refused), "INVALID_ENVELOPE");
 }
 
@@ -422,6 +412,6 @@ async fn nobody_looks_at_a_content_off_the_record() {
         ["li", "content.read", &format!("{A}/{id}"), "INVALID_ENVELOPE", ""],
         ["li", "content.read", &format!("{A}/{unknown}"), "MESSAGE_NOT_FOUND", ""],
     ];
-    until("all is on record", async || world.audit().await.len() == expected.len()).await;
-    assert_eq!(world.audit().await, expected.map(|row| row.map(str::to_owned)));
+    until("all is on record", async || audit(&world.alliance).await.len() == expected.len()).await;
+    assert_eq!(audit(&world.alliance).await, expected.map(|row| row.map(str::to_owned)));
 }

@@ -8,11 +8,13 @@ mod wording;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use alliance::{Alliance, envelope};
 use rusqlite::Connection;
-use tongban::checks::{Finding, Verdict, Which, advice, examine};
+use tongban::checks::{Finding, Verdict, Which, advice, examine, examine_own, examine_self};
 use tongban::clock::Clock;
+use tongban::routing::{Index, Tables, Ways};
 use tongban::wire::pb::evidence as pbe;
 use wording::english_in;
 
@@ -146,7 +148,8 @@ const ROWS: &[Row] = &[
     ("another gateway's certificate", others_certificate, "tls.identity", "certificate_refused"),
     ("a system's certificate", systems_certificate, "tls.identity", "certificate_refused"),
     ("a certificate that has ended", |g| g.clock.advance(400 * DAY_MS), "tls.expiry", "certificate_expired"),
-    ("a certificate that ends soon", |g| g.clock.advance(350 * DAY_MS), "tls.expiry", "certificate_ends"),
+    ("a certificate that ends", |g| g.clock.advance(350 * DAY_MS), "tls.expiry", "certificate_ends"),
+    ("a certificate that ends soon", |g| g.clock.advance(390 * DAY_MS), "tls.expiry", "certificate_ends_soon"),
     ("no revocation list", |g| g.remove("440600/crl.pem"), "tls.crls 440600", "crl_missing"),
     ("an empty revocation list", |g| g.spoil("440600/crl.pem"), "tls.crls 440600", "crl_missing"),
     ("another's revocation list", |g| g.copy("450200/crl.pem", "440600/crl.pem"), "tls.crls 440600", "crl_unusable"),
@@ -326,6 +329,31 @@ async fn a_deep_check_walks_over_the_whole_log() {
     assert_eq!(check(&alliance, &deep[1..]), (0, String::new()), "without --deep nobody looks there");
 }
 
+/// What a gateway serves by was compiled when it came into force; only what came since is compiled in its rounds.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rounds_of_a_gateway_do_not_compile_again_what_it_serves_by() {
+    let alliance = stopped_gateway().await;
+    let mut ground = Ground { alliance: &alliance, clock: Clock::default(), held: vec![] };
+    table_spoilt(&mut ground);
+    let (config, clock) = (alliance.config(LIUZHOU.0), Clock::default());
+    let serving_by = |version| {
+        let tables = Tables {
+            own: config.member.clone(),
+            systems: vec![],
+            ways: Ways::from_members([]),
+            allow: vec![],
+            version,
+            tables: vec![],
+        };
+        examine_own(&config, &clock, Arc::new(Index::compile(&tables).unwrap()))
+    };
+    let tables =
+        |findings: Vec<Finding>| findings.into_iter().find(|found| found.check == "routes.tables").unwrap().look;
+    assert_eq!(tables(serving_by(1)).seen.en, "version 1, 0 rows");
+    let verdict = tables(serving_by(0)).verdict;
+    assert!(matches!(verdict, Verdict::Fault(advice) if advice.code == advice::ROUTES_CLASH.code), "{verdict:?}");
+}
+
 /// Everything that is wrong: `check about`, and the code.
 fn wrong(findings: &[Finding]) -> Vec<(String, &'static str)> {
     let each = findings.iter().filter_map(|finding| match &finding.look.verdict {
@@ -391,6 +419,43 @@ async fn a_partner_whose_clock_is_wrong_is_named() {
     let _gateways = [alliance.start(LIUZHOU.0).await, alliance.start_by(&alliance.config(FOSHAN.0), ahead).await];
     let findings = examine(&alliance.config(LIUZHOU.0), &Clock::default(), &Which::default()).await;
     assert_eq!(wrong(&findings), [("partner.clock 440600".to_owned(), "partner_clock")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_ends_is_warned_of_in_steps() {
+    let alliance = stopped_gateway().await;
+    let config = alliance.config(LIUZHOU.0);
+    let expiry = |days_on: u64| {
+        let clock = Clock::default();
+        clock.advance(days_on * DAY_MS);
+        let findings = examine_self(&config, &clock);
+        findings.into_iter().find(|finding| finding.check == "tls.expiry").unwrap().look
+    };
+    let whole: u64 = expiry(0).seen.en.split_once(' ').unwrap().0.parse().unwrap();
+    for (left, code, within) in [
+        (61, None, 0),
+        (60, Some("certificate_ends"), 60),
+        (31, Some("certificate_ends"), 60),
+        (30, Some("certificate_ends"), 30),
+        (15, Some("certificate_ends"), 30),
+        (14, Some("certificate_ends_soon"), 14),
+        (8, Some("certificate_ends_soon"), 14),
+        (7, Some("certificate_ends_soon"), 7),
+        (2, Some("certificate_ends_soon"), 7),
+        (1, Some("certificate_ends_soon"), 1),
+        (0, Some("certificate_ends_soon"), 1),
+    ] {
+        let look = expiry(whole - left);
+        let found = match look.verdict {
+            Verdict::Warning(advice) => Some(advice.code),
+            Verdict::Good => None,
+            other => panic!("{left}: {other:?}"),
+        };
+        assert_eq!(found, code, "{left} days left");
+        assert!(look.seen.en.starts_with(&format!("{left} days left")), "{:?}", look.seen);
+        assert_eq!(look.seen.en.contains(&format!("in the last {within},")), within > 0, "{:?}", look.seen);
+        assert_eq!(look.seen.zh.contains(&format!("最后 {within} 天")), within > 0, "{:?}", look.seen);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

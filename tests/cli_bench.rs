@@ -6,7 +6,7 @@ mod support {
 
 use std::fs;
 
-use support::terminal::Terminal;
+use support::terminal::{Terminal, Town};
 
 #[test]
 fn every_load_is_measured_and_nothing_is_left_behind() {
@@ -35,11 +35,65 @@ fn every_load_is_measured_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn others_are_measured_beside_a_partner_that_never_answers() {
+    let terminal = Terminal::new("cli_bench", "silent");
+    fs::create_dir_all(terminal.path("tmp")).unwrap();
+    let line = "bench --self --silent-partner --queued 300 --count 32 --in-flight 8 --json";
+    let ended = terminal.command(line).env("TMPDIR", terminal.path("tmp")).output().unwrap();
+    let talk = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{talk}");
+    let shown: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let partners = shown["partners"].as_array().unwrap();
+    let names: Vec<_> = partners.iter().map(|partner| partner["partner"].as_str().unwrap()).collect();
+    assert_eq!((names, shown["queued"].as_u64()), (vec!["none", "mute", "lost"], Some(300)));
+    for partner in partners {
+        for way in ["submit", "handed_over"] {
+            let told = &partner["others"][way];
+            let windows = told["windows"].as_array().unwrap();
+            assert_eq!(windows.len(), 5);
+            for window in windows {
+                assert_eq!(
+                    (window["count"].as_u64(), window["refused"].as_u64()),
+                    (Some(32), Some(0)),
+                    "{way}: {partner}"
+                );
+            }
+            let [p50, p99, times] = ["p50_us", "p99_us", "p99_against_none"].map(|name| told[name].as_f64().unwrap());
+            assert!(0.0 < p50 && p50 <= p99 && times > 0.0, "{way}: {partner}");
+        }
+        // Whoever has the receipt of the handover had that of the acceptance before.
+        let p50 = |way: &str| partner["others"][way]["p50_us"].as_f64().unwrap();
+        assert!(p50("submit") < p50("handed_over"), "{partner}");
+    }
+    let times = partners[0]["others"]["submit"]["p99_against_none"].as_f64();
+    assert_eq!(times, Some(1.0), "it is compared with itself");
+    assert_eq!(fs::read_dir(terminal.path("tmp")).unwrap().count(), 0, "its folders are gone");
+}
+
+#[test]
 fn what_is_loaded_must_be_said() {
     let terminal = Terminal::new("cli_bench", "usage");
-    for line in
-        ["bench", "bench --as 450200/window", "bench --self --as 450200/window --to 450200/desk", "bench --self fly"]
-    {
+    for line in [
+        "bench",
+        "bench --as 450200/window",
+        "bench --self --as 450200/window --to 450200/desk",
+        "bench --self fly",
+        "bench --silent-partner",
+        "bench --self --silent-partner submit",
+    ] {
         assert_eq!(terminal.command(line).output().unwrap().status.code(), Some(64), "{line}");
     }
+}
+
+#[test]
+fn messages_go_to_each_recipient_in_turn() {
+    let town = Town::new("cli_bench", "turns");
+    let line =
+        "bench submit stream --as 450200/window --to 450200/window --to 440600/approval --count 8 --in-flight 1 --json";
+    town.terminal.ends(0, line);
+    let listed = |to: &str| {
+        let line = format!("messages list --as 450200/window --to {to}");
+        town.terminal.json(0, &line)["messages"].as_array().unwrap().len()
+    };
+    assert_eq!(["450200", "440600"].map(listed), [8, 8]);
 }

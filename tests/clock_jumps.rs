@@ -1,5 +1,5 @@
 //! A running gateway whose clock jumps, forward, back and a little back: the log's time never runs backwards, every message
-//! has its effect once, and `check` names a clock that is behind what was signed. Runs where libfaketime is installed.
+//! has its effect once, and `check` names a clock that is behind what was signed. Clocks that go back need libfaketime.
 
 #[path = "support/alliance.rs"]
 mod alliance;
@@ -10,10 +10,11 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use alliance::{Alliance, check, envelope};
+use alliance::{Alliance, check, envelope, reason};
 use process::Process;
+use tongban::clock::Clock;
 use tongban::evidence::Event;
-use tongban::limits::CLOCK_BACK_MS_MAX;
+use tongban::limits::{CLOCK_BACK_MS_MAX, HOUR_MS, ID_WINDOW_MS};
 use tongban::time::Time;
 use tongban::wire::envelope::time_to_wire;
 use tongban::wire::pb::exchange as pb;
@@ -47,7 +48,7 @@ impl WrongClock {
     }
 
     fn now(&self) -> Time {
-        let right = tongban::clock::Clock::default().now().ms().cast_signed();
+        let right = Clock::default().now().ms().cast_signed();
         Time::from_ms((right + self.seconds * 1_000).cast_unsigned())
     }
 
@@ -94,12 +95,8 @@ async fn a_clock_that_jumps_leaves_every_message_once_and_the_logs_time_in_order
             let place = checked.receipt.proof.index;
             times.push((place, checked.evidence.at));
             // While time is ahead of the clock, the log writes the newest time it had.
-            assert!(
-                checked.evidence.at >= clock.now().minus_ms(1_000),
-                "{seconds}: {} at {}",
-                checked.evidence.at,
-                clock.now()
-            );
+            let (at, now) = (checked.evidence.at, clock.now());
+            assert!(at >= now.minus_ms(1_000), "{seconds}: {at} at {now}");
             book.push((envelope, receipt));
         }
         let told = examined(&alliance, &clock);
@@ -109,10 +106,15 @@ async fn a_clock_that_jumps_leaves_every_message_once_and_the_logs_time_in_order
     }
     times.sort_unstable_by_key(|(place, _)| *place);
     assert!(times.is_sorted_by_key(|(_, at)| *at), "the log's time runs backwards: {times:?}");
-    // Whoever wrote by the same wrong clock asks again by it.
-    clock.jump(furthest);
-    for (envelope, receipt) in &book {
-        assert_eq!(window.submit(envelope.clone()).await.unwrap(), *receipt, "the same again gets the same receipt");
+    for seconds in [furthest, 0] {
+        clock.jump(seconds);
+        for (envelope, receipt) in &book {
+            assert_eq!(
+                window.submit(envelope.clone()).await.unwrap(),
+                *receipt,
+                "the same again gets the same receipt"
+            );
+        }
     }
 
     // The first delivery's lease ends by a jump, and the message comes again; all are handed over once.
@@ -140,4 +142,31 @@ async fn a_clock_that_jumps_leaves_every_message_once_and_the_logs_time_in_order
     assert_eq!(window.submit(book[0].0.clone()).await.unwrap(), book[0].1);
     again.stop().await;
     println!("{} messages through {} jumps: each handed over once, the log's time in order", book.len(), JUMPS.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_message_gets_its_receipt_however_wrong_the_clock_is() {
+    let alliance = Alliance::new(&[("450200", &[LIUZHOU.1, ARCHIVE.1])]);
+    let (config, clock) = (alliance.config(LIUZHOU.0), Clock::default());
+    clock.advance(HOUR_MS);
+    let gateway = alliance.start_by(&config, clock.clone()).await;
+    let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+    let written = |at| pb::Envelope { created_at: Some(time_to_wire(at)), ..envelope(LIUZHOU, ARCHIVE) };
+    let (early, old) = (clock.now(), clock.now().minus_ms(ID_WINDOW_MS - 60_000));
+    let (first, last) = (written(early), written(old));
+    let receipts = [window.submit(first.clone()).await.unwrap(), window.submit(last.clone()).await.unwrap()];
+
+    clock.advance(HOUR_MS);
+    assert_eq!(window.submit(last).await.unwrap(), receipts[1], "known, though ids of its day are no longer taken");
+    let refused = window.submit(written(old)).await.unwrap_err();
+    assert_eq!(reason(&refused), "ID_TOO_OLD");
+    gateway.stop().await;
+
+    // Its next life is two hours behind.
+    let gateway = alliance.start_by(&config, Clock::default()).await;
+    let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+    assert_eq!(window.submit(first).await.unwrap(), receipts[0], "known, though it seems to come from the future");
+    let refused = window.submit(written(early)).await.unwrap_err();
+    assert_eq!(reason(&refused), "CLOCK_AHEAD");
+    gateway.stop().await;
 }

@@ -13,8 +13,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alliance::{Alliance, Client, envelope};
-use book::{Book, FOSHAN, LIUZHOU, Receiver, Sent, all_is_whole, copy_store, handovers, write};
-use process::{Process, let_work, until};
+use book::{Book, FOSHAN, LIUZHOU, Receiver, Sent, all_is_whole, copy_store, end_the_rest, handovers, hire, write};
+use process::{Process, Times, let_work, until};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tongban::wire::pb::evidence as pbe;
@@ -22,23 +22,33 @@ use tongban::wire::pb::exchange as pb;
 
 /// Kills in each loop, unless TONGBAN_KILLS says another number.
 const KILLS: usize = 50;
+/// A kill at random comes within so many microseconds.
+const SOON_US: u64 = 30_000;
 const WRITERS: usize = 4;
 
 fn kills() -> usize {
     std::env::var("TONGBAN_KILLS").map_or(KILLS, |kills| kills.parse().unwrap())
 }
 
+/// Any moment from now on, before long.
+async fn any_moment() {
+    let chance = u64::from_le_bytes(tongban::chance::bytes().unwrap());
+    let_work(Duration::from_micros(chance % SOON_US)).await;
+}
+
 fn two_cities() -> Alliance {
-    process::alliance(&[(LIUZHOU.0, &[LIUZHOU.1]), (FOSHAN.0, &[FOSHAN.1])])
+    let alliance = process::alliance(&[(LIUZHOU.0, &[LIUZHOU.1]), (FOSHAN.0, &[FOSHAN.1])]);
+    hire(&alliance, FOSHAN.0);
+    alliance
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_origin_killed_right_after_an_answer_keeps_all_that_was_answered() {
+async fn an_origin_killed_right_after_an_answer_or_at_any_moment_keeps_all_that_was_answered() {
     let alliance = two_cities();
     let _foshan = Process::start(&alliance, FOSHAN.0).await;
     let receiver = Receiver::open(&alliance).await;
     let mut liuzhou = Process::start(&alliance, LIUZHOU.0).await;
-    let (begun, mut book, mut answered) = (Instant::now(), Book::default(), 0);
+    let (begun, mut book, mut answered, mut starts) = (Instant::now(), Book::default(), 0, Times::default());
     for kill in 0..kills() {
         let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
         let (answers, mut heard) = mpsc::unbounded_channel();
@@ -48,23 +58,30 @@ async fn an_origin_killed_right_after_an_answer_keeps_all_that_was_answered() {
         for _ in 0..=kill % 7 {
             heard.recv().await.unwrap();
         }
+        if kill % 2 == 1 {
+            any_moment().await;
+        }
         liuzhou.kill();
         let before = book.0.len();
         for writer in writers {
             book.0.extend(writer.await.unwrap());
         }
         answered += book.0[before..].iter().filter(|sent| sent.receipt.is_some()).count();
+        let restarted = Instant::now();
         liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+        starts.since(restarted);
         book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), before).await;
     }
     let killed = begun.elapsed();
     book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
     receiver.settles(&book).await;
+    // The more often an origin was gone, the longer its partner rests before the next receipts.
+    end_the_rest(&alliance, FOSHAN.0, LIUZHOU.0).await;
     receiver.took_each_case_in_order(&book);
     all_is_whole(&alliance, &book).await;
     println!(
         "{} kills of the origin in {killed:.1?}: {} messages, {answered} answered before the kill, {} deliveries, \
-         whole after {:.1?}",
+         whole after {:.1?}; start until it serves {starts}",
         kills(),
         book.0.len(),
         receiver.seen.lock().unwrap().deliveries,
@@ -84,7 +101,7 @@ async fn a_recipient_killed_between_delivery_and_settlement_hands_over_once() {
         window.until("", sent.id(), pbe::State::Consigned).await;
     }
 
-    let (mut again, mut settled_by_then, mut taken) = (0, 0, HashSet::new());
+    let (mut again, mut settled_by_then, mut taken, mut starts) = (0, 0, HashSet::new(), Times::default());
     for kill in 0..kills() {
         let mut mailbox = alliance.client(FOSHAN.0, FOSHAN.1).receive(1).await;
         let (delivery, message) = mailbox.delivery().await;
@@ -96,7 +113,9 @@ async fn a_recipient_killed_between_delivery_and_settlement_hands_over_once() {
             let_work(Duration::from_micros(200 * (kill % 25) as u64)).await;
         }
         foshan.kill();
+        let restarted = Instant::now();
         foshan = Process::start(&alliance, FOSHAN.0).await;
+        starts.since(restarted);
         let approval = alliance.client(FOSHAN.0, FOSHAN.1);
         if handovers(&mut alliance.checker(), &approval, &id).await == 1 {
             settled_by_then += 1;
@@ -115,7 +134,7 @@ async fn a_recipient_killed_between_delivery_and_settlement_hands_over_once() {
     all_is_whole(&alliance, &book).await;
     println!(
         "{} kills of the recipient in {killed:.1?}: {again} delivered again, {settled_by_then} settled by then, \
-         whole after {:.1?}",
+         whole after {:.1?}; start until it serves {starts}",
         kills(),
         begun.elapsed()
     );
@@ -127,7 +146,7 @@ async fn an_origin_killed_before_it_knows_that_custody_has_passed_relays_once() 
     let foshan = Process::start(&alliance, FOSHAN.0).await;
     let receiver = Receiver::open(&alliance).await;
     let mut liuzhou = Process::start(&alliance, LIUZHOU.0).await;
-    let (begun, mut book, mut in_doubt) = (Instant::now(), Book::default(), 0);
+    let (begun, mut book, mut in_doubt, mut starts) = (Instant::now(), Book::default(), 0, Times::default());
     for _ in 0..kills() {
         let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
         let before = book.write_one(&window).await;
@@ -149,7 +168,9 @@ async fn an_origin_killed_before_it_knows_that_custody_has_passed_relays_once() 
         let doubt = queued.iter().filter(|id| taken.contains(*id)).count();
         assert!(doubt > 0, "the partner has what the origin does not know it has");
         in_doubt += doubt;
+        let restarted = Instant::now();
         liuzhou = Process::start(&alliance, LIUZHOU.0).await;
+        starts.since(restarted);
     }
     let killed = begun.elapsed();
     book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
@@ -157,7 +178,7 @@ async fn an_origin_killed_before_it_knows_that_custody_has_passed_relays_once() 
     all_is_whole(&alliance, &book).await;
     println!(
         "{} kills of the origin in {killed:.1?}, each before it knew that custody had passed: {} messages, {in_doubt} in \
-         doubt, whole after {:.1?}",
+         doubt, whole after {:.1?}; start until it serves {starts}",
         kills(),
         book.0.len(),
         begun.elapsed()

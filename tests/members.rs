@@ -5,13 +5,15 @@
 mod alliance;
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/staff.rs"]
+mod staff;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use alliance::{Alliance, City, Client, Mailbox, envelope, reason};
+use alliance::{Alliance, City, Client, envelope, reason};
 use process::{let_work, until};
-use rusqlite::{Connection, OpenFlags};
+use staff::{audit, auditor, held_by, ops, take};
 use tongban::checks::Which;
 use tongban::clock::Clock;
 use tongban::directory::notes::{Carried, Kind};
@@ -25,23 +27,16 @@ use tongban::wire::pb::admin::admin_service_client::AdminServiceClient;
 use tongban::wire::pb::directory as pbd;
 use tongban::wire::pb::directory::directory_service_client::DirectoryServiceClient;
 use tongban::wire::pb::evidence as pbe;
-use tongban::wire::pb::exchange as pb;
-use tongban::wire::pb::exchange::receive_response::Response as Step;
 use tonic::Status;
-use tonic::transport::Channel;
 
 const A: &str = "450200";
 const B: &str = "440600";
 const HUB: &str = "hub/main";
 
-type Admin = AdminServiceClient<Channel>;
-
 /// Cities of which A has an operator and an auditor.
 fn alliance_of(hubs: &[&str], cities: &[City]) -> Alliance {
     let alliance = Alliance::of(hubs, cities);
-    for (add, name) in [("add-ops", "li"), ("add-auditor", "shen")] {
-        alliance.run(&["pki", add, A, name], &["--dir", &alliance.pki()]);
-    }
+    staff::hire(&alliance);
     alliance
 }
 
@@ -51,14 +46,6 @@ fn city(code: &'static str, systems: &'static [&'static str]) -> City<'static> {
 
 fn two() -> Alliance {
     alliance_of(&[], &[city(A, &["window"]), city(B, &["approval"])])
-}
-
-fn ops(alliance: &Alliance) -> Admin {
-    AdminServiceClient::new(alliance.client_of("450200/ops/li", A).channel)
-}
-
-fn auditor(alliance: &Alliance) -> Admin {
-    AdminServiceClient::new(alliance.client_of("450200/auditors/shen", A).channel)
 }
 
 async fn suspend(alliance: &Alliance, member: &str) -> Result<pba::SuspendMemberResponse, Status> {
@@ -91,48 +78,10 @@ async fn approve(
     ops(alliance).approve_member_key(request).await.map(tonic::Response::into_inner)
 }
 
-/// The whole audit, oldest first: who, what, to what, why not, and why.
-async fn audit(alliance: &Alliance) -> Vec<[String; 5]> {
-    let request = pba::ListAuditRequest { page_size: 500, ..Default::default() };
-    let entries = auditor(alliance).list_audit(request).await.unwrap().into_inner().entries;
-    let last = |uri: &str| uri.rsplit('/').next().unwrap().to_owned();
-    let row = |one: pba::AuditEntry| [last(&one.actor), one.act, one.object, one.refused, one.reason];
-    entries.into_iter().rev().map(row).collect()
-}
-
-/// Messages that the store of this city holds.
-fn held_by(alliance: &Alliance, city: &str) -> u64 {
-    let path = alliance.config(city).data.join("store.db");
-    let sql = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    sql.query_row("SELECT count(*) FROM message", [], |row| row.get(0)).unwrap()
-}
-
 async fn send(client: &Client, from: (&str, &str), to: &str) -> String {
     let sent = envelope(from, (to, ""));
     client.submit(sent.clone()).await.unwrap();
     sent.message_id
-}
-
-/// Takes one message and acknowledges it: its id, once that is settled.
-async fn take(mailbox: &mut Mailbox) -> String {
-    take_many(mailbox, 1).await.remove(0)
-}
-
-/// Takes so many messages and acknowledges them: their ids, once all is settled.
-async fn take_many(mailbox: &mut Mailbox, count: usize) -> Vec<String> {
-    let (mut ids, mut settled) = (vec![], 0);
-    while settled < count {
-        match mailbox.next().await.unwrap() {
-            Step::Delivery(delivery) => {
-                let Some(pb::delivery::Content::Message(message)) = delivery.content else { panic!("a message") };
-                ids.push(message.envelope.unwrap().message_id);
-                mailbox.acknowledge(&delivery.delivery_id).await;
-            }
-            Step::Settled(_) => settled += 1,
-            other => panic!("neither a message nor an end: {other:?}"),
-        }
-    }
-    ids
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +91,7 @@ async fn a_suspended_member_exchanges_nothing_until_it_is_resumed_over_a_restart
     let (window, approval) = (alliance.client(A, "window"), alliance.client(B, "approval"));
     let mut desk = approval.receive(64).await;
     let first = send(&window, (A, "window"), B).await;
-    assert_eq!(take(&mut desk).await, first);
+    assert_eq!(take(&mut desk, 1).await, [first]);
     let mut live = DirectoryServiceClient::new(alliance.client_of("440600/gateway", A).channel);
     let mut notes = live.watch_notes(pbd::WatchNotesRequest {}).await.unwrap().into_inner();
 
@@ -175,12 +124,12 @@ async fn a_suspended_member_exchanges_nothing_until_it_is_resumed_over_a_restart
 
     let resumed = resume(&alliance, B).await;
     assert!(resumed.changed && resumed.member.unwrap().suspension.is_none());
-    let mut came = take_many(&mut desk, 2).await;
+    let mut came = take(&mut desk, 2).await;
     came.sort();
     out.sort();
     assert_eq!(came, out, "what waited goes, once");
     alliance.client(A, "window").until("", &out[1], pbe::State::Confirmed).await;
-    assert_eq!(take(&mut alliance.client(A, "window").receive(8).await).await, back);
+    assert_eq!(take(&mut alliance.client(A, "window").receive(8).await, 1).await, [back]);
     let row = |act: &str, refused: &str, why: &str| ["li", act, B, refused, why].map(str::to_owned);
     let acts = [
         row("member.suspend", "", "核查证书泄露"),
@@ -204,7 +153,7 @@ async fn a_gateway_fetches_nothing_from_a_suspended_member() {
     let mut desk = alliance.client("640100", "desk").receive(8).await;
     let window = alliance.client(A, "window");
     let first = send(&window, (A, "window"), "640100").await;
-    assert_eq!(take(&mut desk).await, first);
+    assert_eq!(take(&mut desk, 1).await, [first]);
     let mut ops = AdminServiceClient::new(alliance.client_of("640100/ops/li", "640100").channel);
     let asked = pba::SuspendMemberRequest { member: A.to_owned(), reason: "核查".to_owned() };
     ops.suspend_member(asked).await.unwrap();
@@ -212,7 +161,7 @@ async fn a_gateway_fetches_nothing_from_a_suspended_member() {
     let_work(Duration::from_millis(1_500)).await;
     assert_eq!(held_by(&alliance, "640100"), 1, "the stream that was open has ended");
     ops.resume_member(pba::ResumeMemberRequest { member: A.to_owned(), reason: String::new() }).await.unwrap();
-    assert_eq!(take(&mut desk).await, waits);
+    assert_eq!(take(&mut desk, 1).await, [waits]);
     drop(desk);
     a.stop().await;
     c.stop().await;
@@ -240,8 +189,8 @@ async fn what_a_hub_carries_of_a_suspended_member_waits_at_the_hub() {
     resume(&alliance, B).await;
     // What may not go is asked about again after a minute.
     clock.advance(61_000);
-    assert_eq!(take(&mut approval.receive(8).await).await, out);
-    assert_eq!(take(&mut window.receive(8).await).await, back);
+    assert_eq!(take(&mut approval.receive(8).await, 1).await, [out]);
+    assert_eq!(take(&mut window.receive(8).await, 1).await, [back]);
     for gateway in gateways {
         gateway.stop().await;
     }

@@ -20,7 +20,9 @@ use tongban::config::Config;
 use tongban::directory::Generation;
 use tongban::party::Member;
 use tongban::receipt::{Checker, LogKey};
+use tongban::store::{Fork, Sightings};
 use tongban::succession::Succession;
+use tongban::tlog::Hash;
 use tongban::tlog::checkpoint::Checkpoint;
 use tongban::tlog::note::VerifyingKey;
 use tongban::tlog::receipt_file::verify;
@@ -439,6 +441,30 @@ async fn a_restored_gateway_whose_log_nobody_knows_does_not_start_until_the_reco
     let receipt = window.submit(envelope(LIUZHOU, (LIUZHOU.0, "archive"))).await.unwrap();
     assert_eq!(check(&mut alliance.checker(), receipt).log_origin, done["log"]);
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_of_other_logs_is_backed_up_and_put_back() {
+    let alliance = backed_up().await;
+    let (config, partner) = (alliance.config(LIUZHOU.0), alliance.log_key(FOSHAN.0));
+    let origin = partner.verifying_key().name().to_owned();
+    let note = |size: u64, byte: u8| {
+        let root = Hash::from_bytes([byte; 32]);
+        Checkpoint { origin: origin.clone(), size, root }.sign(&partner).unwrap()
+    };
+    let seen = Sightings::in_folder(&config.data);
+    seen.hold(&origin, &note(7, 1)).unwrap();
+    let forks = [(5, vec![Hash::from_bytes([3; 32])]), (7, vec![])].map(|(size, proof)| {
+        let fork = Fork { origin: origin.clone(), first: note(7, 1), second: note(size, 2), proof };
+        seen.keep_fork(&fork).unwrap();
+        fork
+    });
+    back_up(&alliance, &alliance.config_path(LIUZHOU.0), "second");
+    restore(&alliance, "second", "anew", &["--member-key", &member_key(&alliance, LIUZHOU.0)]);
+    let again = Config::load(&alliance.folder.join("anew/tongban.toml")).unwrap();
+    let again = Sightings::in_folder(&again.data);
+    assert_eq!(again.all().unwrap(), [(origin.clone(), note(7, 1))]);
+    assert_eq!(again.forks().unwrap(), forks);
 }
 
 fn try_restore(alliance: &Alliance, from: &str, to: &str, more: &[&str]) -> Output {

@@ -284,6 +284,30 @@ fn a_commit_that_fails_leaves_nothing_behind() {
     }
 }
 
+/// What a commit that failed left on the disk is unknown: whoever closes the store then copies nothing.
+#[test]
+fn after_a_commit_that_failed_the_log_stays_as_it_is() {
+    for failed in [false, true] {
+        let mut scene = Scene::new();
+        scene.accept(&[(1, gateway())]);
+        if failed {
+            let (_, spoil) = BREAKS[0];
+            let mut failing = scene.accepting(&[(2, system("archive")), (3, system("window"))]);
+            spoil(&mut failing);
+            scene.store(&failing).unwrap_err();
+        }
+        let seen = scene.seen();
+        let Scene { writer, readers, folder, .. } = scene;
+        let [database, log] = ["store.db", "store.db-wal"].map(|name| folder.path().join(name));
+        let before = std::fs::read(&database).unwrap();
+        // The writer closes last: nobody else could copy.
+        drop(readers);
+        drop(writer);
+        assert_eq!((std::fs::read(&database).unwrap() == before, log.exists()), (failed, failed), "failed: {failed}");
+        assert_eq!(Scene::open(folder).seen(), seen, "failed: {failed}");
+    }
+}
+
 #[test]
 fn a_lane_of_a_commit_that_failed_is_made_anew() {
     let mut scene = Scene::new();

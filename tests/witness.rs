@@ -6,14 +6,17 @@ mod alliance;
 #[path = "support/process.rs"]
 mod process;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use alliance::{Alliance, Client, Gateway, envelope, reason};
 use process::until;
+use serde_json::Value;
 use tongban::checks::{examine_self, is_fault};
 use tongban::clock::Clock;
+use tongban::config::Config;
 use tongban::receipt::{Checker, Receipt};
 use tongban::store::{Fork, Sightings};
 use tongban::tlog::checkpoint::Checkpoint;
@@ -156,6 +159,74 @@ async fn what_is_published_is_cosigned_by_every_partner_and_seals_receipts() {
     }
 }
 
+/// What a command says, and how it ends.
+fn told(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tongban")).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// What `tongban verify` finds of a folder.
+fn verified(folder: &str, trust: &str) -> (Option<i32>, Value, String) {
+    let (code, found, said) = told(&["--lang", "en", "--json", "verify", folder, "--trust", trust]);
+    (code, serde_json::from_str(&found).unwrap(), said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_are_exported_sealed_and_a_wrong_cosignature_is_named() {
+    let alliance = three();
+    let mut gateways = vec![];
+    for member in ["450200", "440600", "hub-main"] {
+        gateways.push(start(&alliance, member).await);
+    }
+    let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+    let sent = envelope(LIUZHOU, LIUZHOU);
+    window.submit(sent.clone()).await.unwrap();
+    cosigned(&alliance, &window, 2, 2).await;
+    let (me, pki) = (format!("{}/{}", LIUZHOU.0, LIUZHOU.1), alliance.pki());
+    let export = |name: &str, more: &[&str]| {
+        let out = alliance.folder.join(name).display().to_string();
+        let line = ["receipt", "export", &sent.message_id, "--as", &me, "--dir", &pki, "--out", &out];
+        let (code, _, said) = told(&[&["--lang", "en"], &line[..], more].concat());
+        assert_eq!(code, Some(0), "{said}");
+        (format!("{out}/trust"), out, said)
+    };
+    let (trust, folder, said) = export("sealed", &["--sealed"]);
+    assert!(!said.contains("carry no cosignature"), "{said}");
+    let others = ["440600", "hub/main"].map(|member| alliance.log_key(member).verifying_key().name().to_owned());
+    let (code, found, said) = verified(&folder, &trust);
+    assert_eq!((code, &found["verified"]), (Some(0), &2.into()), "{found:#} {said}");
+    assert!(said.contains("2 of 2 are cosigned by trusted witnesses"), "{said}");
+    for receipt in found["receipts"].as_array().unwrap() {
+        let by = receipt["cosigned"].as_array().unwrap().iter().map(|one| one["witness"].as_str().unwrap());
+        assert_eq!(by.collect::<BTreeSet<_>>(), others.iter().map(String::as_str).collect(), "{receipt:#}");
+    }
+
+    // The same receipts as they were given at once: nobody has cosigned them, and nobody is asked about witnesses.
+    let (plain_trust, plain, said) = export("instant", &[]);
+    assert!(!said.contains("cosignature") && !verified(&plain, &plain_trust).2.contains("cosigned"), "{said}");
+    assert!(verified(&plain, &trust).2.contains("0 of 2 are cosigned"));
+
+    // A character of a cosignature is another: whoever trusts that witness is told; to all others it says nothing.
+    let proof = Path::new(&folder).join("01-SUBMISSION_ACCEPTED-450200.tlog-proof");
+    let good = std::fs::read_to_string(&proof).unwrap();
+    let line = good.lines().find(|line| line.starts_with(&format!("— {} ", others[0]))).unwrap();
+    let (head, tail) = line.split_at(line.len() - 20);
+    let other = if tail.starts_with('A') { "B" } else { "A" };
+    std::fs::write(&proof, good.replace(line, &format!("{head}{other}{}", &tail[1..]))).unwrap();
+    let (code, found, _) = verified(&folder, &trust);
+    assert_eq!((code, &found["verified"], &found["failed"]), (Some(1), &1.into(), &1.into()), "{found:#}");
+    let failed = found["receipts"].as_array().unwrap().iter().find(|receipt| receipt["holds"] == false).unwrap();
+    assert_eq!(failed["part"], "cosignature", "{failed:#}");
+    assert!(failed["fault"].as_str().unwrap().contains(&others[0]), "the witness is named: {failed:#}");
+    let (_, shown, _) = told(&["--lang", "zh", "verify", &folder, "--trust", &trust]);
+    assert!(shown.contains("FAILED: 联署"), "{shown}");
+    assert_eq!(verified(&folder, &plain_trust).0, Some(0), "a stranger's line");
+    for gateway in gateways {
+        gateway.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cosignature_is_taken_of_another_members_log_key_alone() {
     let alliance = three();
@@ -198,26 +269,31 @@ async fn a_cosignature_is_taken_of_another_members_log_key_alone() {
     assert_eq!(published(&window).await, format!("{note}{first}\n"));
 }
 
-/// A log and a copy of it that goes on by itself: how many messages each takes, and the first fork of this kind that the
-/// partner finds.
-async fn fork(honest: usize, copied: usize, wanted: impl Fn(&Fork) -> bool) -> (Alliance, Gateway, Fork, Duration) {
-    let alliance = three();
-    let foshan = start(&alliance, FOSHAN.0).await;
-    let liuzhou = start(&alliance, LIUZHOU.0).await;
+/// A log that the partner has seen twice, and a copy of it from between: who looks, and where the copy is. In between it has
+/// taken so many messages. The log has stopped.
+async fn seen_and_copied(alliance: &Alliance, count: usize) -> (Gateway, PathBuf) {
+    let (foshan, liuzhou) = (start(alliance, FOSHAN.0).await, start(alliance, LIUZHOU.0).await);
     let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
     let before = submit(&window, 3).await;
-    cosigned(&alliance, &window, before, 1).await;
+    cosigned(alliance, &window, before, 1).await;
     liuzhou.stop().await;
     let data = alliance.config(LIUZHOU.0).data;
     let copy = data.with_extension("copy");
     copy_folder(&data, &copy);
 
-    let liuzhou = start(&alliance, LIUZHOU.0).await;
+    let liuzhou = start(alliance, LIUZHOU.0).await;
     let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
-    let honest = submit(&window, honest).await;
-    cosigned(&alliance, &window, honest, 1).await;
+    let after = submit(&window, count).await;
+    cosigned(alliance, &window, after, 1).await;
     liuzhou.stop().await;
+    (foshan, copy)
+}
 
+/// A log and a copy of it that goes on by itself: how many messages each takes, and the first fork of this kind that the
+/// partner finds.
+async fn fork(honest: usize, copied: usize, wanted: impl Fn(&Fork) -> bool) -> (Alliance, Gateway, Fork, Duration) {
+    let alliance = three();
+    let (foshan, copy) = seen_and_copied(&alliance, honest).await;
     let mut config = alliance.config(LIUZHOU.0);
     (config.data, config.witness_every_s) = (copy, Some(1));
     let _again = alliance.start_with(&config).await;
@@ -260,6 +336,86 @@ async fn a_restored_copy_that_signs_more_than_was_seen_is_caught() {
     println!("{} and {} leaves of two histories: caught {took:.1?} after the copy had signed", first.size, second.size);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_has_grown_further_than_was_seen_is_caught_and_not_cosigned() {
+    let alliance = three();
+    let (foshan, copy) = seen_and_copied(&alliance, 2).await;
+    // It grows while nobody looks: what it shows then is longer than what was seen, and has not grown out of it.
+    foshan.stop().await;
+    let mut config = alliance.config(LIUZHOU.0);
+    config.data = copy;
+    let again = alliance.start_with(&config).await;
+    let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+    let size = submit(&window, 9).await;
+    let (shown, _) = cosigned(&alliance, &window, size, 0).await;
+    let foshan = start(&alliance, FOSHAN.0).await;
+    let seen = Sightings::in_folder(&alliance.config(FOSHAN.0).data);
+    until("the partner finds the fork", async || !seen.forks().unwrap().is_empty()).await;
+    let (first, second) = contradict(&alliance, &seen.forks().unwrap()[0]);
+    assert!(first.size < second.size && second == shown, "{first:?} {second:?}");
+    assert_eq!(cosigners(&published(&window).await, &witnesses(&alliance)).unwrap(), [], "nobody has cosigned it");
+    again.stop().await;
+    foshan.stop().await;
+}
+
+/// A log that was seen, and that a partner's gateway left: it, or a copy that was taken before it was seen last, went on while
+/// nobody looked, was backed up, and restored under a new log that closes it. What the partner keeps, who runs, the new log.
+async fn closed_by_a_restored(copied: bool) -> (Alliance, Sightings, Vec<Gateway>, String) {
+    let alliance = three();
+    for city in [LIUZHOU.0, FOSHAN.0] {
+        let path = alliance.config_path(city);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen("[directory]\n", "[directory]\nfollow = \"hub/main\"\n", 1)).unwrap();
+    }
+    let hub = alliance.start("hub-main").await;
+    let (foshan, copy) = seen_and_copied(&alliance, 2).await;
+    foshan.stop().await;
+    if copied {
+        let data = alliance.config(LIUZHOU.0).data;
+        std::fs::rename(&data, data.with_extension("seen")).unwrap();
+        std::fs::rename(&copy, &data).unwrap();
+    }
+    let liuzhou = alliance.start(LIUZHOU.0).await;
+    submit(&alliance.client(LIUZHOU.0, LIUZHOU.1), 9).await;
+    liuzhou.stop().await;
+
+    let folder = |name: &str| alliance.folder.join(name).display().to_string();
+    let (config, key) = (alliance.config_path(LIUZHOU.0).display().to_string(), folder("pki/450200/member.key"));
+    alliance.run(&["backup"], &["--config", &config, "--to", &folder("backup")]);
+    let restore = [&folder("backup"), "--to", &folder("anew"), "--member-key", &key];
+    let done: Value = serde_json::from_str(&alliance.run(&["--json", "restore"], &restore)).unwrap();
+    let log = done["log"].as_str().unwrap().to_owned();
+    let anew = Config::load(&alliance.folder.join("anew/tongban.toml")).unwrap();
+    let anew = alliance.start_with(&anew).await;
+    submit(&alliance.client(LIUZHOU.0, LIUZHOU.1), 1).await;
+    let foshan = start(&alliance, FOSHAN.0).await;
+    let seen = Sightings::in_folder(&alliance.config(FOSHAN.0).data);
+    (alliance, seen, vec![hub, foshan, anew], log)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_log_that_closes_another_history_than_was_seen_is_caught() {
+    let (alliance, seen, gateways, log) = closed_by_a_restored(true).await;
+    until("the partner finds the fork", async || !seen.forks().unwrap().is_empty()).await;
+    let fork = seen.forks().unwrap().remove(0);
+    assert_eq!(fork.origin, alliance.log_key(LIUZHOU.0).verifying_key().name(), "the log that {log} closes");
+    let (first, second) = contradict(&alliance, &fork);
+    assert!(first.size < second.size && !fork.proof.is_empty(), "what was seen, and what the statement closes");
+    for gateway in gateways {
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_log_that_closes_what_was_seen_is_cosigned_in_its_turn() {
+    let (_alliance, seen, gateways, log) = closed_by_a_restored(false).await;
+    until("the new log is cosigned", async || seen.held(&log).unwrap().is_some()).await;
+    assert_eq!(seen.forks().unwrap(), []);
+    for gateway in gateways {
+        gateway.stop().await;
+    }
+}
+
 /// The partner that found it says so by its checks, its health and its command line, until people settle it.
 async fn health_and_checks_tell(alliance: &Alliance, origin: &str) {
     let config = alliance.config(FOSHAN.0);
@@ -282,10 +438,8 @@ async fn health_and_checks_tell(alliance: &Alliance, origin: &str) {
         ("show", "en", "two roots at one size"),
         ("show", "zh", "同一大小有两个根哈希"),
     ] {
-        let command = ["--lang", lang, "witness", line, "--config", &file];
-        let output = Command::new(env!("CARGO_BIN_EXE_tongban")).args(command).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(1), "{said} {}", String::from_utf8_lossy(&output.stderr));
+        let (code, said, talk) = told(&["--lang", lang, "witness", line, "--config", &file]);
+        assert_eq!(code, Some(1), "{said} {talk}");
         assert!(said.contains(says) && said.contains(origin), "{line} {lang}: {said}");
     }
 }

@@ -66,8 +66,10 @@ advice! {
         "ask the authority named in the member record for a certificate with the right name, purposes and dates" "请向成员记录所列的机构申请名称、用途、日期均正确的证书";
     CERTIFICATE_EXPIRED "certificate_expired": "this gateway's certificate has expired" "本网关的证书已过期",
         "install a new certificate now: no partner accepts this one" "请立即安装新证书：伙伴均不再接受此证书";
-    CERTIFICATE_ENDS "certificate_ends": "this gateway's certificate ends soon" "本网关的证书即将到期",
+    CERTIFICATE_ENDS "certificate_ends": "this gateway's certificate ends within two months" "本网关的证书将在两个月内到期",
         "ask for a new certificate now" "请尽快申请新证书";
+    CERTIFICATE_ENDS_SOON "certificate_ends_soon": "this gateway's certificate ends within two weeks" "本网关的证书将在两周内到期",
+        "press for the new certificate and install it: once this one has ended, no partner accepts it" "请催办并安装新证书：到期后伙伴均不再接受此证书";
     CRL_MISSING "crl_missing": "a member's revocation list is missing: the member is refused" "缺少某成员的吊销列表：该成员将被拒绝",
         "fetch the list from the member and put it at the named path" "请向该成员取得列表并放到所列路径";
     CRL_UNUSABLE "crl_unusable": "a member's revocation list does not parse or another authority signed it" "某成员的吊销列表无法解析，或由其他机构签发",

@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
@@ -12,6 +13,7 @@ use crate::directory::{Directory, MemberRecord};
 use crate::keys::KeyFileError;
 use crate::lang::Zh;
 use crate::noticeboard::Noticeboard;
+use crate::routing::Index;
 use crate::store::Readers;
 use crate::time::Time;
 use crate::tlog::note::SigningKey;
@@ -20,6 +22,8 @@ use crate::tlog::note::SigningKey;
 pub struct Facts<'a> {
     pub config: &'a Config,
     pub now: Time,
+    /// The routing tables in force, where the gateway examines itself while it runs.
+    pub in_force: Option<Arc<Index>>,
     pub board: OnceCell<Noticeboard>,
     pub directory: OnceCell<Directory>,
     pub chain: OnceCell<Vec<CertificateDer<'static>>>,
@@ -32,6 +36,7 @@ impl<'a> Facts<'a> {
         Facts {
             config,
             now,
+            in_force: None,
             board: OnceCell::new(),
             directory: OnceCell::new(),
             chain: OnceCell::new(),

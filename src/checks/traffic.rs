@@ -8,11 +8,15 @@ use crate::routing::Index;
 use crate::server::{ServerError, tables};
 use crate::store::{LaneLook, LaneName};
 
-/// The tables in force, compiled as a start would.
+/// The tables in force, compiled as a start would; those that this gateway serves by have been.
 pub fn tables_compile(facts: &Facts<'_>) -> Vec<Look> {
     let (Some(store), Some(directory)) = (facts.store.get(), facts.directory.get()) else {
         return vec![Look::good(Seen::both("no tables yet", "尚无路由表"))];
     };
+    let newest = || Some(store.look(|look| look.route_versions(1)).ok()?.first().map_or(0, |newest| newest.version));
+    if let Some(index) = facts.in_force.as_ref().filter(|index| newest() == Some(index.version())) {
+        return vec![Look::good(compiled_words(index.version(), index.rows()))];
+    }
     let compiled = tables(facts.config, directory, store).map_err(|error| Seen::error(&error)).and_then(|tables| {
         let version = tables.version;
         let index = Index::compile(&tables);
@@ -20,11 +24,13 @@ pub fn tables_compile(facts: &Facts<'_>) -> Vec<Look> {
         Ok((version, index.rows()))
     });
     vec![match compiled {
-        Ok((version, rows)) => {
-            Look::good(Seen::both(format!("version {version}, {rows} rows"), format!("第 {version} 版，共 {rows} 行")))
-        }
+        Ok((version, rows)) => Look::good(compiled_words(version, rows)),
         Err(why) => Look::fault(&advice::ROUTES_CLASH, why),
     }]
+}
+
+fn compiled_words(version: u64, rows: usize) -> Seen {
+    Seen::both(format!("version {version}, {rows} rows"), format!("第 {version} 版，共 {rows} 行"))
 }
 
 /// What partners sent and could not be put in force.

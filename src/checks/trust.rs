@@ -8,7 +8,7 @@ use super::advice;
 use super::facts::{Facts, Look, Seen, public_fault, secret_fault, shown};
 use crate::directory::{CrlPolicy, Entry};
 use crate::keys::{self, KeyFileError};
-use crate::limits::{CERTIFICATE_WARN_DAYS, CRL_WARN_DAYS, DAY_MS, DIRECTORY_STALE_DAYS};
+use crate::limits::{CERTIFICATE_URGENT_DAYS, CERTIFICATE_WARN_DAYS, CRL_WARN_DAYS, DAY_MS, DIRECTORY_STALE_DAYS};
 use crate::noticeboard::Noticeboard;
 use crate::party::Party;
 use crate::seal::OpeningKey;
@@ -171,8 +171,18 @@ pub fn expiry(facts: &Facts<'_>) -> Vec<Look> {
         )];
     }
     let days = ends.since_ms(facts.now) / DAY_MS;
-    let seen = Seen::both(format!("{days} days left, until {ends}"), format!("剩 {days} 天，至 {ends}"));
-    vec![if days <= CERTIFICATE_WARN_DAYS { Look::warning(&advice::CERTIFICATE_ENDS, seen) } else { Look::good(seen) }]
+    let Some(step) = CERTIFICATE_WARN_DAYS.into_iter().filter(|step| days <= *step).min() else {
+        return vec![Look::good(Seen::both(
+            format!("{days} days left, until {ends}"),
+            format!("剩 {days} 天，至 {ends}"),
+        ))];
+    };
+    let seen = Seen::both(
+        format!("{days} days left, in the last {step}, until {ends}"),
+        format!("剩 {days} 天，进入最后 {step} 天，至 {ends}"),
+    );
+    let urgent = step <= CERTIFICATE_URGENT_DAYS;
+    vec![Look::warning(if urgent { &advice::CERTIFICATE_ENDS_SOON } else { &advice::CERTIFICATE_ENDS }, seen)]
 }
 
 /// Each member's revocation lists.

@@ -2,6 +2,7 @@
 //! how fast, how late and at what cost. Never judges: what a gateway should reach stands in `docs/performance.md`.
 
 mod alone;
+mod beside;
 mod gauge;
 mod ground;
 mod loads;
@@ -15,7 +16,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use self::gauge::{Cost, Gauge};
-use self::ground::Ground;
+use self::ground::{Ground, Partners};
 use self::measure::{Limit, Run, Stopwatch};
 use super::client::{As, Client, Mould, address, noise};
 use super::out::table;
@@ -41,12 +42,19 @@ pub struct Bench {
     /// Measure a gateway that is made and started for this alone
     #[arg(long = "self", conflicts_with_all = ["me", "to", "dir", "gateway", "pid", "metrics"])]
     itself: bool,
+    /// Measure how others fare beside a partner that never answers: one that takes connections and says nothing, and one that
+    /// takes none, in turns with two cities that have no such partner
+    #[arg(long, requires = "itself", conflicts_with = "loads")]
+    silent_partner: bool,
+    /// Messages that wait for that partner
+    #[arg(long, value_name = "N", default_value_t = 10_000, requires = "silent_partner", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    queued: u64,
     /// Who sends: a city and one of its systems
     #[arg(long = "as", value_name = "CITY/SYSTEM", value_parser = address, required_unless_present = "itself", requires = "to")]
     me: Option<Address>,
-    /// Who receives: a city, or one of its systems
+    /// Who receives: a city, or one of its systems; given more than once, submit and stream send to each in turn
     #[arg(long, value_name = "CITY[/SYSTEM]", value_parser = address)]
-    to: Option<Address>,
+    to: Vec<Address>,
     /// The development alliance, which holds keys and certificates
     #[arg(long, default_value = "certs/dev")]
     dir: PathBuf,
@@ -65,7 +73,7 @@ pub struct Bench {
     /// Bytes of each message's content
     #[arg(long, value_name = "BYTES", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(..=INLINE_BYTES_MAX as i64))]
     size: u32,
-    /// Messages under way at once [default: 256 calls, 1024 on a stream, 64 requests]
+    /// Messages under way at once [default: 256 calls, 1024 on a stream, 64 requests, 16 beside a silent partner]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     in_flight: Option<u32>,
     /// How long each load lasts; before it, it runs unmeasured for a fifth of that
@@ -98,8 +106,8 @@ enum Load {
 /// What is loaded, and by whom.
 struct Target {
     me: Address,
-    /// Of messages that nobody takes.
-    silent: Address,
+    /// Of messages that nobody takes, in turn.
+    silent: Vec<Address>,
     /// Of messages that somebody takes.
     worker: Address,
     dir: PathBuf,
@@ -118,7 +126,10 @@ struct Measured {
 
 /// Measures as the command line says.
 pub fn run(args: &Bench, out: &Out) -> Answer {
-    let ground = if args.itself { Some(Ground::build(out)?) } else { None };
+    if args.silent_partner {
+        return beside::run(args, out);
+    }
+    let ground = if args.itself { Some(Ground::build(Partners::None, out)?) } else { None };
     let target = Target::of(args, ground.as_ref())?;
     // One thread, as lean as a load can be: what it takes, the gateway cannot have.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -136,26 +147,26 @@ pub fn run(args: &Bench, out: &Out) -> Answer {
 
 impl Target {
     fn of(args: &Bench, ground: Option<&Ground>) -> Result<Target, Failure> {
-        let named = |system: &str| {
-            let named = address(&format!("{}/{system}", ground::CITY));
-            named.map_err(|why| Failure::new(Exit::Software, &why, why.zh.clone()))
-        };
         let Some(ground) = ground else {
             let absent =
                 || Failure::new(Exit::Usage, "name --as and --to, or --self", "请指明 --as 与 --to，或 --self");
-            let (me, to) = args.me.clone().zip(args.to.clone()).ok_or_else(absent)?;
+            let (me, worker) = args.me.clone().zip(args.to.first().cloned()).ok_or_else(absent)?;
             let gauge = Gauge { pid: args.pid, metrics: args.metrics };
             let (dir, gateway) = (args.dir.clone(), args.gateway.clone());
-            return Ok(Target { me, silent: to.clone(), worker: to, dir, gateway, gauge });
+            return Ok(Target { me, silent: args.to.clone(), worker, dir, gateway, gauge });
         };
         Ok(Target {
-            me: named(ground::SENDER)?,
-            silent: named(ground::SILENT)?,
-            worker: named(ground::WORKER)?,
+            me: Target::named(ground::CITY, ground::SENDER)?,
+            silent: vec![Target::named(ground::CITY, ground::SILENT)?],
+            worker: Target::named(ground::CITY, ground::WORKER)?,
             dir: ground.certs(),
             gateway: ground.gateway().parse().ok(),
             gauge: ground.gauge(),
         })
+    }
+
+    fn named(city: &str, system: &str) -> Result<Address, Failure> {
+        address(&format!("{city}/{system}")).map_err(|why| Failure::new(Exit::Software, &why, why.zh.clone()))
     }
 
     /// A connection of its own for one of the two.
@@ -201,7 +212,7 @@ async fn measure(load: Load, args: &Bench, target: &Target) -> Result<Measured, 
     if load == Load::Receive {
         let (me, mould) = (target.client(&target.me)?, mould(args, &target.me, &target.worker)?);
         let count = Limit::Count(args.count.unwrap_or(TO_RECEIVE));
-        loads::stream(&me, &mould, STREAM_OPEN_MAX / 2, Stopwatch::start(count)).await?;
+        loads::stream(&me, &[mould], STREAM_OPEN_MAX / 2, Stopwatch::start(count)).await?;
     }
     let before = target.gauge.read().await;
     let run = run_once(load, args, target, at_once, limit).await?;
@@ -218,14 +229,14 @@ async fn run_once(load: Load, args: &Bench, target: &Target, at_once: usize, lim
         Load::Disk => alone::disk(args.size as usize, limit),
         Load::Store => alone::store(args.size as usize, at_once, limit),
         Load::Submit => {
-            let mould = mould(args, &target.me, &target.silent)?;
+            let moulds = moulds(args, target)?;
             let connections = at_once.div_ceil(loads::CALLS_PER_CONNECTION);
             let clients = (0..connections).map(|_| target.client(&target.me)).collect::<Result<Vec<_>, _>>()?;
-            loads::submit(&clients, &mould, at_once, Stopwatch::start(limit)).await
+            loads::submit(&clients, &moulds, at_once, Stopwatch::start(limit)).await
         }
         Load::Stream => {
-            let mould = mould(args, &target.me, &target.silent)?;
-            loads::stream(&me, &mould, at_once, Stopwatch::start(limit)).await
+            let moulds = moulds(args, target)?;
+            loads::stream(&me, &moulds, at_once, Stopwatch::start(limit)).await
         }
         Load::Receive => loads::receive(&target.client(&target.worker)?, Stopwatch::start(limit)).await,
         Load::Request => {
@@ -235,9 +246,14 @@ async fn run_once(load: Load, args: &Bench, target: &Target, at_once: usize, lim
         }
         Load::EndToEnd => {
             let (worker, mould) = (target.client(&target.worker)?, mould(args, &target.me, &target.worker)?);
-            loads::end_to_end((&me, &worker), &mould, at_once, Stopwatch::start(limit)).await
+            Ok(loads::end_to_end((&me, &worker), &mould, at_once, Stopwatch::start(limit)).await?.handed_over)
         }
     }
+}
+
+/// A mould for each of those who take nothing.
+fn moulds(args: &Bench, target: &Target) -> Result<Vec<Mould>, Failure> {
+    target.silent.iter().map(|to| mould(args, &target.me, to)).collect()
 }
 
 /// The message that all others are like.

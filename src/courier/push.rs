@@ -142,6 +142,11 @@ impl Push {
         let now = *self.bell.borrow_and_update();
         let before = std::mem::replace(&mut self.heard_last, now);
         bell::events(before, now).for_each(|event| self.feed(event));
+        if now.held != before.held && now.held == Some(false) {
+            // The lane's rest has ended, and receipts wait for no other.
+            self.homeward_at = None;
+            self.send_home();
+        }
     }
 
     /// Carries an order out. Whoever gives one finds the lane as their last commit left it.

@@ -11,10 +11,11 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use self::board::Shelf;
 pub use self::board::{Board, Wanted};
-use self::board::{Shelf, Standing};
 use super::peer;
 use super::record::Record;
+use crate::blobs::aside;
 use crate::clock::Clock;
 use crate::courier::Ground;
 use crate::message::Mode;
@@ -65,7 +66,7 @@ impl RoutingService for Routing {
     ) -> Result<Response<pb::PlanTablesResponse>, Status> {
         self.operator(&request, "route.plan").await?;
         let asked = request.into_inner();
-        let planned = match wanted(&asked.tables, asked.complete) {
+        let planned = match wanted(asked.tables, asked.complete).await {
             Ok(wanted) => self.board.plan(wanted).await,
             Err(refused) => Err(refused),
         };
@@ -79,14 +80,14 @@ impl RoutingService for Routing {
     ) -> Result<Response<pb::PublishTablesResponse>, Status> {
         let actor = self.operator(&request, "route.publish").await?;
         let asked = request.into_inner();
-        let put = match wanted(&asked.tables, asked.complete) {
+        let put = match wanted(asked.tables, asked.complete).await {
             Ok(wanted) => self.put(asked.etag, wanted, actor.clone(), "publish").await,
             Err(refused) => Err(refused),
         };
         if let Err(refused) = &put {
             self.record.refused(&actor, "route.publish", "", refused.reason).await;
         }
-        let Standing { version, etag, .. } = put.map_err(|refused| to_status(&refused))?;
+        let (version, etag) = put.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::PublishTablesResponse { version, etag }))
     }
 
@@ -106,7 +107,7 @@ impl RoutingService for Routing {
         if let Err(refused) = &put {
             self.record.refused(&actor, "route.rollback", "", refused.reason).await;
         }
-        let Standing { version, etag, .. } = put.map_err(|refused| to_status(&refused))?;
+        let (version, etag) = put.map_err(|refused| to_status(&refused))?;
         Ok(Response::new(pb::RollbackTablesResponse { version, etag }))
     }
 
@@ -150,7 +151,13 @@ impl Routing {
     }
 
     /// Publishes in a task of its own: the caller's deadline must not come between the commit and its being in force.
-    async fn put(&self, etag: String, wanted: Wanted, actor: Party, action: &'static str) -> Result<Standing, Refused> {
+    async fn put(
+        &self,
+        etag: String,
+        wanted: Wanted,
+        actor: Party,
+        action: &'static str,
+    ) -> Result<(u64, String), Refused> {
         let board = self.board.clone();
         let put = tokio::spawn(async move { board.put(&etag, wanted, actor.to_string(), action).await });
         put.await.unwrap_or_else(|_| Err(Refused::new(Reason::Internal)))
@@ -184,8 +191,13 @@ impl Routing {
     }
 }
 
+/// Reads the texts of tables, aside.
+async fn wanted(texts: Vec<String>, complete: bool) -> Result<Wanted, Refused> {
+    aside(move || read(&texts, complete)).await
+}
+
 /// Reads the texts of tables; each fault with the place of its text in the request, its line and column.
-fn wanted(texts: &[String], complete: bool) -> Result<Wanted, Refused> {
+fn read(texts: &[String], complete: bool) -> Result<Wanted, Refused> {
     let (mut tables, mut faults) = (Vec::<Table>::new(), Vec::new());
     for (place, text) in texts.iter().enumerate() {
         let field = format!("tables[{place}]");

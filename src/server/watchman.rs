@@ -9,11 +9,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::checks::advice::{LANE_HELD, MEMBER_SUSPENDED};
-use crate::checks::{Finding, Verdict, Which, breaks, examine_partners, examine_self, is_fault, is_vital};
+use crate::checks::{Finding, Verdict, Which, breaks, examine_own, examine_partners, is_fault, is_vital};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::echo::Breaks;
 use crate::grpc::health::Health;
+use crate::intake::Rules;
 use crate::limits::CHECK_MS_MAX;
 use crate::noticeboard::Noticeboard;
 use crate::store::{LaneName, Readers};
@@ -27,6 +28,8 @@ pub struct Watchman {
     pub clock: Clock,
     pub verdicts: Verdicts,
     pub health: Health,
+    /// The routing tables in force are among them.
+    pub rules: Arc<ArcSwap<Rules>>,
     /// Where the newest test messages are found.
     pub readers: Arc<Readers>,
     /// Where it is told at which stage the way to a partner breaks.
@@ -56,7 +59,8 @@ impl Watchman {
         loop {
             due.tick().await;
             let (config, clock) = (self.config.load_full(), self.clock.clone());
-            let mut round = tokio::task::spawn_blocking(move || examine_self(&config, &clock));
+            let in_force = self.rules.load().index.clone();
+            let mut round = tokio::task::spawn_blocking(move || examine_own(&config, &clock, in_force));
             let in_time = tokio::time::timeout(Duration::from_millis(CHECK_MS_MAX), &mut round).await;
             if in_time.is_err() {
                 // A disk that hangs answers no question: that is an answer too.

@@ -15,6 +15,7 @@ mod notes;
 mod published;
 mod read;
 mod recent;
+mod retention;
 mod scrub;
 mod sightings;
 mod stats;

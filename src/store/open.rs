@@ -52,6 +52,8 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (4, include_str!("migrations/0004_hands.sql")),
     (5, include_str!("migrations/0005_generations.sql")),
     (6, include_str!("migrations/0006_witnesses.sql")),
+    (7, include_str!("migrations/0007_route_texts.sql")),
+    (8, include_str!("migrations/0008_retention.sql")),
 ];
 
 /// Opens the store in `folder`, creating it when it is not there, and brings its schema up to date. A crash inside a
@@ -173,12 +175,19 @@ mod tests {
         let newest = newest_schema();
         let before = "ALTER TABLE lane DROP COLUMN held_at; ALTER TABLE lane DROP COLUMN held_by; \
              ALTER TABLE lane DROP COLUMN held_why; DELETE FROM migration WHERE version >= 4; \
-             ALTER TABLE tree DROP COLUMN first; DROP TABLE published; DROP TABLE cosignature";
+             ALTER TABLE tree DROP COLUMN first; DROP TABLE published; DROP TABLE cosignature; DROP TABLE route_table; \
+             DROP INDEX message_body; DROP INDEX message_envelope; \
+             CREATE TABLE route_table (owner TEXT, version INTEGER, text TEXT, PRIMARY KEY (owner, version)) WITHOUT ROWID; \
+             INSERT INTO route_table VALUES ('440600', 3, '{}')";
         sql().execute_batch(before).unwrap();
         drop(open(&folder, Synchronous::Full).unwrap());
         let columns = "SELECT count(*) FROM pragma_table_info('lane') WHERE name LIKE 'held_%'";
         assert_eq!(sql().query_row(columns, [], |row| row.get(0)), Ok(3));
         assert_eq!(sql().query_row("SELECT max(version) FROM migration", [], |row| row.get(0)), Ok(newest));
+        // Only a table that is not ordered by its keys has a rowid.
+        let table = "SELECT rowid, owner, version, text FROM route_table";
+        let found = sql().query_row(table, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+        assert_eq!(found, Ok((1, "440600".to_owned(), 3, "{}".to_owned())));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -7,11 +7,8 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::recent::Recent;
-use super::{
-    DueRow, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, QueueRow, Retention, RouteVersion, Seq, Stored,
-};
-use crate::audit;
-use crate::evidence::{self, State};
+use super::{DueRow, Error, Head, Hold, Key, LaneName, LaneState, QueueRow, RouteVersion, Seq, Stored};
+use crate::evidence::State;
 use crate::id::MessageId;
 use crate::limits::GENERATION_PLACES;
 use crate::message::{Address, Attached, Digest};
@@ -208,52 +205,6 @@ impl Snapshot<'_> {
         let mut statement = self.sql.prepare_cached("SELECT min(due_at) FROM queue WHERE due_at > ?")?;
         let next: Option<u64> = statement.query_row([now.ms()], |row| row.get(0))?;
         Ok((parsed.collect::<Result<_, Error>>()?, next.map(Time::from_ms)))
-    }
-
-    /// What has been kept long enough, at most `count` of each kind.
-    pub fn forgettable(&self, now: Time, ages: &Retention, count: usize) -> Result<Forgotten, Error> {
-        let seqs = |sql: &str, before: Time| -> Result<Vec<Seq>, Error> {
-            let mut statement = self.sql.prepare_cached(sql)?;
-            let rows = statement.query_map(params![before.ms(), count as u64], |row| row.get(0))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        };
-        let alone = |kind: u8, before: Time| -> Result<Vec<u64>, Error> {
-            // A leaf begins with its version, its kind and its id, and that with the milliseconds (RFC 9562 §5.7).
-            let mut statement = self.sql.prepare_cached(
-                "SELECT idx FROM leaf WHERE message IS NULL AND bytes IS NOT NULL AND substr(bytes, 2, 1) = ? \
-                 AND substr(bytes, 5, 6) <= ? LIMIT ?",
-            )?;
-            let (kind, before) = ([kind], before.ms().to_be_bytes());
-            let rows = statement.query_map(params![kind, &before[2..], count as u64], |row| row.get(0))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        };
-        let mut evidence = seqs(
-            // The newest message stays: the places of messages count on from it.
-            "SELECT seq FROM message WHERE stored_at <= ? AND closed_at IS NOT NULL \
-             AND seq < (SELECT max(seq) FROM message) LIMIT ?",
-            now.minus_ms(ages.evidence_ms),
-        )?;
-        let tests = self.tests_before(now.minus_ms(ages.tests_ms), count - evidence.len())?;
-        evidence.extend(tests.iter().filter(|seq| !evidence.contains(seq)).copied().collect::<Vec<_>>());
-        Ok(Forgotten {
-            bodies: seqs(
-                "SELECT seq FROM message WHERE closed_at <= ? AND body IS NOT NULL LIMIT ?",
-                now.minus_ms(ages.bodies_ms),
-            )?,
-            envelopes: seqs(
-                "SELECT seq FROM message WHERE stored_at <= ? AND header <> x'' AND closed_at IS NOT NULL LIMIT ?",
-                now.minus_ms(ages.envelopes_ms),
-            )?,
-            evidence,
-            leaves: [
-                alone(audit::KIND, now.minus_ms(ages.audit_ms))?,
-                alone(evidence::KIND, now.minus_ms(ages.evidence_ms))?,
-            ]
-            .concat()
-            .into_iter()
-            .take(count)
-            .collect(),
-        })
     }
 
     /// What a lane must not forget.

@@ -11,7 +11,8 @@ use super::backfill::Backfill;
 use super::published;
 use super::read::{self, lane_id};
 use super::recent::Recent;
-use super::{Commit, Error, Forgotten, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
+use super::retention;
+use super::{Commit, Error, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
 use crate::limits::GENERATION_PLACES;
 use crate::message::{Attached, Digest};
 use crate::planted;
@@ -32,12 +33,9 @@ pub struct Writer {
     _lock: File,
 }
 
-/// Before the connection closes: the log is copied, so that the next start reads little of it. Should a reader close last, the
-/// log stays as a file; nothing depends on that.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.backfill.end(&mut self.connection);
-        let _ = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
 }
 
@@ -200,6 +198,14 @@ impl Writer {
     /// Stores `commit` whole. On return it is on disk: the write-ahead log is synced. On [`Error::Full`] nothing has
     /// changed; after any other error what is stored is unknown until the store is opened anew.
     pub fn commit(&mut self, commit: &Commit) -> Result<(), Error> {
+        let stored = self.store(commit);
+        if stored.as_ref().is_err_and(|error| !matches!(error, Error::Full)) {
+            self.backfill.give_up(&self.connection);
+        }
+        stored
+    }
+
+    fn store(&mut self, commit: &Commit) -> Result<(), Error> {
         if planted::is(planted::Bug::AnswerBeforeCommit) && !self.connection.is_autocommit() {
             self.connection.execute_batch("COMMIT")?;
         }
@@ -273,7 +279,7 @@ fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Resul
     write_links(sql, lanes, commit)?;
     write_shared(sql, commit)?;
     published::write(sql, commit)?;
-    forget(sql, &commit.forgotten)?;
+    retention::forget(sql, &commit.forgotten)?;
     Ok(log)
 }
 
@@ -500,37 +506,6 @@ fn write_shared(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
         for (owner, text) in &routes.tables {
             insert.execute(params![owner.as_str(), routes.version, text])?;
         }
-    }
-    Ok(())
-}
-
-/// Takes what retention takes. Leaf hashes, tiles and checkpoints stay: the tree keeps verifying.
-fn forget(sql: &Transaction<'_>, forgotten: &Forgotten) -> Result<(), Error> {
-    for seq in &forgotten.bodies {
-        sql.prepare_cached("UPDATE message SET body = NULL WHERE seq = ?")?.execute([seq])?;
-        sql.prepare_cached("DELETE FROM detail WHERE message = ?")?.execute([seq])?;
-        sql.prepare_cached("DELETE FROM attachment WHERE seq = ?")?.execute([seq])?;
-    }
-    for seq in &forgotten.envelopes {
-        sql.prepare_cached("UPDATE message SET header = x'', body = NULL WHERE seq = ?")?.execute([seq])?;
-        sql.prepare_cached("DELETE FROM dead WHERE seq = ?")?.execute([seq])?;
-    }
-    for seq in &forgotten.evidence {
-        sql.prepare_cached("UPDATE leaf SET bytes = NULL, message = NULL WHERE message = ?")?.execute([seq])?;
-        for table in ["received", "detail", "signature"] {
-            sql.prepare_cached(&format!("DELETE FROM {table} WHERE message = ?"))?.execute([seq])?;
-        }
-        for table in ["attachment", "dead", "message"] {
-            sql.prepare_cached(&format!("DELETE FROM {table} WHERE seq = ?"))?.execute([seq])?;
-        }
-    }
-    if !forgotten.evidence.is_empty() {
-        // A receipt that is no more cannot travel.
-        let gone = "DELETE FROM outbox WHERE EXISTS (SELECT 1 FROM leaf WHERE idx = outbox.leaf AND bytes IS NULL)";
-        sql.execute(gone, [])?;
-    }
-    for leaf in &forgotten.leaves {
-        sql.prepare_cached("UPDATE leaf SET bytes = NULL WHERE idx = ?")?.execute([leaf])?;
     }
     Ok(())
 }

@@ -164,7 +164,6 @@ impl World {
             (Bringer::System, _) => None,
             (Bringer::Gateway(_), origin) => Some(self.origin(place, origin, &envelope, header_digest)?),
         };
-        admission::in_window(&envelope, now)?;
         let other = match bringer {
             Bringer::Gateway(_) => Some(&envelope.from.city),
             Bringer::System => envelope.to.as_ref().map(|to| &to.city),
@@ -172,7 +171,9 @@ impl World {
         if !grants().allow(&party, &envelope.item_code, other) {
             return Err(Reason::NotPermitted);
         }
-        let verdict = verdict(&index, &party.member, &envelope, origin.as_ref().map(|told| &told.evidence), now);
+        let told = origin.as_ref().map(|told| &told.evidence);
+        let verdict = admission::in_window(&envelope, now);
+        let verdict = verdict.and_then(|()| self::verdict(&index, &party.member, &envelope, told, now));
         let (header, body) = split(&envelope);
         let rations = &mut self.process(place).ok_or(Reason::StoreUnavailable)?.rations;
         let rejections: Ration = rations.entry(party.member).or_default().clone();

@@ -10,6 +10,8 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tongban::evidence::Event;
 use tongban::receipt::Checker;
+use tongban::wire::pb::admin as pba;
+use tongban::wire::pb::admin::admin_service_client::AdminServiceClient;
 use tongban::wire::pb::evidence as pbe;
 use tongban::wire::pb::exchange as pb;
 
@@ -119,9 +121,13 @@ impl Receiver {
         self.seen.lock().unwrap().known.len()
     }
 
-    /// Waits until everything in the book is settled, each message once.
+    /// Waits until everything in the book is settled, each message once, as long as one after the other is.
     pub async fn settles(&self, book: &Book) {
-        until("everything is settled", async || self.seen.lock().unwrap().settled.len() >= book.0.len()).await;
+        let settled = || self.seen.lock().unwrap().settled.len();
+        while settled() < book.0.len() {
+            let before = settled();
+            until("more is settled", async || settled() > before).await;
+        }
         let seen = self.seen.lock().unwrap();
         for sent in &book.0 {
             assert_eq!(seen.settled.get(sent.id()), Some(&1), "{}", sent.id());
@@ -175,6 +181,20 @@ async fn tell(mailbox: &alliance::Mailbox, request: pb::receive_request::Request
 fn acknowledged(delivery_id: String) -> pb::receive_request::Request {
     let outcome = Some(pb::outcome::Outcome::Acknowledge(pb::Acknowledge::default()));
     pb::receive_request::Request::Outcome(pb::Outcome { delivery_id, outcome })
+}
+
+/// Gives a city an operator.
+pub fn hire(alliance: &Alliance, city: &str) {
+    alliance.run(&["pki", "add-ops", city, "li"], &["--dir", &alliance.pki()]);
+}
+
+/// The operator of `city` lets its lane towards a partner that was away go on at once.
+pub async fn end_the_rest(alliance: &Alliance, city: &str, partner: &str) {
+    let li = alliance.client_of(&format!("{city}/ops/li"), city);
+    let (mut li, lane) = (AdminServiceClient::new(li.channel), format!("gateway/{partner}"));
+    let pause = pba::PauseLaneRequest { lane: lane.clone(), reason: "its gateway starts anew".to_owned() };
+    li.pause_lane(pause).await.unwrap();
+    li.resume_lane(pba::ResumeLaneRequest { lane, reason: String::new() }).await.unwrap();
 }
 
 /// Everything in the book is confirmed at the origin, with the first receipt unchanged and a chain that has every link.

@@ -159,6 +159,27 @@ impl Process {
     }
 }
 
+/// How long something took, each time.
+#[derive(Default)]
+pub struct Times(Vec<Duration>);
+
+impl Times {
+    /// Once more, from `begun` until now.
+    pub fn since(&mut self, begun: Instant) {
+        self.0.push(begun.elapsed());
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let within = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).saturating_sub(1)];
+        let [p50, p99, max] = [50, 99, 100].map(within);
+        write!(f, "p50 {p50:.2?}, p99 {p99:.2?}, max {max:.2?} of {}", sorted.len())
+    }
+}
+
 /// How a gateway refused to start.
 #[derive(Debug)]
 pub struct Refusal {

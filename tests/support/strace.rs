@@ -6,6 +6,8 @@ use std::process::Command;
 
 /// What SQLite asks a disk for, one or the other by how it was built.
 pub const SYNC: &str = "fsync,fdatasync";
+/// What changes a file, or makes it last.
+const CHANGES: &str = "pwrite64,ftruncate,unlink,fsync,fdatasync";
 
 /// Whether strace can follow a process here.
 pub fn can_trace() -> bool {
@@ -16,9 +18,19 @@ pub fn can_trace() -> bool {
 /// The command before a gateway's own that lets `what` happen at `calls`, if given only where they are about this file.
 /// strace counts the calls of each thread by themselves; the ledger has one.
 pub fn inject(calls: &str, what: &str, file: Option<&Path>) -> Vec<String> {
-    let mut words = vec!["strace".to_owned(), "-D".into(), "-f".into(), "-qq".into(), "-o".into(), "/dev/null".into()];
-    words.extend(["-e".to_owned(), format!("trace={calls}"), "-e".into(), format!("inject={calls}:{what}")]);
-    words.extend(file.iter().flat_map(|file| ["-P".to_owned(), real(file).display().to_string()]));
+    command(calls, calls, what, (file.as_slice(), Path::new("/dev/null")))
+}
+
+/// The same about these files, and every call that changes one of them is written down in `told`, with each process's end.
+pub fn inject_told(calls: &str, what: &str, files: &[&Path], told: &Path) -> Vec<String> {
+    command(&format!("{calls},{CHANGES}"), calls, what, (files, told))
+}
+
+fn command(traced: &str, calls: &str, what: &str, (files, told): (&[&Path], &Path)) -> Vec<String> {
+    let mut words = ["strace", "-D", "-f", "-q", "-y", "-o"].map(str::to_owned).to_vec();
+    words.extend([told.display().to_string(), "-e".into(), format!("trace={traced}")]);
+    words.extend(["-e".to_owned(), format!("inject={calls}:{what}")]);
+    words.extend(files.iter().flat_map(|file| ["-P".to_owned(), real(file).display().to_string()]));
     words
 }
 

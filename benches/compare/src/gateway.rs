@@ -1,23 +1,21 @@
 //! Decides how the gateway is measured: by its own `tongban bench`, fresh for each run, and as one that has grown: started,
 //! filled, stopped, started again, with a partner that never answers.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::city::{City, LOADS, REST, member};
 use crate::measure::{Window, median};
-use crate::peers::free_port;
 
 /// The program that is measured.
 pub struct Program(pub PathBuf);
 
 impl Program {
     /// Runs a command in `folder` to its end.
-    fn run(&self, folder: &Path, line: &[&str]) -> Result<Vec<u8>> {
+    pub fn run(&self, folder: &Path, line: &[&str]) -> Result<Vec<u8>> {
         let ended = Command::new(&self.0).args(line).current_dir(folder).output()?;
         ensure!(ended.status.success(), "tongban {}: {}", line.join(" "), String::from_utf8_lossy(&ended.stderr));
         Ok(ended.stdout)
@@ -54,76 +52,25 @@ const SAMPLES: usize = 3;
 
 /// A gateway that grows, and what it was seen at.
 pub struct Grown<'a> {
-    program: &'a Program,
-    folder: PathBuf,
-    gateway: Option<Child>,
-    endpoint: String,
+    city: City<'a>,
     pub figures: Vec<(&'static str, f64, &'static str)>,
-}
-
-impl Drop for Grown<'_> {
-    fn drop(&mut self) {
-        let _ = self.stop();
-    }
 }
 
 impl<'a> Grown<'a> {
     /// Makes the city, and a partner that takes connections and never answers.
     pub fn build(program: &'a Program, folder: &Path, silent: u16) -> Result<Grown<'a>> {
-        let endpoint = format!("127.0.0.1:{}", free_port()?);
-        let silent = format!("127.0.0.1:{silent}");
         program.run(folder, &["pki", "new", "--dir", "certs"])?;
-        let names = ["--dir", "certs", "--name-zh", "城", "--name-en", "City"];
-        let own = ["--endpoint", &endpoint, "--system", "window", "--system", "archive"];
-        program.run(folder, &[&["pki", "add-city", "450200"], &names[..], &own].concat())?;
-        let partner = ["--endpoint", &silent, "--system", "desk"];
-        program.run(folder, &[&["pki", "add-city", "440600"], &names[..], &partner].concat())?;
-        program.run(folder, &["init", "--pki", "certs/450200", "--data", "450200"])?;
-        Ok(Grown { program, folder: folder.to_owned(), gateway: None, endpoint, figures: vec![] })
-    }
-
-    /// Starts it: milliseconds until it serves.
-    fn start(&mut self) -> Result<f64> {
-        let begun = Instant::now();
-        let mut command = Command::new(&self.program.0);
-        command.args(["serve", "--config", "450200/tongban.toml", "--lang", "en"]).current_dir(&self.folder);
-        let mut gateway = command.env("TONGBAN_LOG", "error").stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-        let mut lines = BufReader::new(gateway.stderr.take().context("no words")?).lines();
-        let serves = lines.any(|line| line.is_ok_and(|line| line.contains("serves on")));
-        let took = begun.elapsed().as_secs_f64() * 1e3;
-        ensure!(serves, "the gateway does not serve");
-        std::thread::spawn(move || lines.for_each(drop));
-        self.gateway = Some(gateway);
-        Ok(took)
-    }
-
-    fn stop(&mut self) -> Result<()> {
-        let Some(mut gateway) = self.gateway.take() else { return Ok(()) };
-        Command::new("kill").args(["-TERM", &gateway.id().to_string()]).status()?;
-        gateway.wait()?;
-        Ok(())
-    }
-
-    fn load(&self, line: &[&str]) -> Result<Window> {
-        let who = ["--as", "450200/window", "--dir", "certs", "--gateway", &self.endpoint];
-        let windows = self.program.bench(&self.folder, &[&who, line].concat())?;
-        Ok(windows.into_iter().next().context("no window")?.1)
-    }
-
-    fn rss_mib(&self) -> f64 {
-        let pid = self.gateway.as_ref().map_or(0, Child::id);
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-        kib.unwrap_or(f64::NAN) / 1_024.0
+        let city = City::found(program, folder, "450200", &["--system", LOADS, "--system", "archive"])?;
+        member(program, folder, "440600", &format!("127.0.0.1:{silent}"), &["--system", "desk"])?;
+        Ok(Grown { city, figures: vec![] })
     }
 
     /// Bytes of the store as a backup has it: whole, and without a write-ahead log.
     fn store_bytes(&self, name: &str) -> Result<f64> {
-        self.program.run(&self.folder, &["backup", "--config", "450200/tongban.toml", "--to", name])?;
+        let City { program, folder, .. } = &self.city;
+        program.run(folder, &["backup", "--config", &self.city.config(), "--to", name])?;
         let mut bytes = 0;
-        let mut folders = vec![self.folder.join(name)];
+        let mut folders = vec![folder.join(name)];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder)?.flatten() {
                 let kind = entry.metadata()?;
@@ -134,18 +81,9 @@ impl<'a> Grown<'a> {
                 }
             }
         }
-        std::fs::remove_dir_all(self.folder.join(name))?;
+        std::fs::remove_dir_all(self.city.folder.join(name))?;
         ensure!(bytes > 0, "the backup holds no store.db");
         Ok(bytes as f64)
-    }
-
-    fn cpu_s(&self) -> f64 {
-        let pid = self.gateway.as_ref().map_or(0, Child::id);
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let fields: Vec<f64> = stat
-            .rsplit_once(')')
-            .map_or(vec![], |(_, rest)| rest.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect());
-        fields.get(11..13).map_or(0.0, |ticks| ticks.iter().sum::<f64>() / 100.0)
     }
 
     fn tell(&mut self, what: &'static str, value: f64, unit: &'static str) {
@@ -155,33 +93,30 @@ impl<'a> Grown<'a> {
 
     /// Lets it grow to `queued` messages, and tells what changes.
     pub fn grow(&mut self, queued: u64) -> Result<()> {
-        let started = self.start()?;
+        let started = self.city.start()?;
         self.tell("start with an empty store", started, "ms");
-        std::thread::sleep(Duration::from_secs(2));
-        let (rss, cpu) = (self.rss_mib(), self.cpu_s());
+        let (rss, cpu) = self.city.idle(REST);
         self.tell("RSS idle", rss, "MiB");
-        std::thread::sleep(Duration::from_secs(5));
-        let idle = (self.cpu_s() - cpu) / 5.0 * 100.0;
-        self.tell("CPU idle", idle, "% of one core");
+        self.tell("CPU idle", cpu, "% of one core");
         let archive = ["stream", "--to", "450200/archive"];
         let timed = [&archive[..], &["--time", "3s"]].concat();
         let rate = |grown: &Self| -> Result<f64> {
-            let windows = (0..SAMPLES).map(|_| Ok(grown.load(&timed)?.per_second)).collect::<Result<Vec<_>>>()?;
+            let windows = (0..SAMPLES).map(|_| Ok(grown.city.load(&timed)?.per_second)).collect::<Result<Vec<_>>>()?;
             median(windows).context("no window")
         };
         let fresh = rate(self)?;
         self.tell("accepted while the store is young", fresh, "per s");
         let young = self.store_bytes("young")?;
-        self.load(&[&archive[..], &["--count", &queued.to_string()]].concat())?;
-        let rss = self.rss_mib();
+        self.city.load(&[&archive[..], &["--count", &queued.to_string()]].concat())?;
+        let rss = self.city.rss_mib();
         self.tell("RSS with all queued", rss, "MiB");
         let each = (self.store_bytes("full")? - young) / queued as f64;
         self.tell(STORED, each, "bytes");
         let grown = rate(self)?;
         self.tell("accepted on top of all queued", grown, "per s");
         self.tell("accept rate, all queued against young", grown / fresh, "");
-        self.stop()?;
-        let ready = self.start()?;
+        self.city.stop()?;
+        let ready = self.city.start()?;
         self.tell("start with all queued", ready, "ms");
         self.silent_partner(&archive)
     }
@@ -190,14 +125,14 @@ impl<'a> Grown<'a> {
     fn silent_partner(&mut self, others: &[&str]) -> Result<()> {
         let steady = [others, &["--in-flight", "64", "--time", "3s"]].concat();
         let p99 = |grown: &Self| -> Result<f64> {
-            let windows = (0..SAMPLES).map(|_| Ok(grown.load(&steady)?.p99_us)).collect::<Result<Vec<_>>>()?;
+            let windows = (0..SAMPLES).map(|_| Ok(grown.city.load(&steady)?.p99_us)).collect::<Result<Vec<_>>>()?;
             median(windows).context("no window")
         };
         let before = p99(self)?;
-        self.load(&["stream", "--to", "440600", "--count", "10000"])?;
+        self.city.load(&["stream", "--to", "440600", "--count", "10000"])?;
         let beside = p99(self)?;
         self.tell("others' p99 beside a silent partner with 10 k queued", beside / before, "× before");
-        self.stop()
+        self.city.stop()
     }
 }
 

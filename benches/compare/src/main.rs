@@ -1,8 +1,13 @@
 //! Decides what is compared: in one run, on one machine, one after the other, each durable before its answer and over mutual TLS,
-//! again and again, and the medians of it. Never compares figures of different runs or machines.
+//! again and again, and the medians of it. Never compares figures of different runs or machines. `growth` measures the gateway alone.
 
+mod calls;
+mod city;
+mod curve;
+mod diagram;
 mod echo;
 mod gateway;
+mod growth;
 mod measure;
 mod peers;
 mod report;
@@ -27,7 +32,7 @@ struct Compare {
     #[command(subcommand)]
     inner: Option<Inner>,
     /// The gateway's program
-    #[arg(long, default_value = "target/release/tongban")]
+    #[arg(long, default_value = "target/release/tongban", global = true)]
     tongban: PathBuf,
     /// NATS' server
     #[arg(long, default_value = "nats-server")]
@@ -45,15 +50,19 @@ struct Compare {
     #[arg(long, default_value_t = 200_000)]
     queued: u64,
     /// Where the results go
-    #[arg(long, default_value = "target/compare")]
+    #[arg(long, default_value = "target/compare", global = true)]
     out: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Inner {
+    Grow(growth::Grow),
     /// The echo; started by the comparison itself
     #[command(hide = true)]
-    Echo { folder: PathBuf, port: u16 },
+    Echo {
+        folder: PathBuf,
+        port: u16,
+    },
 }
 
 /// Messages without an answer at once, on a stream and in calls.
@@ -86,31 +95,34 @@ type Found = Result<Vec<Window>, String>;
 fn main() -> Result<()> {
     rustls::crypto::ring::default_provider().install_default().ok();
     let compare = Compare::parse();
-    if let Some(Inner::Echo { folder, port }) = compare.inner {
-        return tokio::runtime::Runtime::new()?.block_on(echo::serve(&folder, port));
+    if let Some(Inner::Echo { folder, port }) = &compare.inner {
+        return tokio::runtime::Runtime::new()?.block_on(echo::serve(folder, *port));
     }
-    // One thread for every load: what it takes, the loaded cannot have.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&compare))
-}
-
-async fn run(compare: &Compare) -> Result<()> {
     std::fs::create_dir_all(&compare.out)?;
     let all = std::env::temp_dir().join(format!("tongban-compare-{}", std::process::id()));
     std::fs::create_dir_all(&all)?;
     // Others than us may have to read it.
     std::process::Command::new("chmod").arg("755").arg(&all).status()?;
-    let told = compared(compare, &all).await;
+    let told = run(&compare, &all);
     let _ = std::fs::remove_dir_all(&all);
     told
 }
 
-async fn compared(compare: &Compare, all: &Path) -> Result<()> {
+fn run(compare: &Compare, all: &Path) -> Result<()> {
+    let program = Program(std::path::absolute(&compare.tongban)?);
+    if let Some(Inner::Grow(grow)) = &compare.inner {
+        return growth::run(grow, &program, all, &compare.out, &machine());
+    }
+    // One thread for every load: what it takes, the loaded cannot have.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(compared(compare, &program, all))
+}
+
+async fn compared(compare: &Compare, program: &Program, all: &Path) -> Result<()> {
     tls::certificates(all)?;
     let mut found: Vec<Found> = NAMES.iter().map(|_| Ok(vec![])).collect();
     let length = Duration::from_secs(compare.seconds);
     let bytes = noise(compare.size);
-    let program = Program(std::path::absolute(&compare.tongban)?);
     let (echo, rabbit, nats, postgres) = (
         peers::echo(all).await,
         peers::rabbit(all).await,
@@ -119,7 +131,7 @@ async fn compared(compare: &Compare, all: &Path) -> Result<()> {
     );
     for run in 1..=compare.runs {
         println!("run {run} of {}", compare.runs);
-        gateway_run(compare, &program, all, &mut found);
+        gateway_run(compare, program, all, &mut found);
         let echoed = [(2, 1), (3, CALLS)];
         for (place, at_once) in echoed {
             let load = async |peer: &Peer| echo::unary(all, peer.port, &bytes, at_once, length).await;
@@ -137,7 +149,7 @@ async fn compared(compare: &Compare, all: &Path) -> Result<()> {
     drop((echo, rabbit, nats, postgres));
     println!("a gateway that grows to {} queued messages", compare.queued);
     let folder = peers::folder(all, "grown")?;
-    let mut grown = Grown::build(&program, &folder, silent()?)?;
+    let mut grown = Grown::build(program, &folder, silent()?)?;
     if let Err(why) = grown.grow(compare.queued) {
         println!("  SKIPPED: {why:#}");
     }

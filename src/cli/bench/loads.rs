@@ -43,11 +43,13 @@ fn refused(trouble: Trouble, watch: &RefCell<Stopwatch>) -> Result<(), Failure> 
     }
 }
 
-/// Unary submissions, so many at once.
-pub async fn submit(clients: &[Client], mould: &Mould, at_once: usize, watch: Stopwatch) -> Result<Run, Failure> {
+/// Unary submissions, so many at once, cast in each mould in turn.
+pub async fn submit(clients: &[Client], moulds: &[Mould], at_once: usize, watch: Stopwatch) -> Result<Run, Failure> {
     let (watch, answers) = (RefCell::new(watch), Cell::new(0u64));
+    let turns = RefCell::new(moulds.iter().cycle());
     let caller = async |client: &Client| -> Result<(), Failure> {
         while watch.borrow_mut().begins() {
+            let Some(mould) = turns.borrow_mut().next() else { return Ok(()) };
             let (stamp, begun) = (stamp()?, Instant::now());
             match client.submit_cast(mould, stamp).await {
                 Ok(receipt) => {
@@ -124,28 +126,28 @@ async fn give_back(hand: &Hand, owed: &mut u32) {
     }
 }
 
-/// Messages over one stream, so many without an answer at once.
-pub async fn stream(client: &Client, mould: &Mould, at_once: usize, mut watch: Stopwatch) -> Result<Run, Failure> {
+/// Messages over one stream, so many without an answer at once, cast in each mould in turn.
+pub async fn stream(client: &Client, moulds: &[Mould], at_once: usize, mut watch: Stopwatch) -> Result<Run, Failure> {
     let (pipe, mut answers) = client.pipe().await?;
-    let mut pipe = Some(pipe);
-    let mut open: HashMap<String, (Stamp, Instant)> = HashMap::with_capacity(at_once);
+    let (mut pipe, mut turns) = (Some(pipe), moulds.iter().cycle());
+    let mut open: HashMap<String, (&Mould, Stamp, Instant)> = HashMap::with_capacity(at_once);
     let mut taken = 0u64;
     loop {
         tokio::select! {
             biased;
             ready = room(pipe.as_ref(), open.len() < at_once) => {
                 let sent = pipe.as_ref().filter(|_| ready && watch.begins());
-                let Some(sent) = sent else {
+                let Some((sent, mould)) = sent.zip(turns.next()) else {
                     pipe = None;
                     continue;
                 };
                 let stamp = stamp()?;
-                open.insert(stamp.id.to_string(), (stamp, Instant::now()));
+                open.insert(stamp.id.to_string(), (mould, stamp, Instant::now()));
                 sent.send_cast(mould, stamp);
             }
             answer = answers.next(client) => {
                 let Some((id, answer)) = answer? else { return Ok(watch.stop()) };
-                let Some((stamp, begun)) = open.remove(&id) else { continue };
+                let Some((mould, stamp, begun)) = open.remove(&id) else { continue };
                 match answer {
                     Ok(receipt) => {
                         watch.answered(begun);
@@ -191,23 +193,31 @@ pub async fn receive(worker: &Client, mut watch: Stopwatch) -> Result<Run, Failu
     Ok(watch.stop())
 }
 
+/// The whole way, from submission: until the sender has the receipt of acceptance, and until it has that of the handover.
+pub struct Walked {
+    pub accepted: Run,
+    pub handed_over: Run,
+}
+
 /// The whole way: a message is sent, accepted, delivered and taken, and its sender has the receipt of the handover.
 pub async fn end_to_end(
     (sender, worker): (&Client, &Client),
     mould: &Mould,
     at_once: usize,
     watch: Stopwatch,
-) -> Result<Run, Failure> {
+) -> Result<Walked, Failure> {
     let (pipe, answers) = sender.pipe().await?;
     let (home, receipts) = sender.tray(CREDITS).await?;
-    let way = Way { mould, at_once, watch: RefCell::new(watch), open: RefCell::default() };
+    let accepted = RefCell::new(watch.beside());
+    let (open, unanswered) = Default::default();
+    let way = Way { mould, at_once, watch: RefCell::new(watch), open, accepted, unanswered };
     let taken = take_all(worker);
     let walked = way.walk((pipe, answers), (home, receipts), sender);
     tokio::select! {
         walked = walked => walked?,
         taken = taken => taken?,
     }
-    Ok(way.watch.into_inner().stop())
+    Ok(Walked { accepted: way.accepted.into_inner().stop(), handed_over: way.watch.into_inner().stop() })
 }
 
 /// Takes everything, for ever.
@@ -229,6 +239,9 @@ struct Way<'a> {
     at_once: usize,
     watch: RefCell<Stopwatch>,
     open: RefCell<HashMap<MessageId, Instant>>,
+    /// Of the first answers; those that have none yet, by their ids as they are sent.
+    accepted: RefCell<Stopwatch>,
+    unanswered: RefCell<HashMap<String, Instant>>,
 }
 
 impl Way<'_> {
@@ -239,7 +252,7 @@ impl Way<'_> {
         sender: &Client,
     ) -> Result<(), Failure> {
         let (mut owed, mut all_sent) = (0, false);
-        while !(all_sent && self.open.borrow().is_empty()) {
+        while !(all_sent && self.open.borrow().is_empty() && self.unanswered.borrow().is_empty()) {
             let wanted = !all_sent && self.open.borrow().len() < self.at_once;
             tokio::select! {
                 biased;
@@ -249,11 +262,16 @@ impl Way<'_> {
                         continue;
                     }
                     let stamp = stamp()?;
-                    self.open.borrow_mut().insert(stamp.id, Instant::now());
+                    let begun = Instant::now();
+                    self.open.borrow_mut().insert(stamp.id, begun);
+                    self.unanswered.borrow_mut().insert(stamp.id.to_string(), begun);
                     pipe.send_cast(self.mould, stamp);
                 }
                 answer = answers.next(sender) => match answer? {
-                    Some((_, Ok(_))) => {}
+                    Some((id, Ok(_))) => {
+                        let begun = self.unanswered.borrow_mut().remove(&id);
+                        begun.into_iter().for_each(|begun| self.accepted.borrow_mut().answered(begun));
+                    }
                     Some((id, Err(_))) => self.refused(&id),
                     None => return Ok(()),
                 },
@@ -272,6 +290,9 @@ impl Way<'_> {
     }
 
     fn refused(&self, id: &str) {
+        if self.unanswered.borrow_mut().remove(id).is_some() {
+            self.accepted.borrow_mut().refused();
+        }
         if id.parse().is_ok_and(|id: MessageId| self.open.borrow_mut().remove(&id).is_some()) {
             self.watch.borrow_mut().refused();
         }

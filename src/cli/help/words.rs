@@ -604,10 +604,15 @@ pub const WORDS: &[(&str, &str)] = &[
     ),
     ("Many messages over one stream, until each one's receipt is in hand", "经一条流提交多条消息，直至每条的回执到手"),
     ("Measure a gateway that is made and started for this alone", "测量专为此建立并启动的网关"),
+    (
+        "Measure how others fare beside a partner that never answers: one that takes connections and says nothing, and one that takes none, in turns with two cities that have no such partner",
+        "测量有伙伴从不应答时其他消息如何：一种接受连接却一言不发，一种不接受连接，与无此类伙伴的两座城市轮流测量",
+    ),
+    ("Messages that wait for that partner", "等待该伙伴的消息数"),
     ("Measure so many messages instead, without running before", "改为测量这么多条消息，此前不预先运行"),
     (
-        "Messages under way at once [default: 256 calls, 1024 on a stream, 64 requests]",
-        "同时在途的消息数 [默认：256 次调用，一条流上 1024 条，64 次请求]",
+        "Messages under way at once [default: 256 calls, 1024 on a stream, 64 requests, 16 beside a silent partner]",
+        "同时在途的消息数 [默认：256 次调用，一条流上 1024 条，64 次请求，与沉默伙伴并行时 16 条]",
     ),
     (
         "No gateway: appending to a file of the temporary folder, a sync for each",
@@ -653,7 +658,10 @@ pub const WORDS: &[(&str, &str)] = &[
         "网关的地址 [默认：其成员记录中的第一个地址]",
     ),
     ("Where the gateway shows its figures, to read its commits", "网关提供指标的地址，用于读取其提交次数"),
-    ("Who receives: a city, or one of its systems", "接收方：城市，或其某一业务系统"),
+    (
+        "Who receives: a city, or one of its systems; given more than once, submit and stream send to each in turn",
+        "接收方：城市，或其某一业务系统；可多次给出，此时 submit 与 stream 依次发往各方",
+    ),
     ("Who sends: a city and one of its systems", "发送方：城市及其某一业务系统"),
     ("Also walk over the whole log: every leaf, tile and root", "同时通查整个日志：每个叶子、瓦片与根"),
 ];

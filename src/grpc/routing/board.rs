@@ -10,6 +10,7 @@ use futures_util::{Stream, stream};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
+use crate::blobs::aside;
 use crate::clock::Clock;
 use crate::intake::Rules;
 use crate::ledger::{Answer, Entry, Ledger, RouteChange};
@@ -17,6 +18,7 @@ use crate::party::{Alliance, Division};
 use crate::reason::Reason;
 use crate::routing::{Change, Effect, Index, Issued, Objection, Set, Table, plan};
 use crate::store::Readers;
+use crate::time::Time;
 use crate::wire::envelope::Fault;
 use crate::wire::status::Refused;
 
@@ -72,8 +74,13 @@ impl Board {
     /// `NO_SUCH_VERSION`, or a store that cannot be read.
     pub async fn standing(&self, version: Option<u64>) -> Result<Standing, Refused> {
         let (version, texts) = self.shelf.read(version).await?.ok_or_else(|| Refused::new(Reason::NoSuchVersion))?;
-        let tables = texts.iter().map(|(owner, text)| Ok((owner.clone(), Arc::new(Issued::from_json(text)?.table))));
-        let tables = tables.collect::<Result<_, crate::routing::TableError>>();
+        let (texts, tables) = aside(move || {
+            let tables =
+                texts.iter().map(|(owner, text)| Ok((owner.clone(), Arc::new(Issued::from_json(text)?.table))));
+            let tables = tables.collect::<Result<_, crate::routing::TableError>>();
+            (texts, tables)
+        })
+        .await;
         let unreadable = |fault: crate::routing::TableError| {
             tracing::error!(%fault, version, "a stored routing table does not read");
             Refused::new(Reason::StoreUnavailable)
@@ -89,7 +96,7 @@ impl Board {
     pub async fn plan(&self, wanted: Wanted) -> Result<(Standing, Vec<(Change, Option<Effect>)>), Refused> {
         let standing = self.standing(None).await?;
         let (old, now) = (self.index(), self.clock.now());
-        let prepared = self.prepare(&standing, wanted)?;
+        let (standing, prepared) = self.prepare(standing, wanted).await?;
         let changes = plan(&standing.set, &prepared.set).changes.into_iter().map(|change| {
             let effect = change.effect(&old, &prepared.index, now);
             (change, effect)
@@ -97,18 +104,24 @@ impl Board {
         Ok((standing, changes.collect()))
     }
 
-    /// Puts tables in force, provided that the set is still the one of the etag.
+    /// Version and etag of the set of this version, or the newest, without reading what its tables say.
+    async fn name(&self, version: Option<u64>) -> Result<(u64, String), Refused> {
+        let (version, texts) = self.shelf.read(version).await?.ok_or_else(|| Refused::new(Reason::NoSuchVersion))?;
+        Ok((version, etag(version, &texts)))
+    }
+
+    /// Puts tables in force, provided that the set is still the one of the etag: the version and etag that follow.
     ///
     /// # Errors
     /// `ROUTES_CHANGED`, `INVALID_TABLES`, or a ledger without room.
-    pub async fn put(&self, seen: &str, wanted: Wanted, actor: String, action: &str) -> Result<Standing, Refused> {
+    pub async fn put(&self, seen: &str, wanted: Wanted, actor: String, action: &str) -> Result<(u64, String), Refused> {
         let standing = self.standing(None).await?;
         if standing.etag != seen {
             return Err(changed(standing.version));
         }
-        let prepared = self.prepare(&standing, wanted)?;
+        let (standing, prepared) = self.prepare(standing, wanted).await?;
         if prepared.changed.is_empty() {
-            return Ok(standing);
+            return Ok((standing.version, standing.etag));
         }
         match self.shelf.put(standing.version, prepared.changed, &actor, action).await? {
             Ok(version) => tracing::info!(version, actor, action, "routing tables are in force"),
@@ -116,16 +129,15 @@ impl Board {
         }
         self.swap(prepared.index);
         // What was committed is read back, so that nothing is answered that is not kept.
-        let standing = self.standing(Some(standing.version + 1)).await?;
-        self.told.send_modify(|told| *told = (*told).clone().max((standing.version, standing.etag.clone())));
-        Ok(standing)
+        let named = self.name(Some(standing.version + 1)).await?;
+        self.told.send_modify(|told| *told = told.clone().max(named.clone()));
+        Ok(named)
     }
 
     /// The version in force, then every later one.
     pub async fn versions(&self) -> Result<impl Stream<Item = (u64, String)> + use<>, Refused> {
         let news = self.told.subscribe();
-        let standing = self.standing(None).await?;
-        let first = (standing.version, standing.etag);
+        let first = self.name(None).await?;
         Ok(stream::unfold((Some(first), 0, news), |(first, last, mut news)| async move {
             if let Some(first) = first {
                 let version = first.0;
@@ -137,7 +149,33 @@ impl Board {
         }))
     }
 
-    fn prepare(&self, standing: &Standing, wanted: Wanted) -> Result<Prepared, Refused> {
+    /// Prepares a change, aside: with a million rows it takes seconds, and calls of others wait for this thread.
+    async fn prepare(&self, standing: Standing, wanted: Wanted) -> Result<(Standing, Prepared), Refused> {
+        let (alliance, now, index) = (self.alliance.clone(), self.clock.now(), self.index());
+        aside(move || {
+            let prepared = Prepared::new(&standing, wanted, (&alliance, now), &index)?;
+            Ok((standing, prepared))
+        })
+        .await
+    }
+
+    /// Puts an index in force, unless a later one is.
+    fn swap(&self, index: Arc<Index>) {
+        self.rules.rcu(|held| match held.index.version() < index.version() {
+            true => Arc::new(Rules { index: index.clone(), ..Rules::clone(held) }),
+            false => held.clone(),
+        });
+    }
+}
+
+impl Prepared {
+    /// What follows when these tables are issued now, where this index is in force.
+    fn new(
+        standing: &Standing,
+        wanted: Wanted,
+        (alliance, now): (&Alliance, Time),
+        in_force: &Index,
+    ) -> Result<Prepared, Refused> {
         let mut set = Set { version: standing.version + 1, tables: standing.set.tables.clone() };
         let mut changed = Vec::new();
         if wanted.complete {
@@ -151,22 +189,14 @@ impl Board {
                 continue;
             }
             table.version = held.map_or(table.version, |held| table.version.max(held.version + 1));
-            let issued = Issued { alliance: self.alliance.clone(), issued_at: self.clock.now(), table };
+            let issued = Issued { alliance: alliance.clone(), issued_at: now, table };
             let text =
                 issued.to_json().map_err(|fault| Refused::new(Reason::InvalidTables).with_detail(fault.to_string()))?;
             changed.push((issued.table.owner.clone(), Some(text)));
             set.tables.insert(issued.table.owner.clone(), Arc::new(issued.table));
         }
-        let index = self.index().with(set.version, set.tables.values().cloned().collect()).map_err(objected)?;
+        let index = in_force.with(set.version, set.tables.values().cloned().collect()).map_err(objected)?;
         Ok(Prepared { changed, set, index: Arc::new(index) })
-    }
-
-    /// Puts an index in force, unless a later one is.
-    fn swap(&self, index: Arc<Index>) {
-        self.rules.rcu(|held| match held.index.version() < index.version() {
-            true => Arc::new(Rules { index: index.clone(), ..Rules::clone(held) }),
-            false => held.clone(),
-        });
     }
 }
 

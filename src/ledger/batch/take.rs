@@ -69,10 +69,8 @@ impl Batch<'_> {
             }
             (Some(head), _) => self.refuse(&take, Reason::IdempotencyConflict, Some(head.last.1)),
             (None, _) if self.ground.disk_nearly_full => Ok(Pending::Refused(Reason::StoreFull, None)),
-            // These are faults of who brings the message: they leave no word against the message itself.
-            (None, Err(reason @ (Reason::AttachmentMissing | Reason::SealInvalid))) => {
-                Ok(Pending::Refused(*reason, None))
-            }
+            // These are faults of who brings the message, or of a clock: they leave no word against the message itself.
+            (None, Err(reason)) if leaves_no_word(*reason) => Ok(Pending::Refused(*reason, None)),
             (None, Err(reason)) => self.refuse(&take, *reason, None),
             (None, Ok(route)) => {
                 let route = self.beside_its_case(&take.envelope, route.clone())?;
@@ -266,6 +264,11 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
+
+fn leaves_no_word(reason: Reason) -> bool {
+    use Reason::{AttachmentMissing, ClockAhead, IdTooOld, SealInvalid};
+    matches!(reason, AttachmentMissing | SealInvalid | ClockAhead | IdTooOld)
 }
 
 /// The lane by which the receipts of a message that a gateway brought go home.
