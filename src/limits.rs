@@ -198,11 +198,9 @@ pub const FORGET_AT_ONCE_MAX: usize = 256;
 pub const RETENTION_DAYS: (u64, u64, u64, u64) = (30, 400, 3_653, 1_096);
 /// Store readers open beside the one writer.
 pub const READERS: usize = 4;
-/// Bytes of a page of a new store: of 8 KiB five messages of 1 KiB leave little over, of 4 KiB two leave a fifth.
-pub const PAGE_BYTES: u32 = 8 << 10;
-/// Pages of the write-ahead log from which it is copied into the database beside the ledger, 64 MiB, and from which
+/// Pages (4 KiB) of the write-ahead log from which it is copied into the database beside the ledger, 64 MiB, and from which
 /// the ledger waits for that, 192 MiB.
-pub const WAL_PAGES: u32 = (64 << 20) / PAGE_BYTES;
+pub const WAL_PAGES: u32 = 16_384;
 pub const WAL_PAGES_MAX: u32 = 3 * WAL_PAGES;
 /// Leaves of the newest commits whose proofs are held in memory, at about 64 bytes each: 4 MiB.
 pub const RECENT_LEAVES_MAX: u64 = 1 << 16;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::Connection;
-use tongban::limits::{PAGE_BYTES, RECENT_LEAVES_MAX, WAL_PAGES_MAX};
+use tongban::limits::{RECENT_LEAVES_MAX, WAL_PAGES_MAX};
 use tongban::receipt::Receipt;
 use tongban::store::{self, Commit, NewLeaf, Readers, Synchronous, Writer};
 use tongban::tlog::checkpoint::Checkpoint;
@@ -101,7 +101,7 @@ fn what_no_longer_fits_into_memory_is_proved_from_the_disk() {
 #[test]
 fn the_write_ahead_log_stays_within_its_bound_while_the_ledger_writes_on() {
     let mut scene = Scene::new("backfill");
-    let bound = u64::from(WAL_PAGES_MAX) * u64::from(PAGE_BYTES);
+    let bound = u64::from(WAL_PAGES_MAX) * 4_096;
     // Twice the bound in commits of 16 MiB.
     for _ in 0..(2 * bound) >> 24 {
         scene.commit(16, 1 << 20);

@@ -14,7 +14,7 @@ use super::backfill::Backfill;
 use super::read::Readers;
 use super::recent::Recent;
 use super::write::Writer;
-use crate::limits::{PAGE_BYTES, READERS, STATEMENTS_KEPT, WAL_PAGES};
+use crate::limits::{READERS, STATEMENTS_KEPT, WAL_PAGES};
 
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +108,6 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connect
     // time that another value is bound: that was half of the ledger's work.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
-        // Before anything is written; a store that is there keeps the size it was made with.
-        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;

@@ -13,7 +13,7 @@ use super::gauge::Gauge;
 use super::ground::{self, Ground, Partners};
 use super::loads::{self, Walked};
 use super::measure::{Limit, Run, Stopwatch};
-use super::{Bench, Target, mould};
+use super::{Bench, Target, mould, moulds};
 use crate::limits::STREAM_OPEN_MAX;
 
 /// Rounds, in each of which every pair is loaded once.
@@ -126,9 +126,9 @@ impl Pair {
         ground.serves().await;
         let target = Target::of_partners(&ground)?;
         if hole.is_some() {
-            let (me, mould) = (target.client(&target.me)?, mould(args, &target.me, &target.silent)?);
+            let (me, moulds) = (target.client(&target.me)?, moulds(args, &target)?);
             let watch = Stopwatch::start(Limit::Count(args.queued));
-            let queued = loads::stream(&me, &mould, STREAM_OPEN_MAX / 2, watch).await?;
+            let queued = loads::stream(&me, &moulds, STREAM_OPEN_MAX / 2, watch).await?;
             if queued.count() < args.queued {
                 let words = (format!("only {} were taken", queued.count()), format!("仅接收 {} 条", queued.count()));
                 return Err(Failure::new(Exit::Software, words.0, words.1));
@@ -174,7 +174,7 @@ impl Target {
     fn of_partners(ground: &Ground) -> Result<Target, Failure> {
         Ok(Target {
             me: Target::named(ground::CITY, ground::SENDER)?,
-            silent: Target::named(ground::HOLE, ground::WORKER)?,
+            silent: vec![Target::named(ground::HOLE, ground::WORKER)?],
             worker: Target::named(ground::PARTNER, ground::WORKER)?,
             dir: ground.certs(),
             gateway: None,
