@@ -109,7 +109,6 @@ pub struct Gateway<L = TcpListener> {
     routes: Routes,
     health: Health,
     ledger: Ledger,
-    ledger_thread: std::thread::JoinHandle<()>,
     tasks: TaskTracker,
     stop: CancellationToken,
     counters: Arc<Counters>,
@@ -195,7 +194,7 @@ async fn gateway<L: Listener>(
     };
     let (renewal, asked) = Renewal::new();
 
-    let (ground, ledger_thread) = ground(config, &standing)?;
+    let ground = ground(config, &standing)?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (doors, law) = doors(config, &standing, &ground, &reception, &renewal, &stop, &tasks)?;
     tasks.spawn(law.follow(asked, stop.clone()));
@@ -217,20 +216,20 @@ async fn gateway<L: Listener>(
     }
     let serving = serving(&standing, reception, counters.clone());
     let ledger = ground.ledger.clone();
-    Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters, renewal })
+    Ok(Gateway { listener, serving, routes, health, ledger, tasks, stop, counters, renewal })
 }
 
-/// What couriers and doors stand on: store, ledger, rules, attachments; and the ledger's thread.
-fn ground(config: &Config, standing: &Standing) -> Result<(Ground, std::thread::JoinHandle<()>), ServerError> {
+/// What couriers and doors stand on: store, ledger, rules, attachments.
+fn ground(config: &Config, standing: &Standing) -> Result<Ground, ServerError> {
     let (writer, readers) = store::open(&config.data, config.synchronous)?;
     let core = Core::open(writer, Mark::in_folder(&config.data), log_key(config, standing)?, standing.own.clone())?;
     let core = core.with_receipt_readers(config.receipt_readers.iter().cloned().collect());
-    let (ledger, ledger_thread) = Ledger::start(core, standing.clock.clone()).map_err(ServerError::Thread)?;
+    let ledger = Ledger::start(core, standing.clock.clone()).map_err(ServerError::Thread)?;
     let checker = Arc::new(Mutex::new(Checker::new(log_keys(&standing.directory))));
     let readers = Arc::new(readers);
     let rules = Arc::new(ArcSwap::from_pointee(rules(config, standing, &readers)?));
     let blobs = Blobs::open(config.data.join("attachments")).map_err(ServerError::Blobs)?;
-    let ground = Ground {
+    Ok(Ground {
         own: standing.own.clone(),
         readers,
         ledger,
@@ -240,8 +239,7 @@ fn ground(config: &Config, standing: &Standing) -> Result<(Ground, std::thread::
         blobs,
         rules,
         retention: Retention::default(),
-    };
-    Ok((ground, ledger_thread))
+    })
 }
 
 /// Sets all to work that works beside the doors; gives the doors, and the law that follows what changes.
@@ -380,7 +378,7 @@ impl<L: Listener + 'static> Gateway<L> {
     /// # Errors
     /// The store failed: what was answered is safe, nothing more can be promised, and the process must start anew.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop: stopping, .. } = self;
+        let Gateway { listener, serving, routes, health, ledger, tasks, stop: stopping, .. } = self;
         let failed = ledger.clone();
         let served = async {
             let end = stopping.clone();
@@ -401,22 +399,18 @@ impl<L: Listener + 'static> Gateway<L> {
         if tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await.is_err() {
             tracing::warn!("some tasks did not end in time");
         }
+        let ended = ledger.ended();
         drop((ledger, failed));
         match failure {
             Some(cause) => Err(ServerError::StoreFailed(cause)),
             None => {
-                await_thread(ledger_thread).await;
+                // Calls that were cut may hold it for a moment longer.
+                if tokio::time::timeout(Duration::from_secs(5), ended).await.is_err() {
+                    tracing::warn!("the ledger is still held; the mark is written at the next start");
+                }
                 Ok(())
             }
         }
-    }
-}
-
-/// Waits for the ledger's last commit and mark; calls that were cut may hold it for a moment longer.
-async fn await_thread(thread: std::thread::JoinHandle<()>) {
-    let joined = tokio::task::spawn_blocking(move || drop(thread.join()));
-    if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
-        tracing::warn!("the ledger is still held; the mark is written at the next start");
     }
 }
 
