@@ -1,14 +1,16 @@
 //! The systems at both ends, with books of their own: one writes cases and notes every answer, the other takes what comes and
 //! lets each message have its effect once. Neither believes its gateway more than it must.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tongban::wire::pb::evidence as pbe;
+use tongban::wire::pb::evidence::State;
 use tongban::wire::pb::exchange as pb;
+use tongban::wire::pb::exchange::receive_request::Request;
 
 use crate::alliance::{Client, Mailbox, envelope};
 
@@ -25,7 +27,8 @@ pub struct Books {
     /// Messages by their case, as they had their effect.
     pub cases: BTreeMap<String, Vec<String>>,
     deliveries: usize,
-    known: HashSet<String>,
+    /// When each had its effect, in virtual time.
+    known: HashMap<String, Duration>,
     /// How often each was settled with a receipt.
     pub settled: HashMap<String, usize>,
     /// The sender has seen the end of each, and has its evidence.
@@ -34,6 +37,8 @@ pub struct Books {
 
 pub struct Sent {
     pub envelope: pb::Envelope,
+    /// When it was first handed in, in virtual time.
+    written_at: Duration,
     /// The first answer, once there was one.
     pub receipt: Option<pbe::Receipt>,
     pub end: Option<pbe::State>,
@@ -85,6 +90,17 @@ impl Letters {
         self.look(|books| books.deliveries)
     }
 
+    /// How long those that were written from a moment on took to their effect, the shortest first.
+    pub fn delays(&self, since: Duration) -> Vec<Duration> {
+        self.look(|books| {
+            let written = books.sent.iter().filter(|sent| sent.written_at >= since);
+            let delay = |sent: &Sent| Some(books.known.get(sent.id())?.saturating_sub(sent.written_at));
+            let mut delays: Vec<Duration> = written.filter_map(delay).collect();
+            delays.sort();
+            delays
+        })
+    }
+
     pub fn confirmed(&self) -> usize {
         self.look(|books| books.sent.iter().filter(|sent| sent.end.is_some()).count())
     }
@@ -111,7 +127,14 @@ impl Letters {
         for _ in 0..load.each {
             pace.tick().await;
             let envelope = pb::Envelope { case_no: format!("CASE-{case}"), ..envelope(self.from, self.to) };
-            let sent = Sent { envelope: envelope.clone(), receipt: None, end: None, evidence: vec![], theirs: vec![] };
+            let sent = Sent {
+                envelope: envelope.clone(),
+                written_at: now(),
+                receipt: None,
+                end: None,
+                evidence: vec![],
+                theirs: vec![],
+            };
             let at = self.note(|books| {
                 books.sent.push(sent);
                 books.sent.len() - 1
@@ -150,7 +173,7 @@ impl Letters {
                     held.insert(delivery.delivery_id.clone(), envelope.message_id.clone());
                     self.note(|books| {
                         books.deliveries += 1;
-                        if books.known.insert(envelope.message_id.clone()) {
+                        if books.known.insert(envelope.message_id.clone(), now()).is_none() {
                             books.cases.entry(envelope.case_no).or_default().push(envelope.message_id);
                         }
                     });
@@ -190,8 +213,10 @@ impl Letters {
     }
 }
 
-use pb::receive_request::Request;
-use pbe::State;
+/// The time of the whole simulation, the same on every host.
+fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
+}
 
 /// Whether an answer speaks of the way to the gateway, or of a gateway that takes nothing now.
 fn is_of_the_way(status: &tonic::Status) -> bool {

@@ -23,14 +23,20 @@ use crate::plain::{self, Door};
 /// The hosts of gateways, by the folder of their configuration.
 pub const LIUZHOU: &str = "450200";
 pub const FOSHAN: &str = "440600";
+pub const YINCHUAN: &str = "640100";
 pub const HUB: &str = "hub-main";
+const HOSTS: [&str; 4] = [LIUZHOU, FOSHAN, YINCHUAN, HUB];
 /// Those of systems.
 pub const WINDOW: (&str, &str) = (LIUZHOU, "window");
 pub const APPROVAL: (&str, &str) = (FOSHAN, "approval");
+pub const ARCHIVE: (&str, &str) = (YINCHUAN, "archive");
+/// Each system with its city's address, which is nobody's: what dials by the records alone reaches nothing.
+const CITIES: [((&str, &str), &str); 3] =
+    [(WINDOW, "0.0.0.1:443"), (APPROVAL, "0.0.0.2:443"), (ARCHIVE, "0.0.0.4:443")];
 
 /// Virtual time that passes in one step: what the simulation tells apart. A commit takes one step, whatever it takes the
 /// disk.
-const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 /// Messages are under way for this long, unless a test says otherwise.
 const LATENCY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
 /// A gateway that is told to end has ended by then.
@@ -53,16 +59,20 @@ pub struct World {
 impl World {
     /// Liuzhou and Foshan, that speak to each other directly.
     pub fn of_two(seed: u64) -> World {
-        World::new(seed, false)
+        World::new(seed, &[LIUZHOU, FOSHAN])
     }
 
     /// Liuzhou and Foshan, that reach each other through a hub alone.
     pub fn with_hub(seed: u64) -> World {
-        World::new(seed, true)
+        World::new(seed, &[LIUZHOU, FOSHAN, HUB])
     }
 
-    fn new(seed: u64, hub: bool) -> World {
-        let hosts: &[&'static str] = if hub { &[LIUZHOU, FOSHAN, HUB] } else { &[LIUZHOU, FOSHAN] };
+    /// Liuzhou, Foshan and Yinchuan, that speak to each other directly.
+    pub fn of_three(seed: u64) -> World {
+        World::new(seed, &[LIUZHOU, FOSHAN, YINCHUAN])
+    }
+
+    fn new(seed: u64, hosts: &[&'static str]) -> World {
         let sim = Builder::new()
             .rng_seed(seed)
             .tick_duration(TICK)
@@ -75,7 +85,7 @@ impl World {
         let began_ms = Clock::default().now().ms();
         let mut world = World {
             sim,
-            alliance: alliance(hub),
+            alliance: alliance(hosts),
             began_ms,
             now_ms: Arc::new(AtomicU64::new(began_ms)),
             stops: HashMap::new(),
@@ -132,7 +142,7 @@ impl World {
 
     /// The hosts of gateways.
     pub fn gateways(&self) -> Vec<&'static str> {
-        [LIUZHOU, FOSHAN, HUB].into_iter().filter(|host| self.stops.contains_key(host)).collect()
+        HOSTS.into_iter().filter(|host| self.stops.contains_key(host)).collect()
     }
 
     /// All hosts.
@@ -202,24 +212,24 @@ async fn serve(
 
 fn host_of(member: &Member) -> &'static str {
     let name = member.to_string().replace('/', "-");
-    [LIUZHOU, FOSHAN, HUB].into_iter().find(|host| *host == name).expect("a host")
+    HOSTS.into_iter().find(|host| *host == name).expect("a host")
 }
 
-/// An alliance whose addresses are nobody's: what dials by its records alone reaches nothing.
-fn alliance(hub: bool) -> Alliance {
+/// An alliance of these gateways. Where there is a hub, everything goes by it.
+fn alliance(hosts: &[&'static str]) -> Alliance {
     let alliance = Alliance::new(&[]);
     let dir = alliance.pki();
+    let hub = hosts.contains(&HUB);
     if hub {
         let named = ["--name-zh", "枢纽", "--name-en", "Hub", "--endpoint", "0.0.0.3:443", "--dir", &dir];
         alliance.run(&["pki", "add-hub", "main"], &named);
     }
-    for (city, system, address) in [(LIUZHOU, WINDOW.1, "0.0.0.1:443"), (FOSHAN, APPROVAL.1, "0.0.0.2:443")] {
+    for ((city, system), address) in CITIES.into_iter().filter(|((city, _), _)| hosts.contains(city)) {
         let relay: &[&str] = if hub { &["--relay", "hub/main"] } else { &[] };
         let named =
             ["--name-zh", "测试", "--name-en", "Test", "--endpoint", address, "--system", system, "--dir", &dir];
         alliance.run(&["pki", "add-city", city], &[&named, relay].concat());
     }
-    let hosts: &[&str] = if hub { &[LIUZHOU, FOSHAN, HUB] } else { &[LIUZHOU, FOSHAN] };
     hosts.iter().for_each(|host| alliance.init(host));
     if hub {
         alliance.route(LIUZHOU, FOSHAN, &["hub/main"]);
