@@ -132,8 +132,8 @@ fn slowest(swallows: bool) -> Duration {
     let mut world = World::of_three(9);
     world.sim.set_max_message_latency(Duration::from_millis(1));
     let letters = [Letters::new(WINDOW, APPROVAL), Letters::new(WINDOW, ARCHIVE)];
-    // More than may be under way to one partner at once.
-    let load = Load { cases: 8, each: 40, every: Duration::from_millis(250) };
+    // More at once than may be under way to one partner.
+    let load = Load { cases: 80, each: 4, every: seconds(2) };
     let post = Post::of(&mut world, letters, load, 0);
     post.gets_under_way(&mut world);
     let since = world.sim.elapsed();
