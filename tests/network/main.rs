@@ -259,16 +259,11 @@ fn live(seed: u64) {
     println!("seed {seed}: {messages} messages, {deliveries} deliveries, {weather}, drained in {took:.1?}");
 }
 
-/// Bugs that are met on the way between gateways, and what is said of each.
-#[cfg(debug_assertions)]
-const PLANTED: [(&str, &str); 2] =
-    [("handover-twice", "assertion `left == right`"), ("neighbours-receipt", "the first receipt")];
-
+/// One bug that is met in every run: two who submit at once get each other's receipts.
 #[cfg(debug_assertions)]
 #[test]
-fn planted_bugs_are_noticed() {
-    for (bug, expected) in PLANTED {
-        let told = planted::fails(bug, "a_partition_under_load_holds_everything_back_and_loses_nothing", &[]);
-        assert!(told.contains(expected), "{bug}: {told}");
-    }
+fn a_planted_bug_is_noticed() {
+    let test = "a_partition_under_load_holds_everything_back_and_loses_nothing";
+    let told = planted::fails("neighbours-receipt", test, &[]);
+    assert!(told.contains("the first receipt is still the one"), "{told}");
 }
