@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "the one place that reads the time")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -11,22 +12,35 @@ use crate::time::Time;
 
 /// The gateway's clock: the system's, and as far ahead of it as it was put. Whoever waits by it is woken when it is put
 /// ahead, so that three days can pass in a second.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Clock {
+    hand: Hand,
     ahead_ms: Arc<watch::Sender<u64>>,
 }
 
-impl Default for Clock {
-    fn default() -> Clock {
-        Clock { ahead_ms: Arc::new(watch::Sender::new(0)) }
-    }
+/// What moves a clock.
+#[derive(Clone, Debug, Default)]
+enum Hand {
+    #[default]
+    System,
+    /// Somebody who counts milliseconds since 1970.
+    Counted(Arc<AtomicU64>),
 }
 
 impl Clock {
-    /// The wall clock, to the millisecond; a system clock set before 1970 reads as 1970.
+    /// A clock that shows what somebody counts, in milliseconds since 1970. The timers of the runtime in which it is asked
+    /// must pass at the same pace: those of a simulation do.
+    pub fn counted(ms: Arc<AtomicU64>) -> Clock {
+        Clock { hand: Hand::Counted(ms), ..Clock::default() }
+    }
+
+    /// The time, to the millisecond; a system clock set before 1970 reads as 1970.
     pub fn now(&self) -> Time {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Time::from_ms(since_1970.as_millis() as u64).plus_ms(*self.ahead_ms.borrow())
+        let since_1970 = match &self.hand {
+            Hand::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+            Hand::Counted(ms) => ms.load(Ordering::Relaxed),
+        };
+        Time::from_ms(since_1970).plus_ms(*self.ahead_ms.borrow())
     }
 
     /// Puts the clock ahead.

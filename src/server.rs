@@ -28,7 +28,7 @@ use self::watchman::Watchman;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::courier::{Desk, Diallers, Follower, Ground, Partner, Pools, Post, Pull, Witness};
+use crate::courier::{Desk, Diallers, Follower, Ground, Opener, Partner, Pools, Post, Pull, Witness};
 use crate::directory::{CrlPolicy, Directory, DirectoryError, Endpoint, MemberRecord};
 use crate::echo::{Breaks, Echo};
 use crate::grpc::front::Calls;
@@ -55,7 +55,7 @@ use crate::store::{self, Mark, Notes, OpenError, Readers, Retention, Sightings};
 use crate::telemetry::remote::{self, Monitors};
 use crate::telemetry::{self, Verdicts};
 use crate::tlog::note::{KeyError, SigningKey, VerifyingKey};
-use crate::tls::accept::{Bounds, Counters, Gate};
+use crate::tls::accept::{Bounds, Counters, Gate, Listener};
 use crate::tls::config::{Moment, Own, SharedOwn, SharedTrust, client_config, server_config};
 use crate::tls::connections::Connections;
 use crate::tls::dial::Dialler;
@@ -103,13 +103,12 @@ pub enum ServerError {
 }
 
 /// A gateway that is bound and ready to serve.
-pub struct Gateway {
-    listener: TcpListener,
+pub struct Gateway<L = TcpListener> {
+    listener: L,
     serving: Serving,
     routes: Routes,
     health: Health,
     ledger: Ledger,
-    ledger_thread: std::thread::JoinHandle<()>,
     tasks: TaskTracker,
     stop: CancellationToken,
     counters: Arc<Counters>,
@@ -141,7 +140,11 @@ struct Standing {
     clock: Clock,
     /// What is known of the partners' addresses.
     pools: Pools,
+    openers: Openers,
 }
+
+/// Makes what opens channels to a partner's gateway.
+pub type Openers = Arc<dyn Fn(&Member) -> Opener + Send + Sync>;
 
 /// Builds the gateway that `config` describes and binds it. Nothing is served yet.
 ///
@@ -156,7 +159,28 @@ pub async fn bind(config: &Config) -> Result<Gateway, ServerError> {
 /// # Errors
 /// As [`bind`].
 pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerError> {
-    let standing = standing(config, clock.clone())?;
+    gateway(config, standing(config, clock)?, TcpListener::bind(config.listen)).await
+}
+
+/// [`bind_by`], over another network than this machine's: partners are reached by `openers`, and callers come in by what
+/// `listening` brings.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_over<L: Listener>(
+    config: &Config,
+    clock: Clock,
+    openers: Openers,
+    listening: impl Future<Output = std::io::Result<L>>,
+) -> Result<Gateway<L>, ServerError> {
+    gateway(config, Standing { openers, ..standing(config, clock)? }, listening).await
+}
+
+async fn gateway<L: Listener>(
+    config: &Config,
+    standing: Standing,
+    listening: impl Future<Output = std::io::Result<L>>,
+) -> Result<Gateway<L>, ServerError> {
     let own_party = Party::gateway(config.alliance.clone(), standing.own.clone());
     let certificate = standing.certificate.load_full();
     let tls = server_config(standing.trust.clone(), Own::clone(&certificate), standing.moment.clone());
@@ -170,7 +194,7 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     };
     let (renewal, asked) = Renewal::new();
 
-    let (ground, ledger_thread) = ground(config, &standing, clock)?;
+    let ground = ground(config, &standing)?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (doors, law) = doors(config, &standing, &ground, &reception, &renewal, &stop, &tasks)?;
     tasks.spawn(law.follow(asked, stop.clone()));
@@ -178,7 +202,7 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     let routes = doors.open();
 
     let bind_error = |source| ServerError::Bind { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(bind_error)?;
+    let listener = listening.await.map_err(bind_error)?;
     let counters = Arc::new(Counters::default());
     let [here, elsewhere] = [seen::listener(config.telemetry).await?, seen::listener(config.telemetry_tls).await?];
     let telemetry = Arc::new(seen::telemetry(config, &standing, &ground, &reception, (counters.clone(), echo)));
@@ -192,35 +216,30 @@ pub async fn bind_by(config: &Config, clock: Clock) -> Result<Gateway, ServerErr
     }
     let serving = serving(&standing, reception, counters.clone());
     let ledger = ground.ledger.clone();
-    Ok(Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop, counters, renewal })
+    Ok(Gateway { listener, serving, routes, health, ledger, tasks, stop, counters, renewal })
 }
 
-/// What couriers and doors stand on: store, ledger, rules, attachments; and the ledger's thread.
-fn ground(
-    config: &Config,
-    standing: &Standing,
-    clock: Clock,
-) -> Result<(Ground, std::thread::JoinHandle<()>), ServerError> {
+/// What couriers and doors stand on: store, ledger, rules, attachments.
+fn ground(config: &Config, standing: &Standing) -> Result<Ground, ServerError> {
     let (writer, readers) = store::open(&config.data, config.synchronous)?;
     let core = Core::open(writer, Mark::in_folder(&config.data), log_key(config, standing)?, standing.own.clone())?;
     let core = core.with_receipt_readers(config.receipt_readers.iter().cloned().collect());
-    let (ledger, ledger_thread) = Ledger::start(core, clock.clone()).map_err(ServerError::Thread)?;
+    let ledger = Ledger::start(core, standing.clock.clone()).map_err(ServerError::Thread)?;
     let checker = Arc::new(Mutex::new(Checker::new(log_keys(&standing.directory))));
     let readers = Arc::new(readers);
     let rules = Arc::new(ArcSwap::from_pointee(rules(config, standing, &readers)?));
     let blobs = Blobs::open(config.data.join("attachments")).map_err(ServerError::Blobs)?;
-    let ground = Ground {
+    Ok(Ground {
         own: standing.own.clone(),
         readers,
         ledger,
-        clock,
+        clock: standing.clock.clone(),
         checker,
         desk: Desk::default(),
         blobs,
         rules,
         retention: Retention::default(),
-    };
-    Ok((ground, ledger_thread))
+    })
 }
 
 /// Sets all to work that works beside the doors; gives the doors, and the law that follows what changes.
@@ -242,7 +261,7 @@ fn doors(
         opening_keys: Arc::new(opening_keys(config)?),
         rejections: DashMap::new(),
     });
-    let mut post = Post::new(ground.clone(), diallers(config, standing)?, stop.clone(), tasks.clone());
+    let mut post = Post::new(ground.clone(), diallers(standing), stop.clone(), tasks.clone());
     post.serve_systems(config.systems.iter().map(|system| system.name.clone()));
     post.serve_partners(partners(standing));
     fetch(config, standing, &intake, stop, tasks)?;
@@ -341,7 +360,9 @@ impl Gateway {
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
+}
 
+impl<L: Listener + 'static> Gateway<L> {
     /// What makes the running gateway read its configuration again.
     pub fn renewal(&self) -> Renewal {
         self.renewal.clone()
@@ -358,7 +379,7 @@ impl Gateway {
     /// # Errors
     /// The store failed: what was answered is safe, nothing more can be promised, and the process must start anew.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Gateway { listener, serving, routes, health, ledger, ledger_thread, tasks, stop: stopping, .. } = self;
+        let Gateway { listener, serving, routes, health, ledger, tasks, stop: stopping, .. } = self;
         let failed = ledger.clone();
         let served = async {
             let end = stopping.clone();
@@ -379,22 +400,18 @@ impl Gateway {
         if tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await.is_err() {
             tracing::warn!("some tasks did not end in time");
         }
+        let ended = ledger.ended();
         drop((ledger, failed));
         match failure {
             Some(cause) => Err(ServerError::StoreFailed(cause)),
             None => {
-                await_thread(ledger_thread).await;
+                // Calls that were cut may hold it for a moment longer.
+                if tokio::time::timeout(Duration::from_secs(5), ended).await.is_err() {
+                    tracing::warn!("the ledger is still held; the mark is written at the next start");
+                }
                 Ok(())
             }
         }
-    }
-}
-
-/// Waits for the ledger's last commit and mark; calls that were cut may hold it for a moment longer.
-async fn await_thread(thread: std::thread::JoinHandle<()>) {
-    let joined = tokio::task::spawn_blocking(move || drop(thread.join()));
-    if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
-        tracing::warn!("the ledger is still held; the mark is written at the next start");
     }
 }
 
@@ -418,6 +435,13 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
     }
     let suspended = board.suspended();
     let (members, trust) = trusted(config, &directory, &suspended)?;
+    let trust = Arc::new(ArcSwap::from_pointee(trust));
+    let certificate = Arc::new(ArcSwap::from_pointee(own_certificate(config)?));
+    let moment = Moment::new({
+        let clock = clock.clone();
+        move || clock.now()
+    });
+    let openers = over_tls(config, trust.clone(), certificate.clone(), moment.clone())?;
     Ok(Standing {
         own,
         directory: Arc::new(directory),
@@ -425,14 +449,12 @@ fn standing(config: &Config, clock: Clock) -> Result<Standing, ServerError> {
         in_force,
         suspended: Arc::new(suspended),
         members: Arc::new(members),
-        trust: Arc::new(ArcSwap::from_pointee(trust)),
-        certificate: Arc::new(ArcSwap::from_pointee(own_certificate(config)?)),
-        moment: Moment::new({
-            let clock = clock.clone();
-            move || clock.now()
-        }),
+        trust,
+        certificate,
+        moment,
         clock,
         pools: Pools::default(),
+        openers,
     })
 }
 
@@ -522,24 +544,36 @@ pub(crate) fn own_log(record: &MemberRecord, seed: &Seed) -> Option<SigningKey> 
     })
 }
 
-/// What makes a dialler for a partner: it expects that member's gateway, whatever the address.
-fn diallers(config: &Config, standing: &Standing) -> Result<Diallers, ServerError> {
-    let (alliance, standing) = (config.alliance.clone(), standing.clone());
-    let (pools, clock, listen) = (standing.pools.clone(), standing.clock.clone(), config.listen.ip());
+/// Opens channels by TLS over TCP. A channel expects its member's gateway, whatever the address.
+fn over_tls(
+    config: &Config,
+    trust: SharedTrust,
+    certificate: SharedOwn,
+    moment: Moment,
+) -> Result<Openers, ServerError> {
+    let (alliance, listen) = (config.alliance.clone(), config.listen.ip());
     let tls = move |member: &Member| {
-        let certificate = Own::clone(&standing.certificate.load());
         let expected = Party::gateway(alliance.clone(), member.clone());
-        client_config(standing.trust.clone(), certificate, standing.moment.clone(), expected)
+        client_config(trust.clone(), Own::clone(&certificate.load()), moment.clone(), expected)
     };
     // Once now, so that a key that does not fit is told at the start; one that takes its place is tried before it does.
     let unfit = tls(&config.member).map_err(|error| ServerError::Certificate(unusable(&error)))?;
-    Ok(Box::new(move |partner: &Partner| {
+    Ok(Arc::new(move |member: &Member| {
+        let (tls, member, unfit) = (tls.clone(), member.clone(), unfit.clone());
+        let dialler = Dialler::by(move || tls(&member).unwrap_or_else(|_| unfit.clone())).to_partners(listen);
+        Arc::new(move |address| dialler.channel(address))
+    }))
+}
+
+/// What makes a dialer for a partner.
+fn diallers(standing: &Standing) -> Diallers {
+    let standing = standing.clone();
+    Box::new(move |partner: &Partner| {
         let address = |endpoint: &Endpoint| format!("https://{endpoint}").parse::<Uri>().ok();
         let addresses = partner.endpoints.iter().filter_map(address).collect();
-        let (tls, member, unfit) = (tls.clone(), partner.member.clone(), unfit.clone());
-        let dialler = Dialler::by(move || tls(&member).unwrap_or_else(|_| unfit.clone())).to_partners(listen);
-        pools.dialer(&partner.member, addresses, dialler, clock.clone())
-    }))
+        let opener = (standing.openers)(&partner.member);
+        standing.pools.dialer(&partner.member, addresses, opener, standing.clock.clone())
+    })
 }
 
 /// All members but ourselves and those that are suspended, as partners.
@@ -559,7 +593,7 @@ fn fetch(
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(), ServerError> {
-    let dialler = diallers(config, standing)?;
+    let dialler = diallers(standing);
     for member in &config.fetch_from {
         let record = standing.directory.member(member).ok_or_else(|| ServerError::NotAMember(member.clone()))?;
         let partner = Partner { member: member.clone(), endpoints: record.endpoints.clone() };
@@ -580,7 +614,7 @@ fn follower(config: &Config, standing: &Standing, ground: &Ground) -> Result<Opt
     let record = standing.directory.member(hub).filter(|record| *hub != standing.own && !record.pulls());
     let record = record.ok_or_else(|| ServerError::NoHub(hub.clone()))?;
     let partner = Partner { member: hub.clone(), endpoints: record.endpoints.clone() };
-    let dialer = diallers(config, standing)?(&partner);
+    let dialer = diallers(standing)(&partner);
     let (own, clock) = (standing.own.clone(), ground.clock.clone());
     Ok(Some(Follower { own, hub: hub.clone(), dialer, board: standing.board.clone(), clock }))
 }
@@ -594,7 +628,7 @@ fn witness(config: &Config, standing: &Standing, ground: &Ground) -> Result<Opti
         every: Duration::from_secs(every_s),
         board: standing.board.clone(),
         clock: ground.clock.clone(),
-        dialer: diallers(config, standing)?,
+        dialer: diallers(standing),
         sightings: Sightings::in_folder(&config.data),
     }))
 }

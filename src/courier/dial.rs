@@ -21,7 +21,7 @@ use crate::party::Member;
 use crate::reason::Reason;
 use crate::receipt::Receipt;
 use crate::time::Time;
-use crate::tls::dial::{DialError, Dialler};
+use crate::tls::dial::DialError;
 use crate::wire::notes::{Told, pieces, told};
 use crate::wire::pb::directory as pbd;
 use crate::wire::pb::evidence as pbe;
@@ -38,6 +38,9 @@ pub type Request = pb::SubmitStreamRequest;
 pub type Up = pb::ReceiveRequest;
 /// One answer of a submitting stream.
 pub type Response = pb::SubmitStreamResponse;
+
+/// Opens a channel to one of a partner's addresses; it connects when it is first used.
+pub type Opener = Arc<dyn Fn(Uri) -> Channel + Send + Sync>;
 
 /// A submitting stream to a partner.
 #[derive(Debug)]
@@ -98,13 +101,13 @@ pub struct Pools(Arc<Mutex<HashMap<Member, SharedPool>>>);
 type SharedPool = Arc<Mutex<Pool>>;
 
 impl Pools {
-    /// What dials the partner `member` by `dialler`, at these addresses from now on (`https://host:port`).
-    pub fn dialer(&self, member: &Member, addresses: Vec<Uri>, dialler: Dialler, clock: Clock) -> Dialer {
+    /// What dials the partner `member` by `opener`, at these addresses from now on (`https://host:port`).
+    pub fn dialer(&self, member: &Member, addresses: Vec<Uri>, opener: Opener, clock: Clock) -> Dialer {
         let chance = chance::bytes().map_or(0, u64::from_le_bytes);
         let mut pools = locked(&self.0);
         let pool = pools.entry(member.clone()).or_insert_with(|| Arc::new(Mutex::new(Pool::new(vec![], chance))));
         locked(pool).follow(addresses, chance);
-        Dialer { dialler, pool: pool.clone(), clock }
+        Dialer { opener, pool: pool.clone(), clock }
     }
 }
 
@@ -154,7 +157,7 @@ impl Try {
 /// Dials one partner at its addresses, as its pool says. Each dial resolves the host's name anew.
 #[derive(Clone)]
 pub struct Dialer {
-    dialler: Dialler,
+    opener: Opener,
     pool: SharedPool,
     clock: Clock,
 }
@@ -249,7 +252,7 @@ impl Dialer {
     {
         let (mut tried, mut last) = (vec![], LineError::NoAddress);
         while let Some(mut attempt) = self.next(&tried) {
-            let channel = self.dialler.channel(attempt.address.clone());
+            let channel = (self.opener)(attempt.address.clone());
             match call(channel.clone()).await {
                 Ok(answer) => return Ok((answer, channel, attempt)),
                 Err(error) if error.is_of_the_address() => {

@@ -590,7 +590,7 @@ mod tests {
             rules: Arc::new(ArcSwap::from_pointee(rules(&own))),
             own,
             readers: Arc::new(readers),
-            ledger: Ledger::start(core, clock.clone()).unwrap().0,
+            ledger: Ledger::start(core, clock.clone()).unwrap(),
             clock,
             checker: Arc::new(Mutex::new(Checker::new(vec![]))),
             desk: Desk::default(),

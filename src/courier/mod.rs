@@ -20,7 +20,7 @@ mod session;
 mod witness;
 
 pub use desk::{Cancelled, Desk, Order};
-pub use dial::{Dialer, Pools};
+pub use dial::{Dialer, Opener, Pools};
 pub use follow::Follower;
 pub use ground::Ground;
 pub use homeward::{Batch, Homeward};

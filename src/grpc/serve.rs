@@ -10,9 +10,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::server::TlsStream;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::util::Oneshot;
@@ -27,7 +26,7 @@ use crate::limits::{
     HTTP2_FRAME_BYTES_MAX, KEEPALIVE_S, LOCAL_RESETS_MAX, SEND_BUFFER_BYTES_MAX, STREAMS_PER_CONNECTION_MAX,
     WINDOW_BYTES,
 };
-use crate::tls::accept::{Accepted, Gate, Peer, accept};
+use crate::tls::accept::{Accepted, Gate, Listener, Peer, accept};
 use crate::tls::connections::{Connections, Entered, Order};
 use crate::tls::guard::{Guarded, Pace};
 use crate::tls::refusal::Refusal;
@@ -68,7 +67,10 @@ pub struct Serving {
 
 /// Serves `routes` on every connection that the gate lets in, until `stop`; then takes no more, lets calls under way
 /// end within the drain time, and cuts what is left. Returns when no connection is open.
-pub async fn serve(listener: TcpListener, serving: Serving, routes: Routes, stop: impl Future<Output = ()>) {
+pub async fn serve<L>(listener: L, serving: Serving, routes: Routes, stop: impl Future<Output = ()>)
+where
+    L: Listener + 'static,
+{
     let Serving { gate, connections, calls, lifetime, tally } = serving;
     let drain = lifetime.drain;
     let front = tally.over(FrontLayer(calls).layer(routes.prepare()));
@@ -93,7 +95,10 @@ struct Shared {
 
 impl Shared {
     /// Serves one connection to its end.
-    async fn host(self: Arc<Shared>, accepted: Accepted) {
+    async fn host<I>(self: Arc<Shared>, accepted: Accepted<I>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let Accepted { io, peer, trust, place } = accepted;
         let Some(mut entered) = self.connections.enter(peer.clone(), self.lifetime.per_party_max) else {
             return self.gate.refuse(&Refusal::PartyCrowded.into(), peer.address);
@@ -119,7 +124,10 @@ impl Shared {
         drop(place);
     }
 
-    async fn drive(&self, connection: Connection, entered: &mut Entered) -> Result<(), hyper::Error> {
+    async fn drive<I>(&self, connection: Connection<I>, entered: &mut Entered) -> Result<(), hyper::Error>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         tokio::pin!(connection);
         tokio::select! {
             ended = connection.as_mut() => return ended,
@@ -135,7 +143,7 @@ impl Shared {
     }
 }
 
-type Connection = http2::Connection<TokioIo<Guarded<TlsStream<TcpStream>>>, Known, TokioExecutor>;
+type Connection<I> = http2::Connection<TokioIo<Guarded<I>>, Known, TokioExecutor>;
 
 /// The routes as one peer sees them: every request carries who sent it.
 struct Known {

@@ -6,7 +6,6 @@ mod bells;
 mod core;
 mod counts;
 
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -131,7 +130,7 @@ impl std::fmt::Debug for Job {
 
 impl Ledger {
     /// Starts the ledger on a thread of its own. The thread ends when every [`Ledger`] is gone, or when the store fails.
-    pub fn start(core: Core, clock: Clock) -> std::io::Result<(Ledger, JoinHandle<()>)> {
+    pub fn start(core: Core, clock: Clock) -> std::io::Result<Ledger> {
         let (jobs, queue) = mpsc::channel(LEDGER_QUEUE_MAX);
         let (stop, stopped) = watch::channel(None);
         let bells = Bells::default();
@@ -143,7 +142,8 @@ impl Ledger {
                 stop.send_replace(Some(error.to_string()));
             }
         };
-        Ok((ledger, std::thread::Builder::new().name("ledger".to_owned()).spawn(work)?))
+        std::thread::Builder::new().name("ledger".to_owned()).spawn(work)?;
+        Ok(ledger)
     }
 
     /// Makes `entry` true, or tells that there is no room for it now.
@@ -179,6 +179,12 @@ impl Ledger {
     /// What is counted of the ledger's work.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Waits for the ledger's last commit and mark, which come when every [`Ledger`] is gone, or when the store fails.
+    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut stopped = self.stopped.clone();
+        async move { while stopped.changed().await.is_ok() {} }
     }
 
     /// Waits until the store has failed, and says how.

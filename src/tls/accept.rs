@@ -15,6 +15,7 @@ use rustix::process::{Resource, getrlimit};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -76,8 +77,8 @@ impl Peer {
 }
 
 /// A connection whose handshake is done. It counts as open until `place` is dropped.
-pub struct Accepted {
-    pub io: TlsStream<TcpStream>,
+pub struct Accepted<I = TlsStream<TcpStream>> {
+    pub io: I,
     pub peer: Peer,
     /// The trust that stood when the handshake began.
     pub trust: Arc<Trust>,
@@ -151,6 +152,48 @@ pub struct Gate {
     pub counters: Arc<Counters>,
 }
 
+/// Where connections come from, and how their peers prove who they are.
+pub trait Listener: Send + Sync {
+    /// A connection before its handshake.
+    type Socket: Send + 'static;
+    /// The same after it.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection, and from where.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Socket, SocketAddr)>> + Send;
+
+    /// The handshake: what it leaves of the connection, and the certificates that it has proven to be the peer's. Who may
+    /// enter, and for how long it is waited, is for the gate to say.
+    fn shake(gate: &Gate, socket: Self::Socket) -> impl Future<Output = Result<(Self::Io, Chain), Refused>> + Send;
+}
+
+/// Certificates as they were presented, the peer's own first.
+pub type Chain = Vec<CertificateDer<'static>>;
+
+/// TLS over TCP.
+impl Listener for TcpListener {
+    type Socket = TcpStream;
+    type Io = TlsStream<TcpStream>;
+
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.accept().await
+    }
+
+    async fn shake(gate: &Gate, tcp: TcpStream) -> Result<(TlsStream<TcpStream>, Chain), Refused> {
+        // Without it every answer of a few bytes would wait for the peer's delayed acknowledgement.
+        tcp.set_nodelay(true).map_err(|_| Refusal::Closed)?;
+        let acceptor = TlsAcceptor::from(gate.config.load_full());
+        let io = acceptor.accept(tcp).await.map_err(|error| Refused::from_handshake(&error))?;
+        let (_, session) = io.get_ref();
+        if session.alpn_protocol() != Some(ALPN) {
+            return Err(Refusal::Alpn.into());
+        }
+        let chain = session.peer_certificates().unwrap_or_default();
+        let chain = chain.iter().map(|der| der.clone().into_owned()).collect();
+        Ok((io, chain))
+    }
+}
+
 impl Gate {
     /// Counts a refusal and writes its one line.
     pub fn refuse(&self, refused: &Refused, address: SocketAddr) {
@@ -159,25 +202,25 @@ impl Gate {
     }
 
     /// One handshake, to its end or its deadline.
-    async fn shake(&self, tcp: TcpStream, address: SocketAddr, place: Place) -> Result<Accepted, Refused> {
+    async fn shake<L: Listener>(
+        &self,
+        socket: L::Socket,
+        address: SocketAddr,
+        place: Place,
+    ) -> Result<Accepted<L::Io>, Refused> {
         let trust = self.trust.load_full();
-        let acceptor = TlsAcceptor::from(self.config.load_full());
-        let shaken = timeout(self.bounds.handshake, acceptor.accept(tcp)).await;
-        let io = shaken.map_err(|_| Refusal::HandshakeTimeout)?.map_err(|error| Refused::from_handshake(&error))?;
-        let (_, session) = io.get_ref();
-        if session.alpn_protocol() != Some(ALPN) {
-            return Err(Refusal::Alpn.into());
-        }
-        let chain = session.peer_certificates().unwrap_or_default();
-        let peer = Peer::proven(&trust, address, chain.iter().map(|der| der.clone().into_owned()).collect())?;
+        let shaken = timeout(self.bounds.handshake, L::shake(self, socket)).await;
+        let (io, chain) = shaken.map_err(|_| Refusal::HandshakeTimeout)??;
+        let peer = Peer::proven(&trust, address, chain)?;
         Ok(Accepted { io, peer, trust, place })
     }
 }
 
 /// Accepts until `stop` is ready, and hands each connection whose handshake succeeds to `serve`, in a task of its own.
-pub async fn accept<F, S>(listener: TcpListener, gate: Arc<Gate>, serve: F, stop: impl Future<Output = ()>)
+pub async fn accept<L, F, S>(listener: L, gate: Arc<Gate>, serve: F, stop: impl Future<Output = ()>)
 where
-    F: Fn(Accepted) -> S + Clone + Send + Sync + 'static,
+    L: Listener + 'static,
+    F: Fn(Accepted<L::Io>) -> S + Clone + Send + Sync + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
     let connections = Arc::new(Semaphore::new(gate.bounds.connections_max));
@@ -190,18 +233,18 @@ where
         let next = async {
             let connection = connections.clone().acquire_owned().await;
             let handshake = handshakes.clone().acquire_owned().await;
-            (connection, handshake, listener.accept().await)
+            (connection, handshake, listener.next().await)
         };
-        let (connection, handshake, socket) = tokio::select! {
+        let (connection, handshake, next) = tokio::select! {
             () = &mut stop => return,
             next = next => next,
         };
         let (Ok(permit), Ok(handshake)) = (connection, handshake) else { return };
-        match socket {
-            Ok((tcp, address)) => {
+        match next {
+            Ok((socket, address)) => {
                 pause_ms = *ACCEPT_BACKOFF_MS.start();
                 let task = Task { gate: gate.clone(), place: Place { _permit: permit }, handshake, address };
-                tokio::spawn(task.run(tcp, pending.enter(address.ip()), serve.clone()));
+                tokio::spawn(task.run::<L, F, S>(socket, pending.enter(address.ip()), serve.clone()));
             }
             Err(error) if is_of_one_socket(&error) => {}
             Err(error) => {
@@ -227,25 +270,23 @@ struct Task {
 }
 
 impl Task {
-    async fn run<F, S>(self, tcp: TcpStream, shaking: Shaking, serve: F)
+    async fn run<L, F, S>(self, socket: L::Socket, shaking: Shaking, serve: F)
     where
-        F: Fn(Accepted) -> S,
+        L: Listener,
+        F: Fn(Accepted<L::Io>) -> S,
         S: Future<Output = ()>,
     {
         let Task { gate, place, handshake, address } = self;
-        // Without it every answer of a few bytes would wait for the peer's delayed acknowledgement.
-        let prepared = tcp.set_nodelay(true);
         let shaken = tokio::select! {
-            shaken = gate.shake(tcp, address, place) => shaken,
+            shaken = gate.shake::<L>(socket, address, place) => shaken,
             () = shaking.evicted() => Err(Refusal::SourceCrowded.into()),
         };
         drop((shaking, handshake));
         match shaken {
-            Ok(accepted) if prepared.is_ok() => {
+            Ok(accepted) => {
                 gate.counters.accepted.fetch_add(1, Ordering::Relaxed);
                 serve(accepted).await;
             }
-            Ok(_) => gate.refuse(&Refusal::Closed.into(), address),
             Err(refused) => gate.refuse(&refused, address),
         }
     }

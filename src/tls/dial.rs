@@ -155,9 +155,9 @@ impl Service<Uri> for Dialler {
     }
 }
 
-/// The HTTP/2 side of a connection to a partner. The whole dial may take three stages, so tonic's own deadline, which
-/// would hide the stage, stands behind ours.
-fn settings(endpoint: Uri) -> Endpoint {
+/// The HTTP/2 side of a connection to a partner, whatever connects. The whole dial may take three stages, so tonic's own
+/// deadline, which would hide the stage, stands behind ours.
+pub fn settings(endpoint: Uri) -> Endpoint {
     let (every, answer) = DIAL_KEEPALIVE_S;
     Endpoint::from(endpoint)
         .connect_timeout(Duration::from_millis(4 * DIAL_MS))
