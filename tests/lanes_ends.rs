@@ -103,6 +103,14 @@ fn every_way_of_hearing_nothing_leaves_a_message_in_doubt_until_it_ends() {
 }
 
 #[test]
+fn a_doubt_that_only_the_store_knows_of_counts_at_the_deadline() {
+    let mut desk = desk(Policy::push(), vec![expiring(1, "a", false)]);
+    desk.now = DEADLINE.minus_ms(1);
+    assert_eq!(desk.on(due(1, true)), []);
+    assert_eq!(desk.after(1, Event::Credits { session: 1, count: 1 }), [Effect::Ask { seq: 1 }]);
+}
+
+#[test]
 fn a_row_that_is_not_in_memory_ends_by_word_and_does_not_come_back_by_a_read() {
     let mut desk = desk(Policy::push(), vec![]);
     desk.now = DEADLINE;

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use tongban::courier::bell;
+use tongban::lanes::bell::{self, Heard};
 use tongban::lanes::{CaseKey, Effect, Event, Lane, Outcome, Policy, Queued, Rest, Seq, Stats};
-use tongban::ledger::Heard;
 use tongban::time::Time;
 
 const NOW: Time = Time::from_ms(1_000_000);
@@ -73,6 +72,17 @@ fn rows_of_a_second_commit_are_read_although_those_of_the_first_are_there_alread
     let mut lane = reading(8, 0, 9);
     assert_eq!(delivered(&on(&mut lane, loaded([row(5, ""), row(6, "")], true))), [5, 6]);
     assert_eq!(on(&mut lane, told), [Effect::Load { from: 7, count: 6 }]);
+}
+
+#[test]
+fn a_bell_tells_each_change_once_and_nothing_else() {
+    let before = Heard { newest: 5, moves: 1, lowest_moved: 3, held: None };
+    let told = |now: Heard| bell::events(before, now).map(|event| format!("{event:?}")).collect::<Vec<_>>();
+    assert_eq!(told(before), [""; 0]);
+    assert_eq!(told(Heard { held: Some(true), ..before }), ["Held"]);
+    assert_eq!(told(Heard { held: Some(false), ..before }), ["Resumed"]);
+    let all = Heard { newest: 9, moves: 2, lowest_moved: 4, held: Some(true) };
+    assert_eq!(told(all), ["Held", "Enqueued { seq: 9 }", "Moved { seq: 4 }"]);
 }
 
 #[test]
