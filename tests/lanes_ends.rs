@@ -225,6 +225,17 @@ fn a_row_that_was_not_in_memory_when_it_was_to_be_cancelled_is_read_again_in_its
 }
 
 #[test]
+fn a_doubt_that_came_by_word_stays_when_the_row_is_read() {
+    let mut desk = desk(Policy::push(), vec![]);
+    assert_eq!(desk.on(Event::Cancel { seq: 5, doubt: true }), [Effect::Ask { seq: 5 }]);
+    desk.on(Event::Enqueued { seq: 5 });
+    desk.on(Event::Loaded { rows: vec![expiring(5, "a", false)], end: true });
+    assert_eq!(desk.on(Event::Asked { seq: 5, answer: Answer::Silent }), []);
+    desk.now = DEADLINE;
+    assert_eq!(desk.on(due(5, false)), [Effect::Ask { seq: 5 }]);
+}
+
+#[test]
 fn a_row_asked_about_behind_one_that_waits_goes_back_behind_what_was_dropped() {
     let mut desk = desk(Policy::push(), vec![row(1, "a"), row(2, "a"), row(3, "a")]);
     desk.credits(1, 1);

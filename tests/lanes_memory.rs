@@ -157,6 +157,23 @@ fn rows_are_read_in_halves_and_never_more_than_memory_holds() {
 }
 
 #[test]
+fn an_eighth_of_the_memory_is_read_for_what_is_on_its_way_and_a_single_row_when_nothing_is() {
+    let mut lane = reading(16, 0, 9);
+    assert_eq!(delivered(&on(&mut lane, loaded((0..16).map(|seq| row(seq, "a")), false))), [0]);
+    assert_eq!(delivered(&end(&mut lane, 0, 1)), [1]);
+    assert_eq!(lane.stats(NOW).loaded, 15, "one row is free, and is not read for while 1 is out");
+    let settling = on(&mut lane, Event::Attempted { seq: 1, attempt: 2, session: 1, outcome: Outcome::Taken });
+    assert!(matches!(settling[..], [Effect::Settle { seq: 1, .. }]), "nor while its fate is written: {settling:?}");
+    let settled = on(&mut lane, Event::Settled { seq: 1 });
+    assert_eq!(settled.last(), Some(&Effect::Load { from: 16, count: 2 }), "two rows are an eighth");
+
+    let mut lane = reading(16, 0, 9);
+    let parked = |seq| Queued { parked_until: NOW.plus_ms(1_000), ..row(seq, "") };
+    let reading = on(&mut lane, loaded((0..15).map(parked), false));
+    assert_eq!(reading, [Effect::Load { from: 15, count: 1 }], "nothing is on its way that would make more room");
+}
+
+#[test]
 fn a_case_that_waits_takes_one_row_and_lets_the_others_pass() {
     let mut lane = reading(4, 1, 9);
     assert_eq!(delivered(&on(&mut lane, loaded((0..4).map(|seq| row(seq, "a")), false))), [0]);
