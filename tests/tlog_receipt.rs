@@ -10,7 +10,9 @@ use receipts::{ORIGIN, SIZES, leaf, log_key, receipts};
 use tongban::tlog::checkpoint::Checkpoint;
 use tongban::tlog::leaf_hash;
 use tongban::tlog::note::{SigningKey, VerifyingKey};
-use tongban::tlog::receipt_file::{CHECKPOINTS_CACHED_MAX, TlogProof, Verified, Verifier, VerifyError, verify};
+use tongban::tlog::receipt_file::{
+    CHECKPOINTS_CACHED_MAX, PROOF_BYTES_MAX, TlogProof, Verified, Verifier, VerifyError, verify,
+};
 
 /// The one key that these tests trust, derived once because some tests verify tens of thousands of times.
 static TRUSTED: LazyLock<Vec<VerifyingKey>> = LazyLock::new(|| vec![log_key().verifying_key().clone()]);
@@ -52,6 +54,19 @@ fn the_published_receipt_is_what_we_write_and_verifies() {
     let receipt = include_str!("data/tlog/100-42.tlog-proof");
     assert_eq!(receipt, receipts(100)[42].to_text());
     assert!(verify(receipt.as_bytes(), &leaf(42), &trust).is_ok());
+}
+
+#[test]
+fn a_file_has_a_largest_size() {
+    let receipt = receipts(3).swap_remove(1);
+    let filled = |bytes: usize| {
+        let bare = TlogProof { checkpoint_note: String::new(), ..receipt.clone() };
+        let text = TlogProof { checkpoint_note: "n".repeat(bytes - bare.to_text().len()), ..bare }.to_text();
+        assert_eq!(text.len(), bytes);
+        TlogProof::parse(text.as_bytes()).map(|_| ())
+    };
+    assert_eq!(filled(PROOF_BYTES_MAX), Ok(()));
+    assert_eq!(filled(PROOF_BYTES_MAX + 1).map_err(|fault| fault.line), Err(1));
 }
 
 #[test]
