@@ -260,6 +260,19 @@ fn other_tables_stand_on_the_same_ground_under_their_own_version() {
 }
 
 #[test]
+fn of_many_faults_and_objections_a_hundred_are_told() {
+    let rows = |row: &str| format!("owner = \"450200\"\n{}", format!("[[route]]\n{row}\n").repeat(150));
+    let faulty = rows("division = \"450200\"\nitem = \"*\"\nstep = 1\nvia = [\"direct\"]");
+    assert_eq!(Table::from_toml(&faulty).unwrap_err().len(), 100);
+    let objections = |row: &str| {
+        let table = Arc::new(Table::from_toml(&rows(row)).unwrap());
+        Index::compile(&Tables { tables: vec![table], ..tables("440600", &[]) }).unwrap_err().len()
+    };
+    assert_eq!(objections("division = \"460000\"\nitem = \"*\"\nvia = [\"direct\"]"), 100, "beyond the owner's code");
+    assert_eq!(objections("division = \"450200\"\nitem = \"*\"\nvia = [\"direct\"]"), 100, "clashes");
+}
+
+#[test]
 fn a_million_rows_are_compiled_and_one_more_is_not() {
     let mut table = Table::from_toml(PARTNER).unwrap();
     table.rows = vec![table.rows[0].clone(); 1_024];
