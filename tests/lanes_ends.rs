@@ -207,6 +207,7 @@ fn what_is_in_doubt_is_cancelled_when_the_partner_has_it_not_and_goes_on_when_it
         for seq in [1, 7] {
             let mut desk = desk(policy.clone(), vec![row(1, "a")]);
             assert_eq!(desk.on(Event::Cancel { seq, doubt: true }), [Effect::Kept { seq }], "nobody to ask");
+            assert_eq!(desk.lane.stats(desk.now).loaded, 1, "one that was not in memory takes no room");
             assert_eq!(desk.credits(1, 9), [1]);
         }
     }
