@@ -103,6 +103,14 @@ fn every_way_of_hearing_nothing_leaves_a_message_in_doubt_until_it_ends() {
 }
 
 #[test]
+fn a_doubt_that_only_the_store_knows_of_counts_at_the_deadline() {
+    let mut desk = desk(Policy::push(), vec![expiring(1, "a", false)]);
+    desk.now = DEADLINE.minus_ms(1);
+    assert_eq!(desk.on(due(1, true)), []);
+    assert_eq!(desk.after(1, Event::Credits { session: 1, count: 1 }), [Effect::Ask { seq: 1 }]);
+}
+
+#[test]
 fn a_row_that_is_not_in_memory_ends_by_word_and_does_not_come_back_by_a_read() {
     let mut desk = desk(Policy::push(), vec![]);
     desk.now = DEADLINE;
@@ -199,6 +207,7 @@ fn what_is_in_doubt_is_cancelled_when_the_partner_has_it_not_and_goes_on_when_it
         for seq in [1, 7] {
             let mut desk = desk(policy.clone(), vec![row(1, "a")]);
             assert_eq!(desk.on(Event::Cancel { seq, doubt: true }), [Effect::Kept { seq }], "nobody to ask");
+            assert_eq!(desk.lane.stats(desk.now).loaded, 1, "one that was not in memory takes no room");
             assert_eq!(desk.credits(1, 9), [1]);
         }
     }
@@ -214,6 +223,17 @@ fn a_row_that_was_not_in_memory_when_it_was_to_be_cancelled_is_read_again_in_its
     desk.on(Event::Loaded { rows: vec![row(5, "a"), row(6, "a")], end: true });
     assert_eq!(desk.credits(1, 9), [0; 0], "5 holds its case while it is asked about");
     assert_eq!(delivered(&desk.on(Event::Asked { seq: 5, answer: Answer::Silent })), [5]);
+}
+
+#[test]
+fn a_doubt_that_came_by_word_stays_when_the_row_is_read() {
+    let mut desk = desk(Policy::push(), vec![]);
+    assert_eq!(desk.on(Event::Cancel { seq: 5, doubt: true }), [Effect::Ask { seq: 5 }]);
+    desk.on(Event::Enqueued { seq: 5 });
+    desk.on(Event::Loaded { rows: vec![expiring(5, "a", false)], end: true });
+    assert_eq!(desk.on(Event::Asked { seq: 5, answer: Answer::Silent }), []);
+    desk.now = DEADLINE;
+    assert_eq!(desk.on(due(5, false)), [Effect::Ask { seq: 5 }]);
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use tongban::courier::bell;
+use tongban::lanes::bell::{self, Heard};
 use tongban::lanes::{CaseKey, Effect, Event, Lane, Outcome, Policy, Queued, Rest, Seq, Stats};
-use tongban::ledger::Heard;
 use tongban::time::Time;
 
 const NOW: Time = Time::from_ms(1_000_000);
@@ -76,6 +75,17 @@ fn rows_of_a_second_commit_are_read_although_those_of_the_first_are_there_alread
 }
 
 #[test]
+fn a_bell_tells_each_change_once_and_nothing_else() {
+    let before = Heard { newest: 5, moves: 1, lowest_moved: 3, held: None };
+    let told = |now: Heard| bell::events(before, now).map(|event| format!("{event:?}")).collect::<Vec<_>>();
+    assert_eq!(told(before), [""; 0]);
+    assert_eq!(told(Heard { held: Some(true), ..before }), ["Held"]);
+    assert_eq!(told(Heard { held: Some(false), ..before }), ["Resumed"]);
+    let all = Heard { newest: 9, moves: 2, lowest_moved: 4, held: Some(true) };
+    assert_eq!(told(all), ["Held", "Enqueued { seq: 9 }", "Moved { seq: 4 }"]);
+}
+
+#[test]
 fn rows_from_another_lane_are_read_although_the_lowest_of_them_is_there_already() {
     let mut lane = reading(8, 0, 9);
     assert_eq!(on(&mut lane, Event::Moved { seq: 5 }), []);
@@ -144,6 +154,23 @@ fn rows_are_read_in_halves_and_never_more_than_memory_holds() {
     (4..8).for_each(|seq| drop((end(&mut lane, seq, seq + 1), on(&mut lane, Event::Credits { session: 1, count: 1 }))));
     let rest: Vec<Seq> = (8..12).collect();
     assert_eq!(lane.stats(NOW), Stats { in_flight: 1, ready: 3, loaded: rest.len(), sessions: 1, ..Stats::default() });
+}
+
+#[test]
+fn an_eighth_of_the_memory_is_read_for_what_is_on_its_way_and_a_single_row_when_nothing_is() {
+    let mut lane = reading(16, 0, 9);
+    assert_eq!(delivered(&on(&mut lane, loaded((0..16).map(|seq| row(seq, "a")), false))), [0]);
+    assert_eq!(delivered(&end(&mut lane, 0, 1)), [1]);
+    assert_eq!(lane.stats(NOW).loaded, 15, "one row is free, and is not read for while 1 is out");
+    let settling = on(&mut lane, Event::Attempted { seq: 1, attempt: 2, session: 1, outcome: Outcome::Taken });
+    assert!(matches!(settling[..], [Effect::Settle { seq: 1, .. }]), "nor while its fate is written: {settling:?}");
+    let settled = on(&mut lane, Event::Settled { seq: 1 });
+    assert_eq!(settled.last(), Some(&Effect::Load { from: 16, count: 2 }), "two rows are an eighth");
+
+    let mut lane = reading(16, 0, 9);
+    let parked = |seq| Queued { parked_until: NOW.plus_ms(1_000), ..row(seq, "") };
+    let reading = on(&mut lane, loaded((0..15).map(parked), false));
+    assert_eq!(reading, [Effect::Load { from: 15, count: 1 }], "nothing is on its way that would make more room");
 }
 
 #[test]

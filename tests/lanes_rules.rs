@@ -176,6 +176,7 @@ fn a_partner_that_fails_rests_the_lane_and_messages_keep_their_count_unless_in_d
         assert!(until >= desk.now.plus_ms(1_000) && until <= desk.now.plus_ms(2_000), "{name}");
         assert_eq!(desk.credits(1, 5), [0; 0], "{name}");
         desk.now = until;
+        assert_eq!(desk.lane.stats(until).backoff_until, None, "{name}: the pause is over");
         let mut effects = desk.on(Event::Tick);
         if effects == [Effect::Dial] {
             desk.on(Event::Opened { session: 1, receipts: false });
@@ -270,6 +271,15 @@ fn a_session_that_goes_gives_back_what_it_held_and_the_delivery_counts() {
     let effects = desk.on(Event::Credits { session: 2, count: 9 });
     assert_eq!(delivered(&effects), [3, 1, 2]);
     assert!(matches!(effects[1], Effect::Deliver { session: 2, count: 2, attempt: 4, .. }));
+}
+
+#[test]
+fn a_delivery_that_never_left_counts_in_a_mailbox_and_is_nobodys_failure() {
+    let mut desk = Desk::mailbox(&[(1, "a"), (2, "")], 1);
+    let park = Effect::Park { seq: 1, deliveries: 1, until: desk.now };
+    assert_eq!(desk.answer(1, 1, Outcome::Unreachable), [park]);
+    assert_eq!(desk.lane.stats(desk.now).failures, 0);
+    assert_eq!(desk.credits(1, 2), [2, 1], "it goes behind what waits");
 }
 
 #[test]

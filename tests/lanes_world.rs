@@ -5,12 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
-use tongban::courier::bell;
+use tongban::lanes::bell::{self, Heard};
 use tongban::lanes::{
     Answer, AtDeadline, Attempt, Breaker, CaseKey, Effect, Event, Fate, Lane, Outcome, Policy, Queued, Reach, Rest,
     Seq, SessionId,
 };
-use tongban::ledger::Heard;
 use tongban::time::Time;
 
 struct World {

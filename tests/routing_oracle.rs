@@ -253,11 +253,17 @@ fn answer(index: &Index, asked: &Asked) -> Told {
     told
 }
 
+/// How many sets to try: so many, or what ROUTING_SETS says.
+fn sets(usual: u64) -> u64 {
+    std::env::var("ROUTING_SETS").map_or(usual, |number| number.parse().unwrap())
+}
+
 #[test]
 fn resolve_equals_a_filter_and_a_sort_over_all_rows() {
     let mut random = Random(20_260_101);
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for round in 0..10_000 {
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    let sets = sets(10_000);
+    for round in 0..sets {
         let texts = without_clashes(&random_set(&mut random));
         let index = Index::compile(&tables(&texts, round)).unwrap();
         let read: Vec<(String, Vec<OracleRow>)> = texts.iter().map(|text| rows_of(text)).collect();
@@ -290,7 +296,7 @@ fn resolve_equals_a_filter_and_a_sort_over_all_rows() {
         "nothing NO_SUCH_SYSTEM",
     ];
     for end in ends {
-        assert!(seen.get(end).is_some_and(|count| *count > 500), "{end:?} in {seen:?}");
+        assert!(seen.get(end).is_some_and(|count| *count > sets / 20), "{end:?} in {seen:?}");
     }
 }
 
@@ -306,7 +312,8 @@ fn second(objection: &Objection) -> String {
 fn just_the_sets_with_a_clash_are_refused_and_both_rows_are_named() {
     let mut random = Random(7);
     let (mut refused, mut accepted) = (0, 0);
-    for round in 0..3_000 {
+    let sets = sets(3_000);
+    for round in 0..sets {
         let texts = random_set(&mut random);
         let rows: Vec<OracleRow> = texts.iter().flat_map(|text| rows_of(text).1).collect();
         let name = |at: usize| format!("row {} of {}", rows[at].number, rows[at].owner);
@@ -335,5 +342,5 @@ fn just_the_sets_with_a_clash_are_refused_and_both_rows_are_named() {
             }
         }
     }
-    assert!(refused > 300 && accepted > 300, "{refused} refused, {accepted} accepted");
+    assert!(refused > sets / 10 && accepted > sets / 10, "{refused} refused, {accepted} accepted");
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tongban::limits::ROWS_MAX;
 use tongban::message::{Address, Mode};
 use tongban::party::{Division, Member};
 use tongban::reason::Reason;
@@ -242,6 +243,47 @@ fn what_may_not_be_published_is_named_row_by_row() {
         objections(&[&row("450200", ""), &liuzhou].map(|_| "owner = \"450200\""), &[]),
         ["450200 has two tables"]
     );
+}
+
+#[test]
+fn other_tables_stand_on_the_same_ground_under_their_own_version() {
+    let before = index(&[PARTNER]);
+    assert_eq!((before.version(), before.rows()), (7, 8));
+    let own = "owner = \"440600\"\n[[route]]\ndivision = \"440605\"\nitem = \"3\"\nsystem = \"permit\"\n";
+    let after = before.with(9, vec![Arc::new(Table::from_toml(own).unwrap())]).unwrap();
+    assert_eq!((after.version(), after.rows()), (9, 1));
+    let permit = Asked { jurisdiction: Some("440605"), item: "3", ..Asked::default() };
+    assert_eq!(ask(&after, permit).unwrap().recipient.to_string(), "440600/permit", "the systems are still known");
+    let partner = Asked { to: Some(("450200", None)), item: "1144-8", ..Asked::default() };
+    assert_eq!(lanes(&ask(&before, partner)), "450200 hub/main");
+    assert_eq!(lanes(&ask(&after, partner)), "450200 hub/main hub/north", "and its table is gone: the record says how");
+}
+
+#[test]
+fn of_many_faults_and_objections_a_hundred_are_told() {
+    let rows = |row: &str| format!("owner = \"450200\"\n{}", format!("[[route]]\n{row}\n").repeat(150));
+    let faulty = rows("division = \"450200\"\nitem = \"*\"\nstep = 1\nvia = [\"direct\"]");
+    assert_eq!(Table::from_toml(&faulty).unwrap_err().len(), 100);
+    let objections = |row: &str| {
+        let table = Arc::new(Table::from_toml(&rows(row)).unwrap());
+        Index::compile(&Tables { tables: vec![table], ..tables("440600", &[]) }).unwrap_err().len()
+    };
+    assert_eq!(objections("division = \"460000\"\nitem = \"*\"\nvia = [\"direct\"]"), 100, "beyond the owner's code");
+    assert_eq!(objections("division = \"450200\"\nitem = \"*\"\nvia = [\"direct\"]"), 100, "clashes");
+}
+
+#[test]
+fn a_million_rows_are_compiled_and_one_more_is_not() {
+    let mut table = Table::from_toml(PARTNER).unwrap();
+    table.rows = vec![table.rows[0].clone(); 1_024];
+    let full = vec![Arc::new(table); ROWS_MAX / 1_024];
+    let too_many = |all: Vec<Arc<Table>>| {
+        let refused = Index::compile(&Tables { tables: all, ..tables("440600", &[]) }).unwrap_err();
+        refused.iter().any(|objection| matches!(objection, Objection::TooMany { .. }))
+    };
+    assert!(!too_many(full.clone()), "it is refused for its rows, not for their number");
+    let one = Arc::new(Table { rows: vec![full[0].rows[0].clone()], ..Table::clone(&full[0]) });
+    assert!(too_many([full, vec![one]].concat()));
 }
 
 #[test]

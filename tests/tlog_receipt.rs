@@ -1,43 +1,21 @@
 //! Decides whether receipt files prove what they should and nothing else: round trips, every changed byte, the part that
-//! each refusal names, and, where Go is installed, the verdict of an independent verifier in Go.
+//! each refusal names.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+#[path = "support/receipts.rs"]
+mod receipts;
+
 use std::sync::LazyLock;
 
+use receipts::{ORIGIN, SIZES, leaf, log_key, receipts};
 use tongban::tlog::checkpoint::Checkpoint;
 use tongban::tlog::leaf_hash;
 use tongban::tlog::note::{SigningKey, VerifyingKey};
-use tongban::tlog::receipt_file::{CHECKPOINTS_CACHED_MAX, TlogProof, Verified, Verifier, VerifyError, verify};
-use tongban::tlog::tree::Tree;
-
-const ORIGIN: &str = "hangzhou.gateway.example/log/a/1";
-
-/// Log sizes whose receipts are checked: a single leaf, around a power of two, and larger ones.
-const SIZES: [u64; 5] = [1, 2, 3, 100, 1000];
-
-fn log_key() -> SigningKey {
-    SigningKey::from_seed(ORIGIN, &[7; 32]).unwrap()
-}
+use tongban::tlog::receipt_file::{
+    CHECKPOINTS_CACHED_MAX, PROOF_BYTES_MAX, TlogProof, Verified, Verifier, VerifyError, verify,
+};
 
 /// The one key that these tests trust, derived once because some tests verify tens of thousands of times.
 static TRUSTED: LazyLock<Vec<VerifyingKey>> = LazyLock::new(|| vec![log_key().verifying_key().clone()]);
-
-fn leaf(index: u64) -> Vec<u8> {
-    format!("evidence number {index}: 办件已接收").into_bytes()
-}
-
-/// Receipts of every leaf of a log, all under its last checkpoint.
-fn receipts(size: u64) -> Vec<TlogProof> {
-    let mut tree = Tree::empty();
-    let leaves: Vec<_> = (0..size).map(|index| leaf_hash(&leaf(index))).collect();
-    let paths = tree.append(&leaves).paths();
-    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size, root: tree.root() };
-    let checkpoint_note = checkpoint.sign(&log_key()).unwrap();
-    let receipt = |(index, path)| TlogProof { extra: None, index, path, checkpoint_note: checkpoint_note.clone() };
-    (0..).zip(paths).map(receipt).collect()
-}
 
 /// Twenty receipts from logs of several sizes.
 fn samples() -> Vec<TlogProof> {
@@ -69,13 +47,26 @@ fn every_receipt_verifies_and_reads_back_as_written() {
 
 #[test]
 fn the_published_receipt_is_what_we_write_and_verifies() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tlog");
-    let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
-    let trust: Vec<_> = read("trust").lines().map(|line| VerifyingKey::parse(line).unwrap()).collect();
+    let trust = include_str!("data/tlog/trust").lines().map(|line| VerifyingKey::parse(line).unwrap());
+    let trust: Vec<_> = trust.collect();
     assert_eq!(trust, *TRUSTED);
-    assert_eq!(read("100-42.leaf").into_bytes(), leaf(42));
-    assert_eq!(read("100-42.tlog-proof"), receipts(100)[42].to_text());
-    assert!(verify(read("100-42.tlog-proof").as_bytes(), &leaf(42), &trust).is_ok());
+    assert_eq!(include_bytes!("data/tlog/100-42.leaf").as_slice(), leaf(42));
+    let receipt = include_str!("data/tlog/100-42.tlog-proof");
+    assert_eq!(receipt, receipts(100)[42].to_text());
+    assert!(verify(receipt.as_bytes(), &leaf(42), &trust).is_ok());
+}
+
+#[test]
+fn a_file_has_a_largest_size() {
+    let receipt = receipts(3).swap_remove(1);
+    let filled = |bytes: usize| {
+        let bare = TlogProof { checkpoint_note: String::new(), ..receipt.clone() };
+        let text = TlogProof { checkpoint_note: "n".repeat(bytes - bare.to_text().len()), ..bare }.to_text();
+        assert_eq!(text.len(), bytes);
+        TlogProof::parse(text.as_bytes()).map(|_| ())
+    };
+    assert_eq!(filled(PROOF_BYTES_MAX), Ok(()));
+    assert_eq!(filled(PROOF_BYTES_MAX + 1).map_err(|fault| fault.line), Err(1));
 }
 
 #[test]
@@ -203,38 +194,4 @@ fn one_log_does_not_vouch_for_another() {
     assert_eq!(refused, Err(VerifyError::Origin(ORIGIN.to_owned())));
     let both = [other.verifying_key().clone(), TRUSTED[0].clone()];
     assert!(matches!(verify(text.as_bytes(), &leaf(1), &both), Ok(Verified { size: 3, .. })));
-}
-
-/// Runs the verifier in Go on a directory; `None` where Go or its package is missing.
-fn verdict_in_go(dir: &Path) -> Option<(i32, String)> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/run.sh");
-    let output = Command::new("sh").arg(script).arg(dir).arg(dir.join("trust")).output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    println!("{said}");
-    let code = output.status.code().unwrap();
-    (code != 77).then_some((code, said))
-}
-
-#[test]
-fn a_verifier_in_go_agrees() {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("receipts-for-go");
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).unwrap();
-    fs::write(dir.join("trust"), format!("{}\n", log_key().verifying_key())).unwrap();
-    for size in SIZES {
-        for receipt in receipts(size) {
-            let name = format!("{size}-{}", receipt.index);
-            fs::write(dir.join(format!("{name}.leaf")), leaf(receipt.index)).unwrap();
-            fs::write(dir.join(format!("{name}.tlog-proof")), receipt.to_text()).unwrap();
-        }
-    }
-    let Some((code, said)) = verdict_in_go(&dir) else {
-        return;
-    };
-    assert_eq!((code, said.as_str()), (0, "1106 verified\n"));
-
-    fs::write(dir.join("100-42.leaf"), "another leaf").unwrap();
-    let (code, said) = verdict_in_go(&dir).unwrap();
-    assert_eq!(code, 1);
-    assert!(said.contains("100-42"), "{said}");
 }

@@ -307,6 +307,7 @@ fn verification_tells_index_length_and_root_apart() {
     assert_eq!(check(4, 0, &path), Err(ProofError::Index { index: 4, size: 0 }));
     assert_eq!(check(4, 11, &path[1..]), Err(ProofError::PathLength { expected: 4, found: 3 }));
     assert_eq!(check(4, 17, &path), Err(ProofError::PathLength { expected: 5, found: 4 }));
+    assert_eq!(check(9, 11, &path), Err(ProofError::PathLength { expected: 3, found: 4 }));
     assert_eq!(check(5, 11, &path), Err(ProofError::Root));
     assert_eq!(check(4, u64::MAX, &path), Err(ProofError::PathLength { expected: 64, found: 4 }));
 }

@@ -9,8 +9,8 @@ use tongban::tlog::checkpoint::Checkpoint;
 use tongban::tlog::consistency::{ConsistencyError, consistency_path, verify_consistency};
 use tongban::tlog::cosignature::{CosignatureError, Cosigned, WitnessKey, bare, cosign, cosigners, with_lines};
 use tongban::tlog::note::{KeyError, SigningKey, VerifyingKey, open};
-use tongban::tlog::proof::{HashSource, tile};
-use tongban::tlog::tree::{Tree, root_of};
+use tongban::tlog::proof::{HashSource, RebuildError, tile};
+use tongban::tlog::tree::{LEAVES_MAX, Tree, root_of};
 use tongban::tlog::{Hash, leaf_hash};
 
 /// A log in memory, as a gateway stores it.
@@ -133,6 +133,16 @@ fn equal_and_empty_logs_need_no_proof_and_take_none() {
     let sizes = Err(ConsistencyError::Sizes { old: 9, new: 8 });
     assert_eq!(verify_consistency((9, log.root(9)), (8, log.root(8)), &[]), sizes);
     assert_eq!(verify_consistency((3, log.root(3)), (9, log.root(9)), &[]), Err(ConsistencyError::Length(0)));
+}
+
+#[test]
+fn no_log_is_larger_than_the_largest() {
+    let log = Stored::of(1);
+    assert_eq!(consistency_path(LEAVES_MAX, LEAVES_MAX, &log).unwrap(), []);
+    let larger = consistency_path(LEAVES_MAX + 1, LEAVES_MAX + 1, &log).unwrap_err();
+    assert_eq!(larger.to_string(), RebuildError::<Infallible>::Size(LEAVES_MAX + 1).to_string());
+    let smaller = consistency_path(2, 1, &log).unwrap_err();
+    assert_eq!(smaller.to_string(), RebuildError::<Infallible>::Index { index: 2, size: 1 }.to_string());
 }
 
 #[test]

@@ -206,6 +206,24 @@ fn a_leaf_at_the_limits_has_at_most_640_bytes_and_a_typical_one_400() {
     }
 }
 
+#[test]
+fn a_leaf_of_640_bytes_is_written_and_read_and_one_of_641_is_neither() {
+    let bare = evidence(&leaves("good")[1]["evidence"]);
+    let room = LEAF_BYTES_MAX - bare.to_leaf().unwrap().len();
+    let filled = |bytes: usize| {
+        let last = 3 + (bytes - 3) % 200;
+        let sizes = std::iter::repeat_n(200, (bytes - 3) / 200).chain([last]);
+        let extensions: Vec<(u8, Vec<u8>)> = (0x60..).zip(sizes).map(|(tag, size)| (tag, vec![7; size - 2])).collect();
+        Evidence { extensions, ..bare.clone() }
+    };
+    let (full, over) = (filled(room), filled(room + 1));
+    assert_eq!(full.to_leaf().map(|leaf| leaf.len()), Ok(640));
+    assert_eq!(over.to_leaf(), Err(LeafError::TooLong));
+    let leaf = full.to_leaf().unwrap();
+    assert_eq!(Evidence::from_leaf(&leaf), Ok(full));
+    assert_eq!(Evidence::from_leaf(&[leaf.as_slice(), &[0]].concat()), Err(LeafError::TooLong));
+}
+
 /// A fault as the vectors write it: its name, and the tag in hexadecimal where it has one.
 fn written(fault: LeafError) -> String {
     let name = |name: &str, tag: u8| format!("{name} {tag:#04x}");

@@ -7,16 +7,16 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::bell;
 use super::desk::{Cancelled, Order};
 use super::ground::{Ground, Settlement};
 use super::homeward::{self, Batch, Homeward};
 use super::logbook::Logbook;
 use crate::chance;
+use crate::lanes::bell::{self, Heard};
 use crate::lanes::{
     Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome as LaneOutcome, Policy, Queued, Seq, SessionId,
 };
-use crate::ledger::{Fate, Heard, Settle};
+use crate::ledger::{Fate, Settle};
 use crate::limits::{CREDITS_MAX, RECEIVERS_PER_SYSTEM_MAX};
 use crate::receipt::Receipt;
 use crate::store::{self, LaneName};

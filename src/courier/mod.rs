@@ -3,7 +3,6 @@
 //! pause itself.
 
 pub mod attachments;
-pub mod bell;
 mod desk;
 mod dial;
 mod follow;

@@ -6,7 +6,6 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::bell;
 use super::desk::{Cancelled, Order};
 use super::dial::{Dialer, Line, LineError};
 use super::ground::{Ground, Settlement};
@@ -15,8 +14,9 @@ use super::logbook::Logbook;
 use super::session::{InFlight, Load, News, Session};
 use crate::chance;
 use crate::evidence::{Code, Event as EvidenceEvent};
+use crate::lanes::bell::{self, Heard};
 use crate::lanes::{Answer, Attempt, Effect, Event, Fate as LaneFate, Lane, Outcome, Policy, Queued, Seq, SessionId};
-use crate::ledger::{Fate, Heard, Settle};
+use crate::ledger::{Fate, Settle};
 use crate::limits::{ATTEMPT_MS, BACKOFF_MS, NOT_PERMITTED_NOW_MS, PARTNER_BEHIND_MS, WINDOW};
 use crate::party::Member;
 use crate::reason::Reason;

@@ -47,6 +47,7 @@ use crate::limits;
 use crate::time::Time;
 
 mod backoff;
+pub mod bell;
 mod lane;
 mod queue;
 mod scan;

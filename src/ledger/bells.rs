@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio::sync::watch;
 
+use crate::lanes::bell::Heard;
 use crate::store::{Key, LaneName, Seq};
 use crate::time::Time;
 
@@ -27,18 +28,6 @@ pub struct Rung {
     pub replies: Vec<(Key, Seq)>,
     /// The earliest moment at which a message of this commit must be looked at.
     pub due_at: Option<Time>,
-}
-
-/// What a lane has heard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// The newest message's place.
-    pub newest: Seq,
-    /// How often messages came from another lane, and the lowest of their places.
-    pub moves: u64,
-    pub lowest_moved: Seq,
-    /// Whether somebody has paused it; none when nobody has said so or otherwise since the start.
-    pub held: Option<bool>,
 }
 
 /// The bells of all.

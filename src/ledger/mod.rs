@@ -22,7 +22,7 @@ use crate::time::Time;
 pub use batch::{
     Fate, Incoming, Issuer, Notice, Pause, Refusal, Route, RouteChange, Settle, Signed, Take, Witness, WitnessRefusal,
 };
-pub use bells::{Bells, Heard, Rung};
+pub use bells::{Bells, Rung};
 pub use core::{Core, Prepared, StartError};
 pub use counts::{Counts, OTHER};
 

@@ -92,3 +92,65 @@ impl Places {
 fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32 & !PLACE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bits of 64 that one changed bit of a number changes in what is made of it, on average over many numbers, for each of
+    /// its lowest `bits`.
+    fn moved(bits: u32, made: impl Fn(u64) -> u64) -> Vec<u32> {
+        let numbers: Vec<u64> = (1..=64_u64).map(|n| n.wrapping_mul(0x9fb2_1c65_1e98_df25)).collect();
+        let changed = |n: &u64, bit: u32| (made(*n) ^ made(*n ^ (1 << bit))).count_ones();
+        (0..bits).map(|bit| numbers.iter().map(|n| changed(n, bit)).sum::<u32>() / 64).collect()
+    }
+
+    #[test]
+    fn every_bit_that_is_hashed_moves_about_half_of_the_hash() {
+        let key = Key([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345]);
+        let bytes = |n: u64| [n.to_le_bytes().as_slice(), b"450200"].concat();
+        let spreads: [(&str, Vec<u32>); 6] = [
+            ("first number", moved(64, |n| key.numbers(n, 7))),
+            ("second number", moved(64, |n| key.numbers(7, n))),
+            ("number of a text", moved(64, |n| key.text(n, b"ITEM-1"))),
+            ("whole text", moved(64, |n| key.text(7, &n.to_le_bytes()))),
+            ("beginning of a text", moved(64, |n| key.text(7, &bytes(n)))),
+            ("end of a text", moved(56, |n| key.text(7, &n.to_le_bytes()[..7]))),
+        ];
+        for (of, spread) in spreads {
+            assert!(spread.iter().all(|bits| (20..=44).contains(bits)), "{of}: {spread:?}");
+        }
+        assert_ne!(key.text(7, b""), key.text(7, b"\0"), "the length is hashed too");
+    }
+
+    #[test]
+    fn small_numbers_have_hashes_of_their_own_under_every_key() {
+        for _ in 0..8 {
+            let key = Key::fresh();
+            let pairs = (0..64).flat_map(|a| (0..64).map(move |b| (a, b)));
+            let hashes: std::collections::BTreeSet<u64> = pairs.map(|(a, b)| key.numbers(a, b)).collect();
+            assert_eq!(hashes.len(), 64 * 64);
+        }
+    }
+
+    #[test]
+    fn places_are_at_most_half_full_and_hardly_ever_look_at_another_key() {
+        let key = Key([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345]);
+        for keys in [0, 1, 2, 3, 6, 7, 14, 1_000] {
+            let hashes: Vec<(u64, usize)> = (0..keys).map(|n| (key.numbers(n as u64, 0), n)).collect();
+            let places = Places::just(&hashes);
+            let slots = places.slots.len();
+            assert!((2 * keys..=4 * keys.max(1)).contains(&slots), "{slots} slots for {keys} keys");
+            assert!(hashes.iter().all(|(hash, place)| places.find(*hash, |found| found == *place) == Some(*place)));
+            let looks = std::cell::Cell::new(0);
+            let unknown = (0..1_000).map(|n| key.numbers(n, 1));
+            let found = unknown.filter_map(|hash| {
+                places.find(hash, |_| {
+                    looks.set(looks.get() + 1);
+                    false
+                })
+            });
+            assert_eq!((found.count(), looks.get() < 10), (0, true), "{} looks", looks.get());
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Decides whether a message's state follows from its events as published: the first end stands, and only a handover can
+//! still come after one.
+
+use tongban::evidence::{AssertedBy, Code, Event, State};
+use tongban::reason::Reason;
+
+/// What each state, in the order of their numbers, becomes by an event; a dot where the event changes nothing, a star where
+/// it came late.
+const TABLE: [(Event, &str); 13] = [
+    (Event::SubmissionAccepted, ". . . . . . . ."),
+    (Event::SubmissionRejected, ". . . . . . . ."),
+    (Event::RelayAccepted, "RELAYED . . . . . . ."),
+    (Event::RelayRejected, "REJECTED REJECTED REJECTED . . . . ."),
+    (Event::RelayFailed, "FAILED FAILED FAILED . . . . ."),
+    (Event::Consigned, "CONSIGNED CONSIGNED . . . . . ."),
+    (Event::ConsignmentFailed, "REJECTED REJECTED REJECTED . . . . ."),
+    (Event::HandedOver, "CONFIRMED CONFIRMED CONFIRMED . . CONFIRMED* CONFIRMED* CONFIRMED*"),
+    (Event::HandoverFailed, "REJECTED REJECTED REJECTED . . . . ."),
+    (Event::Expired, "EXPIRED EXPIRED EXPIRED . . . . ."),
+    (Event::Cancelled, "CANCELLED CANCELLED CANCELLED . . . . ."),
+    (Event::Delayed, ". . . . . . . ."),
+    (Event::Witnessed, ". . . . . . . ."),
+];
+
+#[test]
+fn the_first_end_stands_and_only_a_handover_still_comes_after_one() {
+    for (event, becomes) in TABLE {
+        let told = |state: &State| match state.after(event) {
+            None => ".".to_owned(),
+            Some((next, late)) => format!("{next}{}", if late { "*" } else { "" }),
+        };
+        let all: Vec<String> = State::ALL.iter().map(told).collect();
+        assert_eq!(all.join(" "), becomes, "{event}");
+    }
+}
+
+#[test]
+fn a_state_says_whether_it_is_the_end_and_whether_a_bad_one() {
+    let such = |is: fn(State) -> bool| State::ALL.iter().filter(move |state| is(**state)).map(|state| state.as_str());
+    let ends = ["CONFIRMED", "REJECTED", "FAILED", "EXPIRED", "CANCELLED"];
+    assert_eq!(such(State::is_final).collect::<Vec<_>>(), ends);
+    assert_eq!(such(State::is_dead).collect::<Vec<_>>(), ["REJECTED", "FAILED", "EXPIRED"]);
+}
+
+#[test]
+fn numbers_and_names_are_the_published_ones() {
+    for (at, event) in Event::ALL.iter().enumerate() {
+        assert_eq!((Event::from_number(at as u8 + 1), *event as usize), (Some(*event), at + 1));
+    }
+    assert_eq!((Event::from_number(0), Event::from_number(14)), (None, None));
+    assert_eq!((State::from_number(8), State::from_number(9)), (Some(State::Cancelled), None));
+    assert_eq!((AssertedBy::from_number(3), AssertedBy::from_number(4)), (Some(AssertedBy::RecipientReceipt), None));
+    assert_eq!(format!("{:<10}|{:>10}", Event::Delayed, AssertedBy::Issuer), "DELAYED   |    issuer");
+}
+
+#[test]
+fn a_code_is_short_and_of_few_letters() {
+    let code = |text: &str| text.parse::<Code>().map(|code| code.as_str().to_owned());
+    let longest = "A".repeat(32);
+    for good in ["A", "Z9_.-", "NO_ROUTE", &longest] {
+        assert_eq!(code(good).as_deref(), Ok(good));
+    }
+    for bad in ["", "a", "A B", "A/B", "É", &format!("{longest}A")] {
+        assert!(code(bad).is_err(), "{bad}");
+    }
+    assert_eq!(Code::from(Reason::NoRoute).as_str(), "NO_ROUTE");
+}
