@@ -6,6 +6,8 @@
 
 #[path = "../src/limits.rs"]
 pub mod limits;
+#[path = "../src/short.rs"]
+pub mod short;
 #[path = "../src/planted.rs"]
 pub mod planted;
 #[path = "../src/time.rs"]
