@@ -216,6 +216,7 @@ async fn a_partner_that_is_asked_about_a_message_in_doubt_says_that_it_has_it() 
             border.back.cut();
         })
         .await;
+    until("it has arrived", async || border.archive.message(A, &id).await.is_ok()).await;
     border.clock.advance(16_000);
     until("the attempt has failed", async || border.failures() > 0).await;
     border.there.mend();

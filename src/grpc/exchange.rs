@@ -183,6 +183,11 @@ impl Exchange {
         let mut open = FuturesUnordered::new();
         let (mut ended, mut broken) = (false, None);
         while !ended || !open.is_empty() {
+            // Not left to the branches below: while answers and steps never cease, the last of them has no turn.
+            if !ended && self.stop.is_cancelled() {
+                (ended, broken) = (true, Some(to_status(&Refused::new(Reason::ShuttingDown))));
+                continue;
+            }
             tokio::select! {
                 biased;
                 Some(answer) = open.next(), if !open.is_empty() => {
@@ -197,9 +202,7 @@ impl Exchange {
                     // was handed over is answered first.
                     Err(status) => (ended, broken) = (true, Some(status)),
                 },
-                () = self.stop.cancelled(), if !ended => {
-                    (ended, broken) = (true, Some(to_status(&Refused::new(Reason::ShuttingDown))));
-                }
+                () = self.stop.cancelled(), if !ended => {}
             }
         }
         if let Some(status) = broken {
