@@ -276,7 +276,8 @@ fn of_many_faults_and_objections_a_hundred_are_told() {
 fn a_million_rows_are_compiled_and_one_more_is_not() {
     let mut table = Table::from_toml(PARTNER).unwrap();
     table.rows = vec![table.rows[0].clone(); 1_024];
-    let full = vec![Arc::new(table); ROWS_MAX / 1_024];
+    let table = Arc::new(table);
+    let full = vec![table; ROWS_MAX / 1_024];
     let too_many = |all: Vec<Arc<Table>>| {
         let refused = Index::compile(&Tables { tables: all, ..tables("440600", &[]) }).unwrap_err();
         refused.iter().any(|objection| matches!(objection, Objection::TooMany { .. }))
