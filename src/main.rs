@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A message makes some hundred small pieces of memory, most of them freed by another thread than the one that took them: for
-/// that the system's allocator took a fifth of a gateway's processor time.
+/// A message makes many small pieces of memory, freed by another thread than the one that took them: for that the system's
+/// allocator took a fifth of a gateway's processor time (docs/performance.md).
 #[global_allocator]
 static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
