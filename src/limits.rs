@@ -225,7 +225,7 @@ pub const DELIVERIES_MAX: u32 = 10;
 /// Milliseconds by which "retry later" may postpone a case, at most: one day.
 pub const RETRY_LATER_MS_MAX: u64 = DAY_MS;
 /// Deliveries of one stream that are read from the store together, and the bytes of their bodies after which no more are.
-pub const DELIVERIES_READ_TOGETHER: (usize, usize) = (64, 1 << 20);
+pub const DELIVERIES_READ_TOGETHER: (usize, usize) = (64, 256 << 10);
 /// Credits that one receiving stream may hold.
 pub const CREDITS_MAX: u32 = 1_024;
 /// Orders that wait at the desk of one lane.

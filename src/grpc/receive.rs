@@ -1,7 +1,7 @@
 //! Decides how a receiving stream speaks with its mailbox: steps down as the stream can take them, outcomes up. A body is
 //! read from the store when the stream has room for it, not before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -40,7 +40,7 @@ pub fn serve(
     up: Streaming<pb::ReceiveRequest>,
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<pb::ReceiveResponse, Status>> {
-    // Two bodies ready to go keep the connection busy; the rest stay in the store.
+    // Two steps ready to go keep the connection busy.
     let (down, stream) = mpsc::channel(2);
     tokio::spawn(async move {
         if let Err(refused) = converse(ground, peer, mailbox, up, &down, stop).await {
@@ -275,31 +275,35 @@ impl Talk<'_> {
         if holds { Ok(Some(signed)) } else { Err("does not verify with the key of the certificate in use".to_owned()) }
     }
 
-    /// Tells a step and those that wait behind it. What they deliver is read in one look: a look for each would cost more
+    /// Tells a step and those that wait behind it. What they deliver is read in few looks: a look for each would cost more
     /// than all the rest.
     async fn tell_all(&mut self, first: Step) {
-        let (count_max, bytes_max) = DELIVERIES_READ_TOGETHER;
-        let mut steps = vec![first];
-        while steps.len() < count_max
+        let mut steps = VecDeque::from([first]);
+        while steps.len() < DELIVERIES_READ_TOGETHER.0
             && let Ok(step) = self.waiting.try_recv()
         {
-            steps.push(step);
+            steps.push_back(step);
         }
-        let wanted = steps.iter().filter_map(|step| match step {
-            Step::Deliver { delivery, .. } => Some(delivery.seq),
-            _ => None,
-        });
-        let wanted: Vec<Seq> = wanted.collect();
-        let mut read = match wanted.is_empty() {
-            true => HashMap::new(),
-            false => self.ground.messages(wanted, bytes_max).await.unwrap_or_default(),
-        };
-        for step in steps {
+        let mut read = HashMap::new();
+        while let Some(step) = steps.pop_front() {
+            if let Some(seq) = wanted(&step)
+                && !read.contains_key(&seq)
+            {
+                read = self.read([seq].into_iter().chain(steps.iter().filter_map(wanted)).collect()).await;
+            }
             self.tell(step, &mut read).await;
         }
     }
 
-    /// Tells one step. A message that was not read is read now.
+    /// Reads the first of these messages and as many more as may be held at a time, once all before them is taken: a
+    /// stream that does not read holds no more than one look brings.
+    async fn read(&self, seqs: Vec<Seq>) -> HashMap<Seq, (Stored, Receipt)> {
+        // A stream that is gone is noticed by the loop.
+        drop(self.down.reserve_many(self.down.max_capacity()).await);
+        self.ground.messages(seqs, DELIVERIES_READ_TOGETHER.1).await.unwrap_or_default()
+    }
+
+    /// Tells one step. A message that could not be read with others is read now, or it is known why not.
     async fn tell(&mut self, step: Step, read: &mut HashMap<Seq, (Stored, Receipt)>) {
         let response = match step {
             Step::Deliver { delivery, count, until } => match self.delivery(delivery, count, until, read).await {
@@ -410,6 +414,14 @@ fn missing_outcome() -> Refused {
     let mut faults = Faults::default();
     faults.add("outcome.outcome", "is obligatory");
     Refused::faults(faults.or::<()>(None).err().unwrap_or_default())
+}
+
+/// The message that a step delivers.
+fn wanted(step: &Step) -> Option<Seq> {
+    match step {
+        Step::Deliver { delivery, .. } => Some(delivery.seq),
+        _ => None,
+    }
 }
 
 /// A delivery's name on its stream.
