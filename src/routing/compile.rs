@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::hash::{Key, Places};
-use super::index::{Compiled, Entry, Index, Node, Outcome, Owner, Slot};
+use super::index::{Compiled, Entry, FOR_EVER, Held, Index, Node, Outcome, Owner, Says, Slot};
 use super::pattern::{DivisionPrefix, ItemPattern};
 use super::table::{Candidate, Row, RowKey, Table, Target, Validity};
 use super::ways::Ways;
@@ -159,8 +159,8 @@ impl Build {
         let slot = self.slot(entry, &row.key);
         let outcome = self.outcome(tables, owner, &row.target);
         let Validity { from, until } = row.validity;
-        let (from, until) = (from.map_or(0, |day| day.number()), until.map_or(u32::MAX, |day| day.number()));
-        self.index.rows.push(Compiled { owner, number, from, until, outcome });
+        let (from, until) = (from.map_or(0, |day| day.number()), until.map_or(FOR_EVER, |day| day.number()));
+        self.index.rows.push(Compiled { number, from, until, outcome });
         self.slot_of.push(slot);
     }
 
@@ -214,10 +214,11 @@ impl Build {
         let place = index.slots.len() as u32;
         index.slots.push(Slot { entry, step, mode, rows: (0, 0) });
         index.slot_places.insert(index.slot_hash(entry, step, mode), place as usize);
-        let entry = &mut index.entries[entry as usize];
-        entry.shapes |= 1 << (2 * u8::from(step != 0) + u8::from(mode != 0));
-        if step == 0 && mode == 0 {
-            entry.plain = Some(place);
+        if let Held::Slots { shapes, plain } = &mut index.entries[entry as usize].rows {
+            *shapes |= 1 << (2 * u8::from(step != 0) + u8::from(mode != 0));
+            if step == 0 && mode == 0 {
+                *plain = Some(place);
+            }
         }
         place
     }
@@ -240,9 +241,9 @@ impl Build {
             return *place;
         }
         let city = &self.index.owners[owner as usize].division;
-        let outcome = match target {
-            Target::Refuse(code) => Outcome::Refuse(code.clone()),
-            Target::System(name) => Outcome::System(name.clone(), [Destination::System(name.clone())].into()),
+        let says = match target {
+            Target::Refuse(code) => Says::Refuse(code.clone()),
+            Target::System(name) => Says::System(name.clone(), [Destination::System(name.clone())].into()),
             Target::Via(ways) => {
                 let open = |way: &Candidate| tables.ways.open(city, way);
                 let closed = ways.iter().filter(|way| open(way).is_none()).cloned().collect();
@@ -252,10 +253,10 @@ impl Build {
                         lanes.push(lane);
                     }
                 }
-                Outcome::Via { lanes: lanes.into(), closed }
+                Says::Via { lanes: lanes.into(), closed }
             }
         };
-        self.index.outcomes.push(outcome);
+        self.index.outcomes.push(Outcome { owner, says });
         let place = self.index.outcomes.len() as u32 - 1;
         self.outcomes.insert((owner, target.clone()), place);
         place
@@ -284,18 +285,19 @@ impl Build {
             }
             self.index.slots[of as usize].rows.1 += 1;
         }
-        self.index.rows = order.iter().map(|row| rows[*row as usize].clone()).collect();
+        self.index.rows = order.iter().map(|row| rows[*row as usize]).collect();
         self.inline();
         self.index.tighten();
     }
 
-    /// Puts the only row of a slot without step and mode beside its item pattern.
+    /// Puts the only row of an item pattern beside it.
     fn inline(&mut self) {
         let index = &mut self.index;
-        for entry in &mut index.entries {
-            let rows = entry.plain.map(|slot| index.slots[slot as usize].rows);
-            if let Some((first, 1)) = rows {
-                entry.only = Some(index.rows[first as usize].clone());
+        let mut slots_of = vec![0_u32; index.entries.len()];
+        index.slots.iter().for_each(|slot| slots_of[slot.entry as usize] += 1);
+        for slot in index.slots.iter().filter(|slot| slot.rows.1 == 1 && slots_of[slot.entry as usize] == 1) {
+            if let Some(only) = Held::only(slot, &index.rows[slot.rows.0 as usize]) {
+                index.entries[slot.entry as usize].rows = only;
             }
         }
     }
@@ -340,6 +342,6 @@ fn objection(
 fn clash(tables: &Tables, index: &Index, first: u32, second: u32) -> Option<Objection> {
     let named = |row: u32| index.named(&index.rows[row as usize]);
     let row = &index.rows[second as usize];
-    let key = &tables.tables.get(row.owner as usize)?.rows.get(row.number as usize - 1)?.key;
+    let key = &tables.tables.get(index.outcome(row).owner as usize)?.rows.get(row.number as usize - 1)?.key;
     Some(Objection::Clash { first: named(first), second: named(second), key: key.clone() })
 }

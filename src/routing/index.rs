@@ -58,27 +58,45 @@ pub(super) struct Node {
     pub any: Option<u32>,
 }
 
-/// An item pattern under a division prefix. Most have one row for every step and mode: its text and that row stand right
+/// An item pattern under a division prefix, in one line of the processor's cache. Most have one row: that row stands right
 /// here, so that a message is resolved with two looks into a large memory.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(super) struct Entry {
-    pub node: u32,
-    pub exact: bool,
-    pub length: u8,
-    pub text: [u8; ITEM_CODE_BYTES_MAX],
-    /// Which of (step and mode, step, mode, neither) occur, a bit each: 2 × step + mode.
-    pub shapes: u8,
-    /// The slot without step and mode.
-    pub plain: Option<u32>,
-    /// The row of that slot, where it has but one.
-    pub only: Option<Compiled>,
+    node: u32,
+    text: [u8; ITEM_CODE_BYTES_MAX],
+    length: u8,
+    exact: bool,
+    pub rows: Held,
+}
+
+/// What an item pattern holds.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    /// Slots: which of (step and mode, step, mode, neither) occur, a bit each: 2 × step + mode; and the last of these.
+    Slots { shapes: u8, plain: Option<u32> },
+    /// One row, for one step and mode, in as few bytes as serve most.
+    Only { mode: u8, step: u16, from: u16, until: u16, number: u32, outcome: u32 },
 }
 
 impl Entry {
     pub fn new(node: u32, exact: bool, text: &[u8]) -> Entry {
         let mut held = [0; ITEM_CODE_BYTES_MAX];
         held[..text.len()].copy_from_slice(text);
-        Entry { node, exact, length: text.len() as u8, text: held, shapes: 0, plain: None, only: None }
+        let rows = Held::Slots { shapes: 0, plain: None };
+        Entry { node, exact, length: text.len() as u8, text: held, rows }
+    }
+}
+
+impl Held {
+    /// The only row of a slot, unless its step or its days have too large numbers: after the year 2149.
+    pub fn only(slot: &Slot, row: &Compiled) -> Option<Held> {
+        let until = match row.until {
+            FOR_EVER => u16::MAX,
+            until => u16::try_from(until).ok().filter(|day| *day < u16::MAX)?,
+        };
+        let (step, from) = (slot.step.try_into().ok()?, row.from.try_into().ok()?);
+        Some(Held::Only { mode: slot.mode, step, from, until, number: row.number, outcome: row.outcome })
     }
 }
 
@@ -92,18 +110,27 @@ pub(super) struct Slot {
     pub rows: (u32, u32),
 }
 
+/// The last day of a row without one.
+pub(super) const FOR_EVER: u32 = u32::MAX;
+
 /// A row as it is looked up: its days as numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Compiled {
-    pub owner: u32,
     pub number: u32,
     pub from: u32,
     pub until: u32,
     pub outcome: u32,
 }
 
+/// What rows of one owner say.
 #[derive(Clone, Debug)]
-pub(super) enum Outcome {
+pub(super) struct Outcome {
+    pub owner: u32,
+    pub says: Says,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Says {
     Via { lanes: Arc<[Destination]>, closed: Vec<super::Candidate> },
     Refuse(Code),
     System(Name, Arc<[Destination]>),
@@ -182,10 +209,10 @@ impl Index {
         let Some(division) = query.jurisdiction else { return Err(nobody) };
         let sought = Sought { query, division, owner: None, day: Day::of(query.now).number() };
         if let Some(row) = self.find(&sought, notes) {
-            let owner = &self.owners[row.owner as usize];
-            return match (&self.outcomes[row.outcome as usize], query.entered) {
-                (_, Entered::Relayed { .. }) if !owner.at_home => Err(self.must_end_here(notes)),
-                _ => self.follow(row, &owner.division, None, notes),
+            let owner = &self.owners[self.outcome(&row).owner as usize];
+            return match query.entered {
+                Entered::Relayed { .. } if !owner.at_home => Err(self.must_end_here(notes)),
+                _ => self.follow(&row, &owner.division, None, notes),
             };
         }
         if division.as_str().starts_with(reach(own)) { self.configured(own, query, notes) } else { Err(nobody) }
@@ -209,9 +236,9 @@ impl Index {
         }
         let row = self.owner(own).and_then(|owner| self.find(&self.under(query, own, owner), notes));
         match (row, &to.system) {
-            (Some(row), None) => self.follow(row, own, None, notes),
-            (Some(row), Some(_)) if matches!(self.outcomes[row.outcome as usize], Outcome::Refuse(_)) => {
-                self.follow(row, own, None, notes)
+            (Some(row), None) => self.follow(&row, own, None, notes),
+            (Some(row), Some(_)) if matches!(self.outcome(&row).says, Says::Refuse(_)) => {
+                self.follow(&row, own, None, notes)
             }
             (_, Some(name)) => Ok(self.own_system(own, name, RowRef::Named(name.clone()))),
             (None, None) => self.configured(own, query, notes),
@@ -225,13 +252,13 @@ impl Index {
         let owner = self.owner(&to.city);
         if query.item.is_test() {
             return match owner.and_then(|owner| self.way_of_all(owner, query)) {
-                Some(row) => self.follow(row, &to.city, None, notes),
+                Some(row) => self.follow(&row, &to.city, None, notes),
                 None => self.by_record(to, |_| true),
             };
         }
         match owner {
             Some(owner) => match self.find(&self.under(query, &to.city, owner), notes) {
-                Some(row) => self.follow(row, &to.city, to.system.as_ref(), notes),
+                Some(row) => self.follow(&row, &to.city, to.system.as_ref(), notes),
                 None => Err(Refusal::plain(Reason::NoMatchingItem)),
             },
             None => {
@@ -243,13 +270,14 @@ impl Index {
 
     /// The row of a table that shows a test message the way: the first that holds on the day and names an open one. A test
     /// is rare, so the rows are looked through.
-    fn way_of_all(&self, owner: u32, query: &Query<'_>) -> Option<&Compiled> {
+    fn way_of_all(&self, owner: u32, query: &Query<'_>) -> Option<Compiled> {
         let day = Day::of(query.now).number();
-        let open = |outcome: &Outcome| matches!(outcome, Outcome::Via { lanes, .. } if !lanes.is_empty());
         let shows = |row: &&Compiled| {
-            row.owner == owner && (row.from..=row.until).contains(&day) && open(&self.outcomes[row.outcome as usize])
+            let outcome = self.outcome(row);
+            let open = matches!(&outcome.says, Says::Via { lanes, .. } if !lanes.is_empty());
+            outcome.owner == owner && open && (row.from..=row.until).contains(&day)
         };
-        self.rows.iter().filter(shows).min_by_key(|row| row.number)
+        self.rows.iter().filter(shows).min_by_key(|row| row.number).copied()
     }
 
     /// A hub chooses no city: it carries to the one that is named, never back to where the message came from.
@@ -282,15 +310,15 @@ impl Index {
         notes: &mut impl Notes,
     ) -> Result<Resolved, Refusal> {
         let named = self.named(row);
-        match &self.outcomes[row.outcome as usize] {
-            Outcome::Refuse(code) => {
+        match &self.outcome(row).says {
+            Says::Refuse(code) => {
                 Err(Refusal { reason: Reason::RouteRefused, token: Some(code.clone()), row: Some(named) })
             }
-            Outcome::System(name, lanes) => {
+            Says::System(name, lanes) => {
                 let recipient = Address { city: city.clone(), system: Some(name.clone()) };
                 Ok(Resolved { recipient, lanes: lanes.clone(), row: named, version: self.ground.version })
             }
-            Outcome::Via { lanes, closed } => {
+            Says::Via { lanes, closed } => {
                 closed.iter().for_each(|way| notes.note(|| Note::Closed(way.clone())));
                 if lanes.is_empty() {
                     return Err(Refusal { reason: Reason::NoRoute, token: None, row: Some(named) });
@@ -333,7 +361,12 @@ impl Index {
     }
 
     pub(super) fn named(&self, row: &Compiled) -> RowRef {
-        RowRef::Row { owner: self.owners[row.owner as usize].division.clone(), number: row.number }
+        let owner = &self.owners[self.outcome(row).owner as usize];
+        RowRef::Row { owner: owner.division.clone(), number: row.number }
+    }
+
+    pub(super) fn outcome(&self, row: &Compiled) -> &Outcome {
+        &self.outcomes[row.outcome as usize]
     }
 
     /// The jurisdiction where it lies under the city, else the city itself, and only this owner's rows.
@@ -346,7 +379,7 @@ impl Index {
 
 // The search, in the published order.
 impl Index {
-    fn find(&self, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<&Compiled> {
+    fn find(&self, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<Compiled> {
         let mut digits = sought.division.as_str();
         let mut number = digits.bytes().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
         let step = sought.query.step.map_or(0, |step| self.step(step));
@@ -373,7 +406,7 @@ impl Index {
         sought: &Sought<'_>,
         given: (u32, u8),
         notes: &mut impl Notes,
-    ) -> Option<&Compiled> {
+    ) -> Option<Compiled> {
         let node = &self.nodes[place as usize];
         let item = sought.query.item.as_str().as_bytes();
         if node.exact
@@ -401,12 +434,21 @@ impl Index {
         sought: &Sought<'_>,
         (step, mode): (u32, u8),
         notes: &mut impl Notes,
-    ) -> Option<&Compiled> {
-        let entry = &self.entries[place];
-        let shapes = [(3, step, mode), (2, step, 0), (1, 0, mode)];
-        for (shape, step, mode) in shapes {
+    ) -> Option<Compiled> {
+        let (shapes, plain) = match &self.entries[place].rows {
+            Held::Slots { shapes, plain } => (*shapes, *plain),
+            Held::Only { mode: of_mode, step: of_step, from, until, number, outcome } => {
+                if (*of_step != 0 && u32::from(*of_step) != step) || (*of_mode != 0 && *of_mode != mode) {
+                    return None;
+                }
+                let until = if *until == u16::MAX { FOR_EVER } else { (*until).into() };
+                let row = Compiled { number: *number, from: (*from).into(), until, outcome: *outcome };
+                return self.judged(row, sought, notes);
+            }
+        };
+        for (shape, step, mode) in [(3, step, mode), (2, step, 0), (1, 0, mode)] {
             let asked = (shape & 2 == 0 || step != 0) && (shape & 1 == 0 || mode != 0);
-            if entry.shapes & (1 << shape) != 0
+            if shapes & (1 << shape) != 0
                 && asked
                 && let Some(slot) = self.slot(place as u32, step, mode)
                 && let Some(row) = self.holding(slot, sought, notes)
@@ -414,28 +456,25 @@ impl Index {
                 return Some(row);
             }
         }
-        match &entry.only {
-            Some(only) => self.judged(only, sought, notes),
-            None => entry.plain.and_then(|slot| self.holding(slot as usize, sought, notes)),
-        }
+        plain.and_then(|slot| self.holding(slot as usize, sought, notes))
     }
 
     /// The row of a slot that holds on the day: at most one does, and it is the last that begins by then.
-    fn holding(&self, slot: usize, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<&Compiled> {
+    fn holding(&self, slot: usize, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<Compiled> {
         let (first, count) = self.slots[slot].rows;
         let rows = &self.rows[first as usize..(first + count) as usize];
         let begun = rows.partition_point(|row| row.from <= sought.day);
-        self.judged(&rows[begun.saturating_sub(1)], sought, notes)
+        self.judged(rows[begun.saturating_sub(1)], sought, notes)
     }
 
     /// The row, if it holds on the day and is the sought owner's.
-    fn judged<'a>(&self, row: &'a Compiled, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<&'a Compiled> {
+    fn judged(&self, row: Compiled, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<Compiled> {
         if sought.day < row.from {
-            notes.note(|| Note::NotYet(self.named(row)));
+            notes.note(|| Note::NotYet(self.named(&row)));
         } else if row.until < sought.day {
-            notes.note(|| Note::Over(self.named(row)));
-        } else if sought.owner.is_some_and(|owner| owner != row.owner) {
-            notes.note(|| Note::Elsewhere(self.named(row)));
+            notes.note(|| Note::Over(self.named(&row)));
+        } else if sought.owner.is_some_and(|owner| owner != self.outcome(&row).owner) {
+            notes.note(|| Note::Elsewhere(self.named(&row)));
         } else {
             return Some(row);
         }
@@ -495,5 +534,30 @@ impl Index {
 
     pub(super) fn slot_hash(&self, entry: u32, step: u32, mode: u8) -> u64 {
         self.key.numbers(entry.into(), u64::from(step) << 8 | u64::from(mode))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_pattern_and_its_only_row_are_one_line_of_the_cache() {
+        assert_eq!(size_of::<Entry>(), 64);
+    }
+
+    #[test]
+    fn a_row_stands_beside_its_pattern_unless_its_numbers_are_too_large() {
+        let held = |step, from, until| {
+            let slot = Slot { entry: 0, step, mode: 0, rows: (0, 1) };
+            Held::only(&slot, &Compiled { number: 7, from, until, outcome: 9 }).is_some()
+        };
+        for (step, from, until) in [(0, 0, FOR_EVER), (65_535, 65_535, 65_534), (1, 20_000, 65_534)] {
+            assert!(held(step, from, until), "{step} {from} {until}");
+        }
+        for (step, from, until) in [(65_536, 0, FOR_EVER), (0, 65_536, FOR_EVER), (0, 0, 65_535), (0, 0, FOR_EVER - 1)]
+        {
+            assert!(!held(step, from, until), "{step} {from} {until}");
+        }
     }
 }
