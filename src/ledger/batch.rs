@@ -317,7 +317,7 @@ impl<'a> Batch<'a> {
         } else {
             LaneName::Gateway(head.came_by.clone().unwrap_or(origin))
         };
-        self.rung.outboxes.push((lane.clone(), leaf));
+        self.rung.goes_to(&lane, leaf);
         self.commit.outgoing.push(Outgoing { lane, leaf, received });
     }
 
@@ -382,7 +382,10 @@ impl<'a> Batch<'a> {
 
     /// One message more, or fewer, waits in a lane.
     fn count(&mut self, lane: &LaneName, change: i64) {
-        *self.joined.entry(lane.clone()).or_default() += change;
+        match self.joined.get_mut(lane) {
+            Some(joined) => *joined += change,
+            None => drop(self.joined.insert(lane.clone(), change)),
+        }
     }
 
     fn receipt_id(&self) -> Result<ReceiptId, Error> {

@@ -2,6 +2,7 @@
 //! that somebody watches and for replies that somebody waits for. Level-triggered, so that a ring is never lost. Never
 //! carries the work itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -15,19 +16,39 @@ use crate::time::Time;
 #[derive(Debug, Default)]
 pub struct Rung {
     /// Lanes with new messages, and the newest message's place.
-    pub lanes: Vec<(LaneName, Seq)>,
+    pub lanes: HashMap<LaneName, Seq>,
     /// Lanes that somebody paused, or let go on.
     pub held: Vec<(LaneName, bool)>,
     /// Lanes that were given messages from another lane, and their places.
     pub moved: Vec<(LaneName, Seq)>,
     /// Lane owners with receipts to be sent, and the newest leaf.
-    pub outboxes: Vec<(LaneName, u64)>,
+    pub outboxes: HashMap<LaneName, u64>,
     /// Messages about which something is known that was not.
     pub messages: Vec<Seq>,
     /// Messages that were answered, and the reply's place.
     pub replies: Vec<(Key, Seq)>,
     /// The earliest moment at which a message of this commit must be looked at.
     pub due_at: Option<Time>,
+}
+
+impl Rung {
+    /// A new message waits in a lane.
+    pub(super) fn waits(&mut self, lane: &LaneName, seq: Seq) {
+        newest(&mut self.lanes, lane, seq);
+    }
+
+    /// A receipt is to be sent to the owner of a lane.
+    pub(super) fn goes_to(&mut self, lane: &LaneName, leaf: u64) {
+        newest(&mut self.outboxes, lane, leaf);
+    }
+}
+
+/// Notes a place that may be the newest of a lane. A commit announces hundreds, to few lanes.
+fn newest(places: &mut HashMap<LaneName, u64>, lane: &LaneName, place: u64) {
+    match places.get_mut(lane) {
+        Some(newest) => *newest = place.max(*newest),
+        None => drop(places.insert(lane.clone(), place)),
+    }
 }
 
 /// The bells of all.

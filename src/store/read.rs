@@ -377,19 +377,22 @@ fn unlisted<T: std::str::FromStr>(names: &str) -> Result<Vec<T>, Error> {
     names.split(',').filter(|name| !name.is_empty()).map(|name| parsed(name.to_owned())).collect()
 }
 
-const HEAD: &str = "SELECT m.seq, m.from_city, m.message_id, m.header_digest, m.state, m.flags, l.name, m.first_leaf, \
-     m.base_leaf, b.bytes, m.last_leaf, e.hash, EXISTS (SELECT 1 FROM queue q WHERE q.lane = m.lane AND q.seq = m.seq), \
-     m.via, m.closed_at, m.stored_at, m.expires_at \
-     FROM message m JOIN lane l ON l.id = m.lane JOIN leaf b ON b.idx = m.base_leaf JOIN leaf e ON e.idx = m.last_leaf";
-
 pub(super) fn head(sql: &Connection, key: &Key) -> Result<Option<Head>, Error> {
-    let mut statement = sql.prepare_cached(&format!("{HEAD} WHERE m.from_city = ? AND m.message_id = ?"))?;
-    let mut rows = statement.query(params![key.from_city.as_str(), key.id.bytes()])?;
-    rows.next()?.map(head_row).transpose()
+    // By the key's index alone: most are not there.
+    let mut statement = sql.prepare_cached("SELECT seq FROM message WHERE from_city = ? AND message_id = ?")?;
+    let seq = statement.query_row(params![key.from_city.as_str(), key.id.bytes()], |row| row.get(0)).optional()?;
+    seq.map_or(Ok(None), |seq| head_at(sql, seq))
 }
 
 pub(super) fn head_at(sql: &Connection, seq: Seq) -> Result<Option<Head>, Error> {
-    let mut statement = sql.prepare_cached(&format!("{HEAD} WHERE m.seq = ?"))?;
+    let mut statement = sql.prepare_cached(
+        "SELECT m.seq, m.from_city, m.message_id, m.header_digest, m.state, m.flags, l.name, m.first_leaf, \
+         m.base_leaf, b.bytes, m.last_leaf, e.hash, \
+         EXISTS (SELECT 1 FROM queue q WHERE q.lane = m.lane AND q.seq = m.seq), \
+         m.via, m.closed_at, m.stored_at, m.expires_at \
+         FROM message m JOIN lane l ON l.id = m.lane JOIN leaf b ON b.idx = m.base_leaf JOIN leaf e ON e.idx = m.last_leaf \
+         WHERE m.seq = ?",
+    )?;
     let mut rows = statement.query([seq])?;
     rows.next()?.map(head_row).transpose()
 }

@@ -268,9 +268,7 @@ fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Resul
         }
         sql.execute_batch("BEGIN IMMEDIATE")?;
     }
-    for message in &commit.messages {
-        write_message(sql, lanes, message)?;
-    }
+    write_messages(sql, lanes, &commit.messages)?;
     write_heads(sql, &commit.heads)?;
     write_received(sql, commit)?;
     write_queue(sql, lanes, commit)?;
@@ -303,43 +301,47 @@ fn write_log(sql: &Transaction<'_>, commit: &Commit) -> Result<u64, Error> {
     Ok(log)
 }
 
-fn write_message(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, message: &NewMessage) -> Result<(), Error> {
-    let head = &message.head;
-    let lane = lanes.id(sql, &head.lane)?;
+fn write_messages(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, messages: &[NewMessage]) -> Result<(), Error> {
     let mut insert = sql.prepare_cached(
         "INSERT INTO message (seq, from_city, message_id, header_digest, state, flags, lane, order_key, first_leaf, \
          base_leaf, last_leaf, to_city, to_system, stored_at, expires_at, origin_receipt, via, closed_at, header, body) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    insert.execute(params![
-        head.seq,
-        head.key.from_city.as_str(),
-        head.key.id.bytes(),
-        head.header_digest.0,
-        head.state as u8,
-        flags(head),
-        lane,
-        message.order_key,
-        head.first_leaf,
-        head.base.0,
-        head.last.0,
-        message.recipient.city.as_str(),
-        message.recipient.system.as_ref().map(|system| system.as_str()),
-        head.stored_at.ms(),
-        head.expires_at.ms(),
-        message.origin_receipt.map(|leaf_hash| leaf_hash.0),
-        listed(&message.via),
-        head.closed_at.map(Time::ms),
-        message.header,
-        message.body,
-    ])?;
-    if head.queued {
-        let mut insert = sql.prepare_cached(
-            "INSERT INTO queue (lane, seq, deliveries, parked_until, due_at, others) VALUES (?, ?, 0, 0, ?, ?)",
-        )?;
-        insert.execute(params![lane, head.seq, message.due_at.ms(), listed(&message.others)])?;
+    let mut queue = sql.prepare_cached(
+        "INSERT INTO queue (lane, seq, deliveries, parked_until, due_at, others) VALUES (?, ?, 0, 0, ?, ?)",
+    )?;
+    for message in messages {
+        let head = &message.head;
+        let lane = lanes.id(sql, &head.lane)?;
+        insert.execute(params![
+            head.seq,
+            head.key.from_city.as_str(),
+            head.key.id.bytes(),
+            head.header_digest.0,
+            head.state as u8,
+            flags(head),
+            lane,
+            message.order_key,
+            head.first_leaf,
+            head.base.0,
+            head.last.0,
+            message.recipient.city.as_str(),
+            message.recipient.system.as_ref().map(|system| system.as_str()),
+            head.stored_at.ms(),
+            head.expires_at.ms(),
+            message.origin_receipt.map(|leaf_hash| leaf_hash.0),
+            listed(&message.via),
+            head.closed_at.map(Time::ms),
+            message.header,
+            message.body,
+        ])?;
+        if head.queued {
+            queue.execute(params![lane, head.seq, message.due_at.ms(), listed(&message.others)])?;
+        }
+        let attachments = (0..).zip(message.attachments.iter().copied());
+        write_attachments(sql, head.seq, attachments, Form::AsSent)?;
     }
-    write_attachments(sql, head.seq, (0..).zip(message.attachments.iter().copied()), Form::AsSent)
+    Ok(())
 }
 
 fn write_heads(sql: &Transaction<'_>, heads: &[Head]) -> Result<(), Error> {
@@ -417,11 +419,15 @@ fn write_attachments(
     attachments: impl Iterator<Item = (usize, Attached)>,
     form: Form,
 ) -> Result<(), Error> {
-    let mut insert = sql.prepare_cached(
-        "INSERT OR REPLACE INTO attachment (digest, seq, place, sealed, size) VALUES (?, ?, ?, ?, ?)",
-    )?;
+    let insert = "INSERT OR REPLACE INTO attachment (digest, seq, place, sealed, size) VALUES (?, ?, ?, ?, ?)";
     for (place, attached) in attachments {
-        insert.execute(params![attached.digest.0, message, place as u64, form as u8, attached.size])?;
+        sql.prepare_cached(insert)?.execute(params![
+            attached.digest.0,
+            message,
+            place as u64,
+            form as u8,
+            attached.size
+        ])?;
     }
     Ok(())
 }

@@ -142,7 +142,7 @@ impl Batch<'_> {
     fn change_lane(&mut self, from: &LaneName, to: &LaneName, seq: Seq) {
         self.count(from, -1);
         self.count(to, 1);
-        self.rung.lanes.push((to.clone(), seq));
+        self.rung.waits(to, seq);
     }
 
     fn end(&mut self, head: &mut Head, settle: Settle) -> Result<Option<u64>, Error> {

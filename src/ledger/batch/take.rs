@@ -178,7 +178,7 @@ impl Batch<'_> {
         self.link(seq, &take.envelope, &route.recipient)?;
         let due_at = due_at(head.stored_at, head.expires_at, 0);
         if head.queued {
-            self.rung.lanes.push((route.lane.clone(), seq));
+            self.rung.waits(&route.lane, seq);
             self.count(&route.lane, 1);
             if let Some(order_key) = order_key.clone().filter(|_| !route.others.is_empty()) {
                 self.cases.insert(order_key, route.lane);
