@@ -277,6 +277,8 @@ pub const CANDIDATES_MAX: usize = 8;
 pub const TABLE_FAULTS_MAX: usize = 100;
 /// Bytes of one request with routing tables, and of one answer: 16 MiB, some 100,000 rows.
 pub const TABLES_BYTES_MAX: usize = 16 << 20;
+/// Milliseconds after a look at the tables until what was parsed for it is dropped: one minute.
+pub const PARSED_TABLES_KEPT_MS: u64 = 60 * 1000;
 /// Objections told against one set of tables.
 pub const OBJECTIONS_MAX: usize = 100;
 

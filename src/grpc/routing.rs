@@ -2,6 +2,7 @@
 //! inside a call's own future: what was handed to the board goes on when the caller has gone.
 
 mod board;
+mod shelf;
 mod told;
 
 use std::pin::Pin;
@@ -11,8 +12,8 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use self::board::Shelf;
 pub use self::board::{Board, Wanted};
+use self::shelf::Shelf;
 use super::peer;
 use super::record::Record;
 use crate::blobs::aside;
@@ -135,7 +136,7 @@ impl RoutingService for Routing {
 impl Routing {
     /// The door of the gateway that stands on this ground.
     pub fn new(alliance: Alliance, ground: &Ground, record: Record, stop: CancellationToken) -> Routing {
-        let shelf = Shelf { readers: ground.readers.clone(), ledger: ground.ledger.clone() };
+        let shelf = Shelf::new(ground.readers.clone(), ground.ledger.clone(), ground.clock.clone());
         let board = Arc::new(Board::new(alliance, ground.rules.clone(), shelf, ground.clock.clone()));
         Routing { own: ground.own.clone(), board, clock: ground.clock.clone(), record, stop }
     }

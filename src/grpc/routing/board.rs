@@ -2,22 +2,19 @@
 //! force. A crash in between is healed by the next start, which compiles what was committed. Never holds a lock over a
 //! wait: of two changes at once the ledger takes one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::{Stream, stream};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
+use super::shelf::{Shelf, Standing};
 use crate::blobs::aside;
 use crate::clock::Clock;
 use crate::intake::Rules;
-use crate::ledger::{Answer, Entry, Ledger, RouteChange};
 use crate::party::{Alliance, Division};
 use crate::reason::Reason;
 use crate::routing::{Change, Effect, Index, Issued, Objection, Set, Table, plan};
-use crate::store::Readers;
 use crate::time::Time;
 use crate::wire::envelope::Fault;
 use crate::wire::status::Refused;
@@ -28,17 +25,6 @@ pub struct Wanted {
     pub tables: Vec<Table>,
     /// Owners that are not among them lose theirs.
     pub complete: bool,
-}
-
-/// A set of tables as it is kept.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    pub version: u64,
-    /// Names version and content.
-    pub etag: String,
-    pub set: Set,
-    /// The canonical text of each table.
-    pub texts: BTreeMap<Division, String>,
 }
 
 /// The tables in force, and the one way to change them.
@@ -73,20 +59,7 @@ impl Board {
     /// # Errors
     /// `NO_SUCH_VERSION`, or a store that cannot be read.
     pub async fn standing(&self, version: Option<u64>) -> Result<Standing, Refused> {
-        let (version, texts) = self.shelf.read(version).await?.ok_or_else(|| Refused::new(Reason::NoSuchVersion))?;
-        let (texts, tables) = aside(move || {
-            let tables =
-                texts.iter().map(|(owner, text)| Ok((owner.clone(), Arc::new(Issued::from_json(text)?.table))));
-            let tables = tables.collect::<Result<_, crate::routing::TableError>>();
-            (texts, tables)
-        })
-        .await;
-        let unreadable = |fault: crate::routing::TableError| {
-            tracing::error!(%fault, version, "a stored routing table does not read");
-            Refused::new(Reason::StoreUnavailable)
-        };
-        let set = Set { version, tables: tables.map_err(unreadable)? };
-        Ok(Standing { version, etag: etag(version, &texts), set, texts: texts.into_iter().collect() })
+        self.shelf.standing(version).await
     }
 
     /// What would change.
@@ -102,12 +75,6 @@ impl Board {
             (change, effect)
         });
         Ok((standing, changes.collect()))
-    }
-
-    /// Version and etag of the set of this version, or the newest, without reading what its tables say.
-    async fn name(&self, version: Option<u64>) -> Result<(u64, String), Refused> {
-        let (version, texts) = self.shelf.read(version).await?.ok_or_else(|| Refused::new(Reason::NoSuchVersion))?;
-        Ok((version, etag(version, &texts)))
     }
 
     /// Puts tables in force, provided that the set is still the one of the etag: the version and etag that follow.
@@ -129,7 +96,7 @@ impl Board {
         }
         self.swap(prepared.index);
         // What was committed is read back, so that nothing is answered that is not kept.
-        let named = self.name(Some(standing.version + 1)).await?;
+        let named = self.shelf.name(Some(standing.version + 1)).await?;
         self.told.send_modify(|told| *told = told.clone().max(named.clone()));
         Ok(named)
     }
@@ -137,7 +104,7 @@ impl Board {
     /// The version in force, then every later one.
     pub async fn versions(&self) -> Result<impl Stream<Item = (u64, String)> + use<>, Refused> {
         let news = self.told.subscribe();
-        let first = self.name(None).await?;
+        let first = self.shelf.name(None).await?;
         Ok(stream::unfold((Some(first), 0, news), |(first, last, mut news)| async move {
             if let Some(first) = first {
                 let version = first.0;
@@ -207,52 +174,4 @@ fn changed(version: u64) -> Refused {
 fn objected(objections: Vec<Objection>) -> Refused {
     let fault = |objection: &Objection| Fault { field: "tables".to_owned(), must: objection.to_string() };
     Refused { faults: objections.iter().map(fault).collect(), ..Refused::new(Reason::InvalidTables) }
-}
-
-/// The version and the first 64 bits of the digest of all texts.
-fn etag(version: u64, texts: &[(Division, String)]) -> String {
-    let mut digest = Sha256::new();
-    texts.iter().for_each(|(_, text)| digest.update(text));
-    format!("{version}-{}", hex::encode(&digest.finalize()[..8]))
-}
-
-/// Where the sets are kept.
-#[derive(Debug)]
-pub struct Shelf {
-    pub readers: Arc<Readers>,
-    pub ledger: Ledger,
-}
-
-impl Shelf {
-    /// The texts of this version, or the newest; `None` where there is no such version.
-    async fn read(&self, version: Option<u64>) -> Result<Option<(u64, Vec<(Division, String)>)>, Refused> {
-        let found = self.readers.seek(move |look| {
-            let (newest, texts) = look.routes(None)?;
-            match version {
-                Some(version) if version > newest => Ok(None),
-                Some(version) if version < newest => look.routes(Some(version)).map(Some),
-                _ => Ok(Some((newest, texts))),
-            }
-        });
-        found.await.map_err(|fault| {
-            tracing::error!(%fault, "routing tables cannot be read");
-            Refused::new(Reason::StoreUnavailable)
-        })
-    }
-
-    /// Commits a change: the new version, or the one that was there first.
-    async fn put(
-        &self,
-        expected_version: u64,
-        tables: Vec<(Division, Option<String>)>,
-        actor: &str,
-        action: &str,
-    ) -> Result<Result<u64, u64>, Refused> {
-        let change = RouteChange { expected_version, tables, actor: actor.to_owned(), action: action.to_owned() };
-        match self.ledger.try_enter(Entry::Routes(Box::new(change))).await {
-            Ok(Answer::Routes(put)) => Ok(put),
-            Ok(_) => Err(Refused::new(Reason::Internal)),
-            Err(trouble) => Err(trouble.into()),
-        }
-    }
 }

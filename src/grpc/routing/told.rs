@@ -1,6 +1,6 @@
 //! Decides how tables, plans and explanations stand on the wire. Never decides anything about them.
 
-use super::board::Standing;
+use super::shelf::Standing;
 use crate::routing::{Change, Destination, Effect, Note, Refusal, Resolved};
 use crate::wire::envelope::address_to_wire;
 use crate::wire::pb::routing as pb;
