@@ -61,7 +61,8 @@ impl<'a> Grown<'a> {
     /// Makes the city, and a partner that takes connections and never answers.
     pub fn build(program: &'a Program, folder: &Path, silent: u16) -> Result<Grown<'a>> {
         program.run(folder, &["pki", "new", "--dir", "certs"])?;
-        let city = City::found(program, folder, "450200", &["--system", LOADS, "--system", "archive", "--system", "desk"])?;
+        let city =
+            City::found(program, folder, "450200", &["--system", LOADS, "--system", "archive", "--system", "desk"])?;
         member(program, folder, "440600", &format!("127.0.0.1:{silent}"), &["--system", "desk"])?;
         Ok(Grown { city, figures: vec![] })
     }

@@ -241,7 +241,8 @@ fn tell(compare: &Compare, found: Vec<Found>, figures: &[(&'static str, f64, &'s
     let text = format!("{}\n{}", report::text(&rows, &ratios), report::nation(end_to_end, stored));
     println!("{text}");
     let skipped = rows.iter().filter(|row| row.found.is_err()).count();
-    println!("{skipped} of {} SKIPPED", rows.len());
+    let unmeasured = ratios.iter().filter(|ratio| ratio.measured.is_none()).count();
+    println!("{skipped} of {} SKIPPED, {unmeasured} of {} ratios not measured", rows.len(), ratios.len());
     std::fs::write(compare.out.join("compare.txt"), text)?;
     let all = report::json(&rows, &ratios, figures, &settings);
     std::fs::write(compare.out.join("compare.json"), serde_json::to_string_pretty(&all)?)?;
