@@ -52,12 +52,12 @@ impl Chance {
 
     fn of_the_system(&self) -> Result<[u8; ID_BYTES], getrandom::Error> {
         let mut drawn = self.drawn.borrow_mut();
-        if drawn.is_empty() {
-            let fresh = bytes::<{ ID_BYTES * IDS_TOGETHER }>()?;
-            drawn.extend_from_slice(fresh.as_chunks().0);
+        loop {
+            if let Some(bytes) = drawn.pop() {
+                return Ok(bytes);
+            }
+            drawn.extend_from_slice(bytes::<{ ID_BYTES * IDS_TOGETHER }>()?.as_chunks().0);
         }
-        // There are some, or the system had none to give.
-        Ok(drawn.pop().unwrap_or_default())
     }
 }
 
