@@ -2,7 +2,7 @@
 //! what it has parsed: a large set is published in many requests, and parsing would take most of each.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
@@ -14,6 +14,7 @@ use crate::party::Division;
 use crate::reason::Reason;
 use crate::routing::{Issued, Set, Table, TableError};
 use crate::store::Readers;
+use crate::time::Time;
 use crate::wire::status::Refused;
 
 /// A set of tables as it is kept.
@@ -30,18 +31,20 @@ pub struct Standing {
 /// Tables, each with the digest of the text that says so.
 type Parsed = BTreeMap<Division, ([u8; 32], Arc<Table>)>;
 
+/// What is held, and the moment at which it goes.
+type Held = Mutex<Option<(Arc<Parsed>, Time)>>;
+
 /// Where the sets are kept.
 #[derive(Debug)]
 pub struct Shelf {
     readers: Arc<Readers>,
     ledger: Ledger,
-    clock: Clock,
-    parsed: Arc<Mutex<Option<Arc<Parsed>>>>,
+    parsed: Kept,
 }
 
 impl Shelf {
     pub fn new(readers: Arc<Readers>, ledger: Ledger, clock: Clock) -> Shelf {
-        Shelf { readers, ledger, clock, parsed: Arc::default() }
+        Shelf { readers, ledger, parsed: Kept::new(clock) }
     }
 
     /// The set of this version, or the newest.
@@ -50,7 +53,7 @@ impl Shelf {
     /// `NO_SUCH_VERSION`, or a store that cannot be read.
     pub async fn standing(&self, version: Option<u64>) -> Result<Standing, Refused> {
         let (version, texts) = self.read(version).await?;
-        let known = self.parsed.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default();
+        let known = self.parsed.known();
         let (texts, parsed) = aside(move || {
             let parsed = parse(&texts, &known);
             (texts, parsed)
@@ -62,7 +65,7 @@ impl Shelf {
         })?;
         let etag = etag(version, parsed.values().map(|(digest, _)| digest));
         let tables = parsed.iter().map(|(owner, (_, table))| (owner.clone(), table.clone())).collect();
-        self.keep(Arc::new(parsed));
+        self.parsed.keep(Arc::new(parsed));
         Ok(Standing { version, etag, set: Set { version, tables }, texts: texts.into_iter().collect() })
     }
 
@@ -111,19 +114,44 @@ impl Shelf {
         });
         found?.ok_or_else(|| Refused::new(Reason::NoSuchVersion))
     }
+}
 
-    /// Keeps what was parsed last until nobody has asked for a while.
+/// What was parsed last, until nobody has asked for a while.
+#[derive(Debug)]
+struct Kept {
+    clock: Clock,
+    held: Arc<Held>,
+}
+
+impl Kept {
+    fn new(clock: Clock) -> Kept {
+        Kept { clock, held: Arc::default() }
+    }
+
+    fn known(&self) -> Arc<Parsed> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map(|(parsed, _)| parsed.clone()).unwrap_or_default()
+    }
+
     fn keep(&self, parsed: Arc<Parsed>) {
-        let mine = Arc::downgrade(&parsed);
-        *self.parsed.lock().unwrap_or_else(PoisonError::into_inner) = Some(parsed);
-        let (kept, clock) = (self.parsed.clone(), self.clock.clone());
-        tokio::spawn(async move {
-            clock.until(clock.now().plus_ms(PARSED_TABLES_KEPT_MS)).await;
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.as_ref().is_some_and(|kept| Weak::ptr_eq(&Arc::downgrade(kept), &mine)) {
-                *kept = None;
-            }
-        });
+        let until = self.clock.now().plus_ms(PARSED_TABLES_KEPT_MS);
+        let before = self.held.lock().unwrap_or_else(PoisonError::into_inner).replace((parsed, until));
+        // Where something was held, somebody waits already to drop it.
+        if before.is_none() {
+            tokio::spawn(dropped(self.clock.clone(), self.held.clone(), until));
+        }
+    }
+}
+
+/// Drops what is held when its moment has come, which may be put off meanwhile.
+async fn dropped(clock: Clock, held: Arc<Held>, mut until: Time) {
+    loop {
+        clock.until(until).await;
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*held {
+            Some((_, later)) if *later > until => until = *later,
+            _ => return *held = None,
+        }
     }
 }
 
@@ -149,4 +177,36 @@ fn etag<'a>(version: u64, digests: impl Iterator<Item = &'a [u8; 32]>) -> String
     let mut all = Sha256::new();
     digests.for_each(|digest| all.update(digest));
     format!("{version}-{}", hex::encode(&all.finalize()[..8]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_parsed_goes_when_nobody_has_asked_for_a_while() {
+        let (clock, owner) = (Clock::default(), "450200".parse::<Division>().unwrap());
+        let kept = Kept::new(clock.clone());
+        let keep = || {
+            let table = Arc::new(Table { owner: owner.clone(), version: 1, rows: vec![] });
+            kept.keep(Arc::new(Parsed::from([(owner.clone(), ([0; 32], table))])));
+        };
+        keep();
+        clock.advance(PARSED_TABLES_KEPT_MS / 2);
+        keep();
+        clock.advance(PARSED_TABLES_KEPT_MS * 3 / 4);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(kept.known().len(), 1, "asked for again meanwhile");
+        clock.advance(PARSED_TABLES_KEPT_MS / 2);
+        let gone = async {
+            while !kept.known().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it is dropped");
+        keep();
+        assert_eq!(kept.known().len(), 1, "and kept anew");
+    }
 }
