@@ -46,6 +46,18 @@ fn a_row_that_comes_late_goes_before_those_of_its_case_that_were_not_out() {
 }
 
 #[test]
+fn a_case_that_is_forgotten_from_its_end_sends_none_of_its_messages() {
+    let (mut desk, _) = Desk::with(Policy::push(), &[(1, "a"), (2, "a"), (3, "a")], 9);
+    desk.answer(1, 1, Outcome::Refused);
+    for seq in [3, 2, 1] {
+        assert_eq!(desk.on(Event::Settled { seq }), [], "{seq}");
+    }
+    let (mut desk, _) = Desk::with(Policy::push(), &[(1, "a"), (2, "a")], 9);
+    desk.answer(1, 1, Outcome::Refused);
+    assert_eq!(delivered(&desk.on(Event::Settled { seq: 1 })), [2], "from its beginning it would");
+}
+
+#[test]
 fn a_message_that_ends_by_another_hand_leaves_its_place_to_the_next() {
     let mut desk = Desk::mailbox(&[(1, "a"), (2, "a"), (3, "a"), (4, "a")], 9);
     assert_eq!(desk.on(Event::Settled { seq: 2 }), [], "behind");

@@ -95,7 +95,7 @@ pub enum Answer {
     Taken(Result<Receipt, Box<Refusal>>),
     /// The leaf that was written, if one was; none when there was nothing to say, or it was said before.
     Settled(Option<Receipt>),
-    /// These messages wait in another lane now.
+    /// These messages wait in another lane now; of a case the last first, the order in which their lane is to forget them.
     Moved(Vec<Seq>),
     /// One answer per receipt, in order.
     Witnessed(Vec<Result<(), WitnessRefusal>>),

@@ -1,7 +1,7 @@
 //! Decides nothing of its own: carries out what the product's lanes ask for, as the couriers and mailboxes do, each effect
 //! in its own time. Checks at each step that a lane keeps to its bounds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tongban::courier::{Batch, Homeward};
 use tongban::evidence::Event as Told;
@@ -86,6 +86,8 @@ pub struct Carrier {
     dialing: bool,
     /// What came with an outcome, until it is settled.
     fates: BTreeMap<Seq, Fate>,
+    /// Messages about which the lane wants to know whether the partner has them.
+    wondered: BTreeSet<Seq>,
     /// The question that is open about a message.
     asking: BTreeMap<Seq, u64>,
     asked: u64,
@@ -100,10 +102,15 @@ impl Carrier {
         seq < self.doubt_below
     }
 
-    /// Whether an event is the outcome of a delivery that is over, which must change nothing.
+    /// Whether an event is the outcome of a delivery or of a question that is over, which must change nothing.
     fn takes_in(&mut self, event: &Event) -> bool {
         match *event {
             Event::Attempted { seq, attempt, session, .. } => self.out.remove(&attempt) != Some((seq, session)),
+            Event::Asked { seq, .. } => !self.wondered.remove(&seq),
+            Event::Settled { seq } => {
+                self.wondered.remove(&seq);
+                false
+            }
             _ => false,
         }
     }
@@ -145,6 +152,7 @@ impl World {
                 sessions: 0,
                 dialing: false,
                 fates: BTreeMap::new(),
+                wondered: BTreeSet::new(),
                 asking: BTreeMap::new(),
                 asked: 0,
                 cancels: BTreeMap::new(),
@@ -169,7 +177,8 @@ impl World {
                 self.tally.hit(Rare::StaleOutcome);
             }
             if stale != (ignored == 1) {
-                self.fail(format!("{name}: an outcome that is {} counts", if stale { "over" } else { "due" }));
+                let what = if stale { "over counts" } else { "due does not count" };
+                self.fail(format!("{name}: an outcome that is {what}"));
             }
             for effect in effects {
                 self.carry_out(place, name, effect, &mut events);
@@ -562,6 +571,7 @@ impl World {
         let stored = process.readers.look(|look| look.message(seq)).expect("the message is read");
         let Some(stored) = stored else { return self.fail(format!("{name}: the message {seq} is not there")) };
         let Some(carrier) = process.carriers.get_mut(name) else { return };
+        carrier.wondered.insert(seq);
         carrier.asked += 1;
         let question = carrier.asked;
         carrier.asking.insert(seq, question);

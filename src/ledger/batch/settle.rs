@@ -109,6 +109,8 @@ impl Batch<'_> {
             self.commit.moved.push(Moved { seq, from: settle.lane.clone(), to: to.clone(), others });
             moved.push(seq);
         }
+        // The last first: a lane that forgets them one by one must send none of them in between.
+        moved.reverse();
         Ok(Some(moved))
     }
 
