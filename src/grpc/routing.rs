@@ -57,8 +57,8 @@ impl RoutingService for Routing {
         request: Request<pb::GetTablesRequest>,
     ) -> Result<Response<pb::GetTablesResponse>, Status> {
         let version = Some(request.into_inner().version).filter(|version| *version != 0);
-        let standing = self.board.standing(version).await.map_err(|refused| to_status(&refused))?;
-        Ok(Response::new(told::standing(&standing)))
+        let (standing, texts) = self.board.texts(version).await.map_err(|refused| to_status(&refused))?;
+        Ok(Response::new(told::standing(&standing, texts)))
     }
 
     async fn plan_tables(

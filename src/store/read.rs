@@ -263,16 +263,31 @@ impl Snapshot<'_> {
 
     /// The set of routing tables in this version, or the newest: its number, and each owner's canonical text.
     pub fn routes(&self, version: Option<u64>) -> Result<(u64, Vec<(Division, String)>), Error> {
+        let (version, tables) = self.route_tables(version)?;
+        let text = |(owner, since)| self.route_text(&owner, since).map(|text| (owner, text));
+        Ok((version, tables.into_iter().map(text).collect::<Result<_, Error>>()?))
+    }
+
+    /// The set of routing tables in this version, or the newest: its number, and each owner with the version of the set
+    /// since which its table stands. Both together name one text for ever.
+    pub fn route_tables(&self, version: Option<u64>) -> Result<(u64, Vec<(Division, u64)>), Error> {
         let newest: u64 =
             self.sql.query_row("SELECT coalesce(max(version), 0) FROM route_set", [], |row| row.get(0))?;
         let version = version.unwrap_or(newest);
         let mut statement = self.sql.prepare_cached(
-            "SELECT owner, text FROM route_table t WHERE version = (SELECT max(version) FROM route_table \
+            "SELECT owner, version FROM route_table t WHERE version = (SELECT max(version) FROM route_table \
              WHERE owner = t.owner AND version <= ?) AND text IS NOT NULL ORDER BY owner",
         )?;
         let rows = statement.query_map([version], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
-        Ok((version, rows.into_iter().map(|(owner, text)| Ok((parsed(owner)?, text))).collect::<Result<_, Error>>()?))
+        let tables = rows.into_iter().map(|(owner, since)| Ok((parsed(owner)?, since)));
+        Ok((version, tables.collect::<Result<_, Error>>()?))
+    }
+
+    /// The canonical text of an owner's table that stands since this version of the set.
+    pub fn route_text(&self, owner: &Division, since: u64) -> Result<String, Error> {
+        let mut statement = self.sql.prepare_cached("SELECT text FROM route_table WHERE owner = ? AND version = ?")?;
+        Ok(statement.query_row(params![owner.as_str(), since], |row| row.get(0))?)
     }
 
     /// The versions of the routing tables, newest first, at most `count` of them.

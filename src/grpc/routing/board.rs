@@ -62,6 +62,16 @@ impl Board {
         self.shelf.standing(version).await
     }
 
+    /// The set of this version, or the newest, with the canonical text of each table.
+    ///
+    /// # Errors
+    /// As [`Board::standing`].
+    pub async fn texts(&self, version: Option<u64>) -> Result<(Standing, Vec<(Division, String)>), Refused> {
+        let standing = self.standing(version).await?;
+        let texts = self.shelf.texts(standing.version).await?;
+        Ok((standing, texts))
+    }
+
     /// What would change.
     ///
     /// # Errors
@@ -96,7 +106,8 @@ impl Board {
         }
         self.swap(prepared.index);
         // What was committed is read back, so that nothing is answered that is not kept.
-        let named = self.shelf.name(Some(standing.version + 1)).await?;
+        let kept = self.standing(Some(standing.version + 1)).await?;
+        let named = (kept.version, kept.etag);
         self.told.send_modify(|told| *told = told.clone().max(named.clone()));
         Ok(named)
     }
@@ -104,7 +115,8 @@ impl Board {
     /// The version in force, then every later one.
     pub async fn versions(&self) -> Result<impl Stream<Item = (u64, String)> + use<>, Refused> {
         let news = self.told.subscribe();
-        let first = self.shelf.name(None).await?;
+        let first = self.standing(None).await?;
+        let first = (first.version, first.etag);
         Ok(stream::unfold((Some(first), 0, news), |(first, last, mut news)| async move {
             if let Some(first) = first {
                 let version = first.0;

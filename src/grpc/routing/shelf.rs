@@ -1,5 +1,5 @@
 //! Decides how a set of routing tables is read from the store and named, and hands a change to the ledger. Keeps for a while
-//! what it has parsed: a large set is published in many requests, and parsing would take most of each.
+//! what it has read: a large set is published in many requests, and to read and parse all of it would take most of each.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::limits::PARSED_TABLES_KEPT_MS;
 use crate::party::Division;
 use crate::reason::Reason;
 use crate::routing::{Issued, Set, Table, TableError};
-use crate::store::Readers;
+use crate::store::{Error, Readers, Snapshot};
 use crate::time::Time;
 use crate::wire::status::Refused;
 
@@ -24,59 +24,67 @@ pub struct Standing {
     /// Names version and content.
     pub etag: String,
     pub set: Set,
-    /// The canonical text of each table.
-    pub texts: BTreeMap<Division, String>,
 }
 
-/// Tables, each with the digest of the text that says so.
-type Parsed = BTreeMap<Division, ([u8; 32], Arc<Table>)>;
+/// A table as it was read.
+#[derive(Clone, Debug)]
+struct Parsed {
+    /// Version of the set since which it stands.
+    since: u64,
+    /// Of its text.
+    digest: [u8; 32],
+    table: Arc<Table>,
+}
+
+/// A set's tables by their owners.
+type Tables = BTreeMap<Division, Parsed>;
 
 /// What is held, and the moment at which it goes.
-type Held = Mutex<Option<(Arc<Parsed>, Time)>>;
+type Held = Mutex<Option<(Arc<Tables>, Time)>>;
 
 /// Where the sets are kept.
 #[derive(Debug)]
 pub struct Shelf {
     readers: Arc<Readers>,
     ledger: Ledger,
-    parsed: Kept,
+    kept: Kept,
 }
 
 impl Shelf {
     pub fn new(readers: Arc<Readers>, ledger: Ledger, clock: Clock) -> Shelf {
-        Shelf { readers, ledger, parsed: Kept::new(clock) }
+        Shelf { readers, ledger, kept: Kept::new(clock) }
     }
 
-    /// The set of this version, or the newest.
+    /// The set of this version, or the newest. Only tables that are not kept are read.
     ///
     /// # Errors
     /// `NO_SUCH_VERSION`, or a store that cannot be read.
     pub async fn standing(&self, version: Option<u64>) -> Result<Standing, Refused> {
-        let (version, texts) = self.read(version).await?;
-        let known = self.parsed.known();
-        let (texts, parsed) = aside(move || {
-            let parsed = parse(&texts, &known);
-            (texts, parsed)
-        })
-        .await;
-        let parsed = parsed.map_err(|fault| {
+        let kept = self.kept.tables();
+        let (version, found) = self
+            .read(version, move |look, owner, since| match kept.get(owner).filter(|kept| kept.since == since) {
+                Some(kept) => Ok(Found::Kept(kept.clone())),
+                None => Ok(Found::Text(since, look.route_text(owner, since)?)),
+            })
+            .await?;
+        let parse = move || found.into_iter().map(|(owner, found)| Ok((owner, found.parse()?))).collect();
+        let parsed: Result<Tables, TableError> = aside(parse).await;
+        let tables = parsed.map_err(|fault| {
             tracing::error!(%fault, version, "a stored routing table does not read");
             Refused::new(Reason::StoreUnavailable)
         })?;
-        let etag = etag(version, parsed.values().map(|(digest, _)| digest));
-        let tables = parsed.iter().map(|(owner, (_, table))| (owner.clone(), table.clone())).collect();
-        self.parsed.keep(Arc::new(parsed));
-        Ok(Standing { version, etag, set: Set { version, tables }, texts: texts.into_iter().collect() })
+        let etag = etag(version, &tables);
+        let set = tables.iter().map(|(owner, parsed)| (owner.clone(), parsed.table.clone())).collect();
+        self.kept.keep(Arc::new(tables));
+        Ok(Standing { version, etag, set: Set { version, tables: set } })
     }
 
-    /// Version and etag of the set of this version, or the newest, without reading what its tables say.
+    /// The canonical text of each table of this version, ordered by their owners.
     ///
     /// # Errors
     /// As [`Shelf::standing`].
-    pub async fn name(&self, version: Option<u64>) -> Result<(u64, String), Refused> {
-        let (version, texts) = self.read(version).await?;
-        let digests = aside(move || texts.iter().map(|(_, text)| digest(text)).collect::<Vec<_>>()).await;
-        Ok((version, etag(version, digests.iter())))
+    pub async fn texts(&self, version: u64) -> Result<Vec<(Division, String)>, Refused> {
+        Ok(self.read(Some(version), |look, owner, since| look.route_text(owner, since)).await?.1)
     }
 
     /// Commits a change: the new version, or the one that was there first.
@@ -98,15 +106,21 @@ impl Shelf {
         }
     }
 
-    /// The texts of this version, or the newest, ordered by their owners.
-    async fn read(&self, version: Option<u64>) -> Result<(u64, Vec<(Division, String)>), Refused> {
+    /// Reads something of each table of this version, or of the newest: by its owner, and the version since which it stands.
+    async fn read<T: Send + 'static>(
+        &self,
+        version: Option<u64>,
+        each: impl Fn(&Snapshot<'_>, &Division, u64) -> Result<T, Error> + Send + 'static,
+    ) -> Result<(u64, Vec<(Division, T)>), Refused> {
         let found = self.readers.seek(move |look| {
-            let (newest, texts) = look.routes(None)?;
+            let (newest, mut tables) = look.route_tables(None)?;
             match version {
-                Some(version) if version > newest => Ok(None),
-                Some(version) if version < newest => look.routes(Some(version)).map(Some),
-                _ => Ok(Some((newest, texts))),
+                Some(version) if version > newest => return Ok(None),
+                Some(version) if version < newest => tables = look.route_tables(Some(version))?.1,
+                _ => {}
             }
+            let read = tables.into_iter().map(|(owner, since)| each(look, &owner, since).map(|found| (owner, found)));
+            Ok(Some((version.unwrap_or(newest), read.collect::<Result<_, Error>>()?)))
         });
         let found = found.await.map_err(|fault| {
             tracing::error!(%fault, "routing tables cannot be read");
@@ -116,7 +130,25 @@ impl Shelf {
     }
 }
 
-/// What was parsed last, until nobody has asked for a while.
+/// A table that stands: as it is kept, or its text and the version since which it stands.
+enum Found {
+    Kept(Parsed),
+    Text(u64, String),
+}
+
+impl Found {
+    fn parse(self) -> Result<Parsed, TableError> {
+        match self {
+            Found::Kept(parsed) => Ok(parsed),
+            Found::Text(since, text) => {
+                let table = Arc::new(Issued::from_json(&text)?.table);
+                Ok(Parsed { since, digest: Sha256::digest(text).into(), table })
+            }
+        }
+    }
+}
+
+/// The tables that were asked for last, until nobody has asked for a while.
 #[derive(Debug)]
 struct Kept {
     clock: Clock,
@@ -128,14 +160,14 @@ impl Kept {
         Kept { clock, held: Arc::default() }
     }
 
-    fn known(&self) -> Arc<Parsed> {
+    fn tables(&self) -> Arc<Tables> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().map(|(parsed, _)| parsed.clone()).unwrap_or_default()
+        held.as_ref().map(|(tables, _)| tables.clone()).unwrap_or_default()
     }
 
-    fn keep(&self, parsed: Arc<Parsed>) {
+    fn keep(&self, tables: Arc<Tables>) {
         let until = self.clock.now().plus_ms(PARSED_TABLES_KEPT_MS);
-        let before = self.held.lock().unwrap_or_else(PoisonError::into_inner).replace((parsed, until));
+        let before = self.held.lock().unwrap_or_else(PoisonError::into_inner).replace((tables, until));
         // Where something was held, somebody waits already to drop it.
         if before.is_none() {
             tokio::spawn(dropped(self.clock.clone(), self.held.clone(), until));
@@ -155,27 +187,10 @@ async fn dropped(clock: Clock, held: Arc<Held>, mut until: Time) {
     }
 }
 
-/// Parses what is not known by its digest.
-fn parse(texts: &[(Division, String)], known: &Parsed) -> Result<Parsed, TableError> {
-    let one = |(owner, text): &(Division, String)| {
-        let digest = digest(text);
-        let table = match known.get(owner).filter(|(known, _)| *known == digest) {
-            Some((_, table)) => table.clone(),
-            None => Arc::new(Issued::from_json(text)?.table),
-        };
-        Ok((owner.clone(), (digest, table)))
-    };
-    texts.iter().map(one).collect()
-}
-
-fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text).into()
-}
-
 /// The version and the first 64 bits of the digest of all texts' digests.
-fn etag<'a>(version: u64, digests: impl Iterator<Item = &'a [u8; 32]>) -> String {
+fn etag(version: u64, tables: &Tables) -> String {
     let mut all = Sha256::new();
-    digests.for_each(|digest| all.update(digest));
+    tables.values().for_each(|table| all.update(table.digest));
     format!("{version}-{}", hex::encode(&all.finalize()[..8]))
 }
 
@@ -191,7 +206,7 @@ mod tests {
         let kept = Kept::new(clock.clone());
         let keep = || {
             let table = Arc::new(Table { owner: owner.clone(), version: 1, rows: vec![] });
-            kept.keep(Arc::new(Parsed::from([(owner.clone(), ([0; 32], table))])));
+            kept.keep(Arc::new(Tables::from([(owner.clone(), Parsed { since: 1, digest: [0; 32], table })])));
         };
         keep();
         clock.advance(PARSED_TABLES_KEPT_MS / 2);
@@ -201,15 +216,15 @@ mod tests {
         for _ in 0..16 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(kept.known().len(), 1, "asked for again meanwhile");
+        assert_eq!(kept.tables().len(), 1, "asked for again meanwhile");
         clock.advance(PARSED_TABLES_KEPT_MS / 2);
         let gone = async {
-            while !kept.known().is_empty() {
+            while !kept.tables().is_empty() {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it is dropped");
         keep();
-        assert_eq!(kept.known().len(), 1, "and kept anew");
+        assert_eq!(kept.tables().len(), 1, "and kept anew");
     }
 }

@@ -1,18 +1,20 @@
 //! Decides how tables, plans and explanations stand on the wire. Never decides anything about them.
 
 use super::shelf::Standing;
+use crate::party::Division;
 use crate::routing::{Change, Destination, Effect, Note, Refusal, Resolved};
 use crate::wire::envelope::address_to_wire;
 use crate::wire::pb::routing as pb;
 
-pub fn standing(standing: &Standing) -> pb::GetTablesResponse {
-    let table = |(owner, text): (&crate::party::Division, &String)| pb::Table {
-        owner: owner.as_str().to_owned(),
-        version: standing.set.tables.get(owner).map_or(0, |table| table.version),
-        toml: standing.set.tables.get(owner).map_or(String::new(), |table| table.to_toml()),
-        text: text.clone(),
+pub fn standing(standing: &Standing, texts: Vec<(Division, String)>) -> pb::GetTablesResponse {
+    let table = |(owner, text): (Division, String)| {
+        let (version, toml) = match standing.set.tables.get(&owner) {
+            Some(table) => (table.version, table.to_toml()),
+            None => (0, String::new()),
+        };
+        pb::Table { owner: owner.as_str().to_owned(), version, toml, text }
     };
-    let tables = standing.texts.iter().map(table).collect();
+    let tables = texts.into_iter().map(table).collect();
     pb::GetTablesResponse { version: standing.version, etag: standing.etag.clone(), tables }
 }
 
