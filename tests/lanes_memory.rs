@@ -190,6 +190,15 @@ fn a_case_that_waits_takes_one_row_and_lets_the_others_pass() {
 }
 
 #[test]
+fn a_case_whose_moment_has_come_as_it_is_read_keeps_its_followers() {
+    for (until, loaded_rows) in [(NOW.plus_ms(1), 1), (NOW, 2)] {
+        let mut lane = reading(4, 1, 0);
+        on(&mut lane, loaded([Queued { parked_until: until, ..row(1, "a") }, row(2, "a")], true));
+        assert_eq!(lane.stats(NOW).loaded, loaded_rows);
+    }
+}
+
+#[test]
 fn a_lane_full_of_waiting_cases_goes_on_when_the_first_is_due() {
     let mut lane = reading(2, 1, 9);
     let parked = |seq| Queued { parked_until: NOW.plus_ms(1_000 * seq), ..row(seq, "") };

@@ -153,6 +153,107 @@ fn the_most_precise_pattern_of_the_configuration_takes_an_item() {
 }
 
 #[test]
+fn the_order_of_the_systems_says_nothing() {
+    let mut tables = tables("440600", &[]);
+    tables.systems.reverse();
+    let index = Index::compile(&tables).unwrap();
+    for (item, system) in [("1144-7", "permit"), ("1144-8", "social"), ("2250", "general")] {
+        let asked = Asked { to: Some(("440600", None)), item, ..Asked::default() };
+        assert_eq!(ask(&index, asked).unwrap().recipient.to_string(), format!("440600/{system}"));
+    }
+}
+
+#[test]
+fn a_system_that_is_named_takes_what_a_row_gives_to_another() {
+    let own = "owner = \"440600\"\n[[route]]\ndivision = \"440600\"\nitem = \"1\"\nsystem = \"permit\"\n";
+    let index = index(&[own]);
+    let named = ask(&index, Asked { to: Some(("440600", Some("general"))), item: "1", ..Asked::default() }).unwrap();
+    assert_eq!(
+        (named.recipient.to_string(), named.row.to_string()),
+        ("440600/general".to_owned(), "system general as named by the sender".to_owned(),)
+    );
+    let open = ask(&index, Asked { to: Some(("440600", None)), item: "1", ..Asked::default() }).unwrap();
+    assert_eq!(open.recipient.to_string(), "440600/permit");
+}
+
+/// Its first row has ended, its second has no open way, its third refuses; the others show the way.
+const WAYS: &str = r#"
+owner = "450200"
+[[route]]
+division = "450200"
+item = "1"
+valid_until = 2026-06-14
+via = ["hub/main"]
+[[route]]
+division = "450200"
+item = "2"
+via = ["pull"]
+[[route]]
+division = "450200"
+item = "3"
+refuse = "GONE"
+[[route]]
+division = "450200"
+item = "4"
+valid_from = 2026-06-15
+valid_until = 2026-06-15
+via = ["hub/north"]
+[[route]]
+division = "450200"
+item = "0"
+via = ["direct"]
+"#;
+
+#[test]
+fn a_test_message_takes_the_first_way_of_its_partners_table_that_is_open_today() {
+    let guilin = "owner = \"450300\"\n[[route]]\ndivision = \"450300\"\nitem = \"7\"\nvia = [\"pull\"]\n";
+    let test = |index: &Index, to| {
+        lanes(&ask(index, Asked { to: Some((to, None)), item: "tongban.test", ..Asked::default() }))
+    };
+    let both = index(&[guilin, WAYS]);
+    assert_eq!((test(&both, "450200").as_str(), test(&both, "450300").as_str()), ("hub/north", "450300"));
+    let only = WAYS.replace("2026-06-15\nvalid_until = 2026-06-15", "2026-06-16");
+    assert_eq!(test(&index(&[&only]), "450200"), "450200", "the row before begins tomorrow");
+}
+
+#[test]
+fn a_row_that_names_the_step_is_not_for_a_message_that_names_none() {
+    let row =
+        |rest: &str, hub: &str| format!("[[route]]\ndivision = \"450200\"\nitem = \"1\"\n{rest}via = [\"{hub}\"]\n");
+    let rows = [row("", "direct"), row("step = \"apply\"\n", "hub/main"), row("mode = \"proxy\"\n", "hub/north")];
+    let index = index(&[&format!("owner = \"450200\"\n{}", rows.concat())]);
+    let asked = Asked { to: Some(("450200", None)), item: "1", ..Asked::default() };
+    assert_eq!(lanes(&ask(&index, Asked { mode: Some(Mode::Proxy), ..asked })), "hub/north");
+    assert_eq!(lanes(&ask(&index, Asked { step: Some("apply"), mode: Some(Mode::Proxy), ..asked })), "hub/main");
+    assert_eq!(lanes(&ask(&index, Asked { step: Some("other"), ..asked })), "450200");
+}
+
+#[test]
+fn each_of_many_divisions_items_and_steps_is_found_by_its_own_name() {
+    const MANY: usize = 30_000;
+    let rows = |of: &dyn Fn(usize) -> String| {
+        let rows: String = (0..MANY).map(|n| format!("[[route]]\n{}via = [\"direct\"]\n", of(n))).collect();
+        index(&[&format!("owner = \"450200\"\n{rows}")])
+    };
+    let told = |index: &Index, asked: Asked<'_>| ask(index, asked).map(|resolved| resolved.row.to_string()).ok();
+    let row = |n: usize| Some(format!("row {} of 450200", n + 1));
+    let asked = Asked { to: Some(("450200", None)), item: "1", ..Asked::default() };
+    let item = |n: usize| format!("IT-{n}-{}", n * n % 7);
+    let index = rows(&|n| format!("division = \"450200\"\nitem = \"{}\"\n", item(n)));
+    assert!((0..MANY).all(|n| told(&index, Asked { item: &item(n), ..asked }) == row(n)), "items");
+    assert!(
+        (0..MANY).all(|n| told(&index, Asked { item: &format!("{}x", item(n)), ..asked }).is_none()),
+        "unknown items"
+    );
+    let village = |n: usize| format!("4502{:08}", n + 100_001);
+    let index = rows(&|n| format!("division = \"{}\"\nitem = \"1\"\n", village(n)));
+    assert!((0..MANY).all(|n| told(&index, Asked { jurisdiction: Some(&village(n)), ..asked }) == row(n)), "divisions");
+    let step = |n: usize| format!("s{n}");
+    let index = rows(&|n| format!("division = \"450200\"\nitem = \"1\"\nstep = \"{}\"\n", step(n)));
+    assert!((0..MANY).all(|n| told(&index, Asked { step: Some(&step(n)), ..asked }) == row(n)), "steps");
+}
+
+#[test]
 fn each_way_to_nowhere_has_its_own_reason() {
     let index = index(&[PARTNER]);
     let reason = |to, jurisdiction, via| {
@@ -273,6 +374,40 @@ fn of_many_faults_and_objections_a_hundred_are_told() {
 }
 
 #[test]
+fn of_rows_that_hold_at_once_each_is_named_with_the_one_that_holds_longest() {
+    let row = |from: u8, until: u8| {
+        let days = format!("valid_from = 2026-03-{from:02}\nvalid_until = 2026-03-{until:02}");
+        format!("[[route]]\ndivision = \"450200\"\nitem = \"1\"\n{days}\nvia = [\"direct\"]\n")
+    };
+    let clashes = |rows: &[(u8, u8)]| {
+        let rows: String = rows.iter().map(|(from, until)| row(*from, *until)).collect();
+        let table = Table::from_toml(&format!("owner = \"450200\"\n{rows}")).unwrap();
+        let all = Index::compile(&Tables { tables: vec![Arc::new(table)], ..tables("440600", &[]) }).unwrap_err();
+        let clash = |objection: &Objection| match objection {
+            Objection::Clash {
+                first: RowRef::Row { number: a, .. }, second: RowRef::Row { number: b, .. }, ..
+            } => (*a, *b),
+            other => panic!("{other}"),
+        };
+        all.iter().map(clash).collect::<Vec<_>>()
+    };
+    assert_eq!(clashes(&[(1, 10), (2, 20), (15, 30)]), [(1, 2), (2, 3)]);
+    assert_eq!(clashes(&[(1, 20), (2, 5), (8, 9)]), [(1, 2), (1, 3)]);
+    assert_eq!(clashes(&[(1, 20), (2, 20), (3, 4)]), [(1, 2), (1, 3)], "of two the first");
+}
+
+#[test]
+fn a_million_rows_are_read_and_one_more_is_not() {
+    let text = "[[route]]\n".repeat(ROWS_MAX);
+    let too_many = |text: &str| {
+        let faults = Table::from_toml(text).unwrap_err();
+        faults.iter().any(|fault| fault.what == format!("route: more than {ROWS_MAX} rows"))
+    };
+    assert!(!too_many(&text), "it is refused for its rows, not for their number");
+    assert!(too_many(&format!("{text}[[route]]\n")));
+}
+
+#[test]
 fn a_million_rows_are_compiled_and_one_more_is_not() {
     let mut table = Table::from_toml(PARTNER).unwrap();
     table.rows = vec![table.rows[0].clone(); 1_024];
@@ -301,4 +436,35 @@ fn a_plan_says_what_becomes_of_a_message() {
     let effect = change.effect(&compiled(&before), &compiled(&after), NOW).unwrap();
     assert_eq!(effect.before.unwrap().row.to_string(), "row 2 of 450200");
     assert_eq!(lanes(&effect.after), "450200 hub/main", "the next row takes what the exact one left");
+}
+
+#[test]
+fn a_plan_looks_where_and_when_the_row_holds() {
+    let set = |text: &str| {
+        let table = Arc::new(Table::from_toml(text).unwrap());
+        Set { version: 1, tables: [(table.owner.clone(), table)].into() }
+    };
+    let effects = |before: &str, after: &str| -> Vec<Option<(String, String)>> {
+        let changes = plan(&set(before), &set(after)).changes;
+        let (before, after) = (index(&[before]), index(&[after]));
+        let effect = |change: &Change| {
+            let effect = change.effect(&before, &after, NOW)?;
+            Some((lanes(&effect.before), lanes(&effect.after)))
+        };
+        changes.iter().map(effect).collect()
+    };
+    let row = |division: &str, rest: &str, way: &str| {
+        format!("[[route]]\ndivision = \"{division}\"\nitem = \"1\"\n{rest}via = [\"{way}\"]\n")
+    };
+    let (head, whole) = ("owner = \"450200\"\n", row("4502", "", "direct"));
+    let seen = |before: &str, after: &str| effects(&format!("{head}{before}"), &format!("{head}{after}"));
+    let moves = |from: &str, to: &str| vec![Some((from.to_owned(), to.to_owned()))];
+    let district = row("450205", "", "hub/main");
+    assert_eq!(seen(&whole, &format!("{whole}{district}")), moves("450200", "hub/main"), "in its own division");
+    let next_year = row("450205", "valid_from = 2027-01-01\n", "hub/north");
+    assert_eq!(seen(&whole, &format!("{whole}{next_year}")), moves("450200", "hub/north"), "on its first day");
+    let last_year = row("450205", "valid_until = 2025-12-31\n", "hub/north");
+    assert_eq!(seen(&whole, &format!("{whole}{last_year}")), [None], "it is over");
+    let since = row("450205", "valid_from = 2025-01-01\nvalid_until = 2026-06-14\n", "hub/north");
+    assert_eq!(seen(&whole, &format!("{whole}{since}")), [None], "it began, and is over today");
 }

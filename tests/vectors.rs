@@ -224,6 +224,17 @@ fn a_leaf_of_640_bytes_is_written_and_read_and_one_of_641_is_neither() {
     assert_eq!(Evidence::from_leaf(&[leaf.as_slice(), &[0]].concat()), Err(LeafError::TooLong));
 }
 
+#[test]
+fn an_extension_is_written_once_and_in_its_order() {
+    let plain = evidence(&leaves("good")[1]["evidence"]);
+    let with = |tags: &[u8]| {
+        let extensions = tags.iter().map(|tag| (*tag, vec![1])).collect();
+        Evidence { extensions, ..plain.clone() }.to_leaf()
+    };
+    assert!(with(&[0x60, 0x61, 0x7f]).is_ok());
+    assert_eq!((with(&[0x61, 0x61]), with(&[0x61, 0x60])), (Err(LeafError::Order(0x61)), Err(LeafError::Order(0x60))));
+}
+
 /// A fault as the vectors write it: its name, and the tag in hexadecimal where it has one.
 fn written(fault: LeafError) -> String {
     let name = |name: &str, tag: u8| format!("{name} {tag:#04x}");

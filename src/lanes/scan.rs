@@ -155,3 +155,51 @@ impl Answer {
         self.gone.contains(&seq)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A scan that reads from 5 on.
+    fn reading() -> Scan {
+        let mut scan = Scan { next: 5, ..Scan::default() };
+        assert_eq!(scan.ask(), 5);
+        scan
+    }
+
+    fn asked(scan: &Scan) -> &Asked {
+        scan.asked.as_ref().unwrap()
+    }
+
+    #[test]
+    fn as_many_rows_are_remembered_as_may_be_and_of_more_the_lowest() {
+        let mut scan = reading();
+        (7..10).for_each(|seq| scan.heard(seq, 3));
+        assert_eq!((&asked(&scan).heard[..], asked(&scan).missed), (&[7, 8, 9][..], None));
+        scan.heard(6, 3);
+        assert_eq!((&asked(&scan).heard[..], asked(&scan).missed), (&[][..], Some(6)));
+        scan.heard(8, 3);
+        assert_eq!(scan.answered(&[]).unwrap().missed, Some(6));
+    }
+
+    #[test]
+    fn as_many_rows_that_went_away_are_remembered_as_may_be_and_of_more_the_answer_is_useless() {
+        let mut scan = reading();
+        [4, 5, 6, 7].into_iter().for_each(|seq| scan.gone(seq, 3));
+        assert_eq!((asked(&scan).gone.len(), asked(&scan).usable == Usable::Yes), (3, true), "4 is not read");
+        scan.gone(8, 3);
+        assert_eq!((asked(&scan).gone.len(), asked(&scan).usable == Usable::Yes), (0, false));
+        scan.gone(9, 3);
+        assert_eq!(asked(&scan).gone.len(), 0, "nothing is remembered for it");
+        assert!(scan.answered(&[]).is_none());
+    }
+
+    #[test]
+    fn an_answer_is_useless_when_a_row_before_it_is_needed() {
+        for (seq, usable) in [(4, false), (5, true), (6, true)] {
+            let mut scan = reading();
+            scan.rewind(seq);
+            assert_eq!(scan.answered(&[]).is_some(), usable, "{seq}");
+        }
+    }
+}

@@ -345,3 +345,28 @@ fn clash(tables: &Tables, index: &Index, first: u32, second: u32) -> Option<Obje
     let key = &tables.tables.get(index.outcome(row).owner as usize)?.rows.get(row.number as usize - 1)?.key;
     Some(Objection::Clash { first: named(first), second: named(second), key: key.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_row_of_an_item_pattern_stands_beside_it() {
+        let row = |item: &str, step: &str| {
+            format!("[[route]]\ndivision = \"4502\"\nitem = \"{item}\"\n{step}via = [\"direct\"]\n")
+        };
+        let (plain, step) = ("", "step = \"apply\"\n");
+        let rows = [row("1", plain), row("2", step), row("3", plain), row("3", step)].concat();
+        let tables = Tables {
+            own: "440600".parse().unwrap(),
+            systems: vec![],
+            ways: Ways::default(),
+            allow: vec![],
+            version: 1,
+            tables: vec![Arc::new(Table::from_toml(&format!("owner = \"450200\"\n{rows}")).unwrap())],
+        };
+        let entries = Index::compile(&tables).unwrap().entries;
+        let beside: Vec<bool> = entries.iter().map(|entry| matches!(entry.rows, Held::Only { .. })).collect();
+        assert_eq!(beside, [true, true, false]);
+    }
+}

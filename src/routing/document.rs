@@ -223,6 +223,26 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_row_is_read_back_as_it_was_written() {
+        let head = "owner = \"440600\"\nversion = 3\n";
+        let rows = [
+            "division = \"440605\"\nitem = \"9\"\nstep = \"apply\"\nvalid_until = 2026-12-31\nrefuse = \"GONE\"",
+            "division = \"*\"\nitem = \"*\"\nvalid_from = 2026-01-01\nvalid_until = 2026-01-01\nsystem = \"permit\"",
+            "division = \"44\"\nitem = \"1*\"\nmode = \"proxy\"\nvia = [\"pull\"]",
+        ];
+        let toml: String = rows.iter().map(|row| format!("\n[[route]]\n{row}\n")).collect();
+        let issued = Issued { table: Table::from_toml(&format!("{head}{toml}")).unwrap(), ..issued() };
+        let text = issued.to_json().unwrap();
+        assert_eq!(Issued::from_json(&text), Ok(issued.clone()));
+        assert_eq!(issued.table.to_toml().replace("\"4406\"", "\"440600\""), format!("{head}{toml}"));
+        let backwards = text.replacen("\"valid_from\":\"2026-01-01\"", "\"valid_from\":\"2026-01-02\"", 1);
+        let fault = Issued::from_json(&backwards).unwrap_err();
+        assert_eq!(fault, TableError::Row { row: 2, fault: RowFault::Backwards });
+        let targets: Vec<String> = issued.table.rows.iter().map(|row| row.target.to_string()).collect();
+        assert_eq!(targets, ["refuse GONE", "system permit", "pull"]);
+    }
+
+    #[test]
     fn what_is_spelt_another_way_is_refused() {
         let text = issued().to_json().unwrap();
         for (from, to) in [

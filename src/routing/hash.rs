@@ -134,6 +134,13 @@ mod tests {
     }
 
     #[test]
+    fn the_last_place_of_all_is_found() {
+        let mut places = Places::for_keys(1);
+        places.insert(u64::MAX, ROWS_MAX - 1);
+        assert_eq!(places.find(u64::MAX, |_| true), Some(ROWS_MAX - 1));
+    }
+
+    #[test]
     fn places_are_at_most_half_full_and_hardly_ever_look_at_another_key() {
         let key = Key([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345]);
         for keys in [0, 1, 2, 3, 6, 7, 14, 1_000] {

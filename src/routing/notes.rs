@@ -126,3 +126,79 @@ impl RowRef {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    #[test]
+    fn every_note_is_told_in_both_languages() {
+        let city = |code: &str| code.parse::<Division>().unwrap();
+        let row = || RowRef::Row { owner: city("450200"), number: 7 };
+        let to = Address { city: city("440600"), system: Some("window".parse().unwrap()) };
+        let lanes =
+            vec![Destination::Gateway("450200".parse().unwrap()), Destination::System("window".parse().unwrap())];
+        let refused = Refusal { reason: Reason::RouteRefused, token: Some("GONE".parse().unwrap()), row: Some(row()) };
+        let told = [
+            (
+                Note::Day(Day::new(2026, 6, 15).unwrap()),
+                "rows must hold on 2026-06-15 (UTC+8)",
+                "按 2026-06-15（北京时间）有效的条目",
+            ),
+            (Note::Addressed(to), "addressed to 440600/window", "指定接收方 440600/window"),
+            (
+                Note::Open(Some(city("450205"))),
+                "recipient open: whoever claims 450205",
+                "未指定接收方：按管辖区划 450205 查找",
+            ),
+            (Note::Open(None), "recipient open, and no jurisdiction given", "未指定接收方，也未给出管辖区划"),
+            (
+                Note::NoTable(city("450300")),
+                "450300 has no table: its member record decides",
+                "450300 没有路由表：按成员记录处理",
+            ),
+            (Note::Division("4502".to_owned()), "rows under division 4502", "查看区划 4502 下的条目"),
+            (Note::Division(String::new()), "rows under division *", "查看区划 * 下的条目"),
+            (Note::NotYet(row()), "row 7 of 450200 begins later", "450200 第 7 条尚未生效"),
+            (
+                Note::Over(RowRef::Record("450200".parse().unwrap())),
+                "record of 450200 has ended",
+                "450200 的成员记录已失效",
+            ),
+            (
+                Note::Elsewhere(RowRef::Configured("window".parse().unwrap())),
+                "configuration of system window is not of the city addressed",
+                "配置中的系统 window不属于所指定的城市",
+            ),
+            (
+                Note::Configuration,
+                "no row of the own table: the systems' items in the configuration",
+                "本市路由表无匹配条目：按配置中各系统的事项分派",
+            ),
+            (
+                Note::Closed("hub/main".parse().unwrap()),
+                "hub/main is closed by the member records",
+                "按成员记录，hub/main 不可用",
+            ),
+            (
+                Note::MustEndHere,
+                "came from another gateway and must end here: a city relays nothing",
+                "来自其他网关，须止于本市：城市网关不转发",
+            ),
+            (
+                Note::Taken { row: RowRef::Named("window".parse().unwrap()), lanes },
+                "taken: system window as named by the sender -> 450200, system window",
+                "采用：发送方指定的系统 window -> 450200, system window",
+            ),
+            (
+                Note::Refused(refused),
+                "refused: ROUTE_REFUSED GONE by row 7 of 450200",
+                "拒绝：ROUTE_REFUSED GONE（450200 第 7 条）",
+            ),
+        ];
+        for (note, en, zh) in told {
+            assert_eq!((note.to_string().as_str(), note.zh().as_str()), (en, zh));
+        }
+    }
+}

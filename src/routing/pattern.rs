@@ -112,11 +112,6 @@ impl DivisionPrefix {
         &self.0
     }
 
-    /// Whether the division lies at or under this one.
-    pub fn covers(&self, division: &Division) -> bool {
-        division.as_str().starts_with(&self.0)
-    }
-
     /// Whether all that `other` covers is covered.
     pub fn contains(&self, other: &DivisionPrefix) -> bool {
         other.0.starts_with(&self.0)

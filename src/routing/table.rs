@@ -49,17 +49,6 @@ pub struct Validity {
 impl Validity {
     /// From ever to ever.
     pub const ALWAYS: Validity = Validity { from: None, until: None };
-
-    /// Whether the row exists on this day.
-    pub fn holds(&self, day: Day) -> bool {
-        self.from.is_none_or(|from| from <= day) && self.until.is_none_or(|until| day <= until)
-    }
-
-    /// Whether both hold on some day.
-    pub fn overlaps(&self, other: &Validity) -> bool {
-        let before = |until: Option<Day>, from: Option<Day>| until.zip(from).is_some_and(|(until, from)| until < from);
-        !before(self.until, other.from) && !before(other.until, self.from)
-    }
 }
 
 /// What follows when a row is taken.
