@@ -138,6 +138,27 @@ fn a_text_that_could_not_be_opened_is_not_signed() {
 }
 
 #[test]
+fn a_note_may_be_as_long_as_notes_may_be() {
+    let key = log_key();
+    let overhead = key.sign_note("a\n").unwrap().len() - 2;
+    let text = format!("{}\n", "a".repeat(NOTE_BYTES_MAX - overhead - 1));
+    let note = key.sign_note(&text).unwrap();
+    assert_eq!(note.len(), NOTE_BYTES_MAX);
+    assert_eq!(open(&note, &[key.verifying_key().clone()]).unwrap().text, text);
+    assert_eq!(key.sign_note(&format!("a{text}")), Err(NoteError::Size));
+}
+
+#[test]
+fn a_line_that_is_no_signature_is_named_by_its_number() {
+    for lines in 1..5 {
+        let note = format!("{}\n{SIGNATURE}— nobody\n", "a\n".repeat(lines));
+        assert_eq!(open(&note, &[]), Err(NoteError::Format { line: lines + 3 }));
+    }
+    let [key] = peter();
+    assert_eq!(format!("{key:?}"), format!("VerifyingKey({VKEY})"));
+}
+
+#[test]
 fn a_text_with_empty_lines_is_parted_at_the_last() {
     let key = log_key();
     let note = key.sign_note("one\n\ntwo\n\n").unwrap();
@@ -206,6 +227,8 @@ fn a_checkpoint_text_has_one_spelling() {
 
 #[test]
 fn a_size_that_could_not_be_read_is_not_signed() {
-    let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: 1 << 63, root: EMPTY_ROOT };
-    assert_eq!(checkpoint.sign(&log_key()), Err(CheckpointError::Size));
+    let checkpoint = |size| Checkpoint { origin: ORIGIN.to_owned(), size, root: EMPTY_ROOT };
+    assert_eq!(checkpoint(1 << 63).sign(&log_key()), Err(CheckpointError::Size));
+    let note = checkpoint((1 << 63) - 1).sign(&log_key()).unwrap();
+    assert_eq!(Checkpoint::claimed(&note), Ok(checkpoint((1 << 63) - 1)));
 }

@@ -161,6 +161,18 @@ fn a_format_fault_names_its_line() {
 }
 
 #[test]
+fn bytes_that_are_no_text_and_a_file_that_ends_early_have_their_line() {
+    let text = receipts(3).swap_remove(1).to_text();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    for before in 0..4 {
+        let begins = lines[..before].concat();
+        let fault = |file: Vec<u8>| TlogProof::parse(&file).unwrap_err().line;
+        assert_eq!(fault([begins.as_bytes(), b"ab\xff", text.as_bytes()].concat()), before + 1);
+        assert_eq!(fault(begins.into_bytes()), before.max(1));
+    }
+}
+
+#[test]
 fn extra_data_is_kept_and_proves_nothing() {
     let mut receipt = receipts(3).swap_remove(1);
     receipt.extra = Some(b"for the clerk".to_vec());

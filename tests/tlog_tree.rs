@@ -262,6 +262,18 @@ fn appending_nothing_changes_nothing() {
 }
 
 #[test]
+fn an_append_gives_the_path_of_each_new_leaf_and_of_no_other() {
+    let mut tree = Tree::empty();
+    tree.append(&leaves(0..5));
+    let appended = tree.append(&leaves(5..9));
+    let paths: Vec<_> = (0..11).filter_map(|index| appended.path(index)).collect();
+    assert_eq!((paths.len(), &paths), (4, &appended.paths()));
+    assert_eq!((appended.path(4), appended.path(9)), (None, None));
+    let all = leaves(0..9);
+    assert!((5..9).all(|index| appended.path(index as u64) == Some(naive_path(index, &all))));
+}
+
+#[test]
 fn an_edge_of_another_length_or_size_is_refused() {
     let edge = Tree::empty().edge().to_vec();
     assert_eq!(Tree::from_edge(1, edge), Err(EdgeError::Length { size: 1, expected: 1, found: 0 }));
@@ -293,6 +305,11 @@ fn a_store_with_a_gap_is_named_and_not_believed() {
     assert_eq!(inclusion_path(300, 300, &Gap), Err(RebuildError::Index { index: 300, size: 300 }));
     assert_eq!(root_at(LEAVES_MAX + 1, &Gap), Err(RebuildError::Size(LEAVES_MAX + 1)));
     assert_eq!(root_at(0, &Gap), Ok(EMPTY_ROOT));
+    assert_eq!(edge_at(LEAVES_MAX + 1, &Gap), Err(RebuildError::Size(LEAVES_MAX + 1)));
+    assert_eq!(inclusion_path(0, LEAVES_MAX + 1, &Gap), Err(RebuildError::Size(LEAVES_MAX + 1)));
+    let reads = |found: Option<RebuildError<Infallible>>| matches!(found, Some(RebuildError::Missing { .. }));
+    assert!(reads(inclusion_path(0, LEAVES_MAX, &Gap).err()) && reads(edge_at(LEAVES_MAX, &Gap).err()));
+    assert_eq!(<[u8; 32]>::from(leaf_hash(b"")), from_hex(CT_ROOTS[0]).as_bytes()[..]);
 }
 
 #[test]

@@ -7,7 +7,9 @@ use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use sha2::Sha256;
 use tongban::tlog::checkpoint::Checkpoint;
 use tongban::tlog::consistency::{ConsistencyError, consistency_path, verify_consistency};
-use tongban::tlog::cosignature::{CosignatureError, Cosigned, WitnessKey, bare, cosign, cosigners, with_lines};
+use tongban::tlog::cosignature::{
+    CosignatureError, Cosigned, WitnessKey, bare, cosign, cosigners, signer, text, with_lines,
+};
 use tongban::tlog::note::{KeyError, SigningKey, VerifyingKey, open};
 use tongban::tlog::proof::{HashSource, RebuildError, tile};
 use tongban::tlog::tree::{LEAVES_MAX, Tree, root_of};
@@ -251,4 +253,32 @@ fn nothing_but_a_checkpoint_is_cosigned() {
         assert!(cosign(text, &witness_key(), AT_S).is_err(), "{text:?}");
     }
     assert!(cosign(TEXT, &witness_key(), u64::MAX).is_err());
+}
+
+#[test]
+fn a_cosignatures_time_reaches_to_the_last_second_that_can_be_written() {
+    let line = cosign(TEXT, &witness_key(), LEAVES_MAX).unwrap();
+    assert_eq!(
+        cosigners(&format!("{TEXT}\n{SIGNED}\n{line}\n"), &witnesses()),
+        Ok(vec![Cosigned { witness: 0, at_s: LEAVES_MAX }])
+    );
+    assert!(cosign(TEXT, &witness_key(), LEAVES_MAX + 1).is_err());
+}
+
+#[test]
+fn a_line_says_who_signed_and_a_note_what_was_signed() {
+    assert_eq!(signer(LINE), Some((WITNESS.to_owned(), 0xb3fd_d240)));
+    assert_eq!((signer("hello"), signer("")), (None, None));
+    let note = format!("{TEXT}\n{SIGNED}\n");
+    assert_eq!((text(&note), text(TEXT).is_err()), (Ok(TEXT), true));
+    let [witness] = witnesses();
+    assert_eq!(format!("{witness:?}"), format!("WitnessKey({WITNESS_VKEY})"));
+}
+
+#[test]
+fn a_bare_note_holds_what_the_logs_own_key_signed_and_no_other_of_its_name() {
+    let other = SigningKey::from_seed(LOG, &[8; 32]).unwrap().sign_note(TEXT).unwrap();
+    let foreign = other.lines().last().unwrap();
+    let note = format!("{TEXT}\n{foreign}\n{SIGNED}\n");
+    assert_eq!(bare(&note, log_key().verifying_key()).unwrap(), format!("{TEXT}\n{SIGNED}\n"));
 }

@@ -146,6 +146,17 @@ mod tests {
     }
 
     #[test]
+    fn a_session_without_credits_has_no_turn_until_it_gets_one() {
+        let mut sessions = with(&[(1, 0), (2, 1)]);
+        sessions.grant(1, 1);
+        assert_eq!(drain(&mut sessions, None), [2, 1]);
+        let mut sessions = with(&[(1, 1), (2, 2)]);
+        assert_eq!((sessions.spend(None), sessions.spend(None)), (Some(1), Some(2)));
+        sessions.grant(1, 1);
+        assert_eq!(drain(&mut sessions, None), [2, 1], "its turn came when its credit was spent");
+    }
+
+    #[test]
     fn a_closed_or_unknown_session_gets_nothing() {
         let mut sessions = with(&[(1, 2), (2, 1)]);
         assert!(sessions.close(1) == Some(Answered::Never) && sessions.close(1).is_none());
