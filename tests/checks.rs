@@ -89,12 +89,7 @@ const ROWS: &[Row] = &[
     ("an unknown setting", |g| g.configure("listen =", "lisen ="), "config.file", "config_faulty"),
     ("an address that is none", |g| g.configure("listen = \"", "listen = \"here:"), "config.file", "config_faulty"),
     ("a store's folder that is a file", store_is_a_file, "store.writable", "store_unwritable"),
-    (
-        "rubbish for a store",
-        |g| std::fs::write(g.store().join("store.db"), [7; 8192]).unwrap(),
-        "store.schema",
-        "store_unreadable",
-    ),
+    ("rubbish for a store", store_is_rubbish, "store.schema", "store_unreadable"),
     ("a store of a newer build", |g| g.sql("INSERT INTO migration VALUES (99, x'00')"), "store.schema", "store_schema"),
     ("a store of an older build", |g| g.sql("DELETE FROM migration WHERE version > 1"), "store.schema", "store_schema"),
     (
@@ -217,6 +212,12 @@ const ROWS: &[Row] = &[
     ),
     ("a partner's address where no TLS is spoken", no_tls, "partner.tls 440600", "partner_tls"),
 ];
+
+/// The log beside the database may hold all of its pages.
+fn store_is_rubbish(ground: &mut Ground<'_>) {
+    std::fs::write(ground.store().join("store.db"), [7; 8192]).unwrap();
+    let _ = std::fs::remove_file(ground.store().join("store.db-wal"));
+}
 
 fn store_is_a_file(ground: &mut Ground<'_>) {
     std::fs::remove_dir_all(ground.store()).unwrap();
@@ -387,8 +388,10 @@ async fn each_planted_fault_is_named_with_its_way_out() {
         half_english.extend(english);
         let wrong = wrong(&found);
         assert!(wrong.contains(&((*expected).to_owned(), *code)), "{what}: {wrong:?}");
-        // What rests on the broken thing is skipped, so that the list stays short.
-        assert!(wrong.len() <= 5, "{what}: {wrong:?}");
+        // What rests on the broken thing is skipped, so that the list stays short. A gateway that ran for ten seconds before it
+        // stopped has published a checkpoint too, which nobody has cosigned.
+        let named = wrong.iter().filter(|(check, _)| check != "witness.cosigned");
+        assert!(named.count() <= 5, "{what}: {wrong:?}");
     }
     std::fs::remove_dir_all(&alliance.folder).unwrap();
     copy_all(&pristine, &alliance.folder);

@@ -19,11 +19,13 @@ use std::time::Instant;
 use alliance::{Alliance, PATIENCE, envelope};
 use book::{Book, FOSHAN, LIUZHOU, Receiver, Sent, copy_store};
 use process::{Process, until};
+use prost::Message as _;
 use rusqlite::Connection;
 use tongban::ledger::Core;
 use tongban::receipt::Receipt;
 use tongban::store::{self, Head, Key, Mark, OpenError, QueueRow, Readers, Synchronous, Writer};
 use tongban::wire::envelope::kept;
+use tongban::wire::pb::exchange as pb;
 
 const FLIPS: usize = 60;
 /// Where the log is cut: at every 512 bytes of its last 64 KiB.
@@ -47,11 +49,12 @@ impl Dice {
 }
 
 /// What is read from a store: for each message its evidence and content, and what is to be done.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 struct Told {
     heads: Vec<String>,
     evidence: Vec<(Vec<Receipt>, Vec<Receipt>)>,
-    contents: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// What is handed on: a header is written anew for it, so it counts as it reads.
+    contents: Vec<(pb::Envelope, Option<Vec<u8>>)>,
     work: Vec<String>,
 }
 
@@ -129,7 +132,9 @@ impl Base {
                     let whole = kept(&stored.header, body.clone(), stored.header_digest);
                     whole.map_err(|error| store::Error::Damaged(error.to_string()))?;
                 }
-                told.contents.push((stored.header, stored.body));
+                let header = pb::Envelope::decode(&stored.header[..]);
+                let header = header.map_err(|error| store::Error::Damaged(error.to_string()))?;
+                told.contents.push((header, stored.body));
             }
             for lane in look.busy_lanes()? {
                 let rows: Vec<QueueRow> = look.queue(&lane, 0, 1_000)?;

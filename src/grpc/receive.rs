@@ -322,10 +322,11 @@ impl Talk<'_> {
                     ..Default::default()
                 })
             }
-            Step::Withdraw { delivery } => {
-                self.held.remove(&name(delivery));
-                Down::Withdrawn(pb::Withdrawn { delivery_id: name(delivery) })
-            }
+            Step::Withdraw { delivery } => match self.held.remove(&name(delivery)) {
+                Some(_) => Down::Withdrawn(pb::Withdrawn { delivery_id: name(delivery) }),
+                // It never went down.
+                None => return,
+            },
             Step::NotHeld { delivery } => {
                 return self.refuse(name(delivery), Refused::new(Reason::DeliveryNotFound)).await;
             }
