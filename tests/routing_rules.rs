@@ -153,6 +153,33 @@ fn the_most_precise_pattern_of_the_configuration_takes_an_item() {
 }
 
 #[test]
+fn an_explanation_tells_each_step_on_the_way() {
+    let (to, item) = (Address { city: "450200".parse().unwrap(), system: None }, "2250".parse().unwrap());
+    let query = Query {
+        to: Some(&to),
+        jurisdiction: None,
+        item: &item,
+        step: None,
+        mode: None,
+        now: Time::from_ms(NOW.ms() + 86_400_000),
+        entered: Entered::Here,
+    };
+    let (notes, decided) = index(&[PARTNER]).explain(&query);
+    let notes: Vec<String> = notes.iter().map(Note::to_string).collect();
+    assert_eq!(
+        notes,
+        [
+            "rows must hold on 2026-06-16 (UTC+8)",
+            "addressed to 450200",
+            "rows under division 4502",
+            "row 7 of 450200 has ended",
+            "refused: NO_MATCHING_ITEM",
+        ]
+    );
+    assert_eq!(decided.unwrap_err().reason, Reason::NoMatchingItem);
+}
+
+#[test]
 fn the_order_of_the_systems_says_nothing() {
     let mut tables = tables("440600", &[]);
     tables.systems.reverse();

@@ -539,6 +539,9 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::Ways;
     use super::*;
 
     #[test]
@@ -559,5 +562,26 @@ mod tests {
         {
             assert!(!held(step, from, until), "{step} {from} {until}");
         }
+    }
+
+    #[test]
+    fn what_differs_in_anything_has_another_hash() {
+        let tables = Tables {
+            own: "440600".parse().unwrap(),
+            systems: vec![],
+            ways: Ways::default(),
+            allow: vec![],
+            version: 1,
+            tables: vec![],
+        };
+        let index = Index::compile(&tables).unwrap();
+        let texts = [&b""[..], b"1", b"2", b"12345678", b"123456789"];
+        let entries = (0..64).flat_map(|node| [false, true].map(|exact| (node, exact)));
+        let entries = entries.flat_map(|(node, exact)| texts.map(|text| index.entry_hash(node, exact, text)));
+        assert_eq!(entries.collect::<BTreeSet<u64>>().len(), 64 * 2 * texts.len());
+        let slots =
+            (0..64).flat_map(|entry| (0..600).flat_map(move |step| (0..4).map(move |mode| (entry, step, mode))));
+        let slots = slots.map(|(entry, step, mode)| index.slot_hash(entry, step, mode));
+        assert_eq!(slots.collect::<BTreeSet<u64>>().len(), 64 * 600 * 4);
     }
 }
