@@ -94,3 +94,68 @@ fn hubs(directory: &Directory, mine: Option<&MemberRecord>, own: &Member, other:
     let dialable = |hub: &&Member| directory.member(hub).is_some_and(|record| !record.pulls());
     listed.into_iter().filter(dialable).filter_map(carries).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::{CrlPolicy, Entry};
+    use crate::time::Time;
+    use crate::tlog::note::SigningKey;
+
+    /// A member's entry: dialable, or fetching; relayed for by these.
+    fn entry(member: &str, dialable: bool, relays: &[&str]) -> (Member, Entry) {
+        let endpoints = if dialable { vec!["gateway.example:7501".parse().unwrap()] } else { vec![] };
+        let record = MemberRecord {
+            alliance: "alliance.example".parse().unwrap(),
+            member: member.parse().unwrap(),
+            version: 1,
+            issued_at: Time::ZERO,
+            name_zh: String::new(),
+            name_en: String::new(),
+            key_pin: None,
+            days_max: 397,
+            endpoints,
+            roots: vec![],
+            log_keys: vec![],
+            relays: relays.iter().map(|relay| relay.parse().unwrap()).collect(),
+            crl: CrlPolicy::None,
+            sealing_key: None,
+            unsealed_relay: false,
+        };
+        let member_key = SigningKey::from_seed("member", &[1; 32]).unwrap().verifying_key().clone();
+        (record.member.clone(), Entry { member_key, record, note: String::new() })
+    }
+
+    fn way(ways: &Ways, member: &str) -> Option<Way> {
+        ways.to(&member.parse().unwrap()).cloned()
+    }
+
+    fn open(dialable: bool, pulls: bool, hubs: &[&str]) -> Option<Way> {
+        Some(Way { dialable, pulls, hubs: hubs.iter().map(|hub| hub.parse().unwrap()).collect() })
+    }
+
+    #[test]
+    fn what_both_records_allow_is_open_seen_from_a_city_and_from_a_hub() {
+        let members = [
+            entry("450200", true, &["hub/north", "hub/gone", "hub/away", "hub/main"]),
+            entry("440600", false, &["hub/main", "hub/away", "hub/gone", "hub/north"]),
+            entry("450300", true, &[]),
+            entry("hub/main", true, &[]),
+            entry("hub/north", true, &[]),
+            entry("hub/away", false, &[]),
+        ];
+        let directory =
+            Directory::empty(&"alliance.example".parse().unwrap(), Time::from_ms(1)).unwrap().overlaid(members);
+        let city = Ways::of(&directory, &"450200".parse().unwrap());
+        assert_eq!(way(&city, "440600"), open(false, true, &["north", "main"]), "in the order of its own record");
+        assert_eq!(way(&city, "450300"), open(true, false, &[]));
+        assert_eq!((way(&city, "hub/main"), way(&city, "hub/away")), (open(true, false, &[]), open(false, true, &[])));
+        assert_eq!((way(&city, "450200"), way(&city, "350200")), (None, None), "itself, and whom nobody knows");
+        let hub = Ways::of(&directory, &"hub/main".parse().unwrap());
+        assert_eq!(way(&hub, "440600"), open(false, true, &["north"]), "not by itself");
+        assert_eq!(way(&hub, "450300"), open(false, false, &[]), "which does not let it carry");
+        assert_eq!(way(&hub, "hub/north"), open(true, false, &[]));
+        let stranger = Ways::of(&directory, &"350200".parse().unwrap());
+        assert_eq!(way(&stranger, "440600"), open(false, true, &[]), "without a record of its own");
+    }
+}
