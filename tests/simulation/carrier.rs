@@ -544,11 +544,13 @@ impl World {
         answer: Result<ledger::Answer, ledger::Trouble>,
     ) {
         match answer {
-            Ok(ledger::Answer::Settled(_)) => {
+            Ok(ledger::Answer::Settled(receipt)) => {
                 let Some(carrier) = self.carrier(place, name) else { return };
                 carrier.fates.remove(&seq);
                 self.feed(place, name, Event::Settled { seq });
-                let called_back = if fate == LaneFate::Cancelled { CalledBack::Done } else { CalledBack::TooLate };
+                // Without a receipt another's word has ended it before.
+                let withdrawn = fate == LaneFate::Cancelled && receipt.is_some();
+                let called_back = if withdrawn { CalledBack::Done } else { CalledBack::TooLate };
                 self.answer_cancels(place, name, seq, called_back);
             }
             Ok(ledger::Answer::Moved(messages)) => {

@@ -99,9 +99,9 @@ fn the_same_seed_is_the_same_world_to_the_last_byte() {
     }
 }
 
-/// Worlds in which a bug was found: a follower went out while its case moved to another way; a question that was still open
-/// about a message that had moved.
-const FOUND: [u64; 2] = [21_309, 14_900];
+/// Worlds in which a bug was found, of the gateway or of this test: a follower went out while its case moved to another way; a
+/// question was still open about a message that had moved; a withdrawal came behind a handover and counted.
+const FOUND: [u64; 3] = [21_309, 14_900, 60_741];
 
 #[test]
 fn worlds_in_which_a_bug_was_found_are_well() {
