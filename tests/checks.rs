@@ -373,6 +373,8 @@ const ALWAYS: [(&str, &str); 2] = [("gateway.answers", "gateway_silent"), ("part
 #[tokio::test(flavor = "multi_thread")]
 async fn each_planted_fault_is_named_with_its_way_out() {
     let alliance = stopped_gateway().await;
+    // On a slow machine it ran for ten seconds, and has published a checkpoint that nobody could cosign.
+    Ground { alliance: &alliance, clock: Clock::default(), held: vec![] }.sql("DELETE FROM published");
     let pristine = alliance.folder.with_extension("pristine");
     copy_all(&alliance.folder, &pristine);
     let mut half_english = vec![];
@@ -388,10 +390,8 @@ async fn each_planted_fault_is_named_with_its_way_out() {
         half_english.extend(english);
         let wrong = wrong(&found);
         assert!(wrong.contains(&((*expected).to_owned(), *code)), "{what}: {wrong:?}");
-        // What rests on the broken thing is skipped, so that the list stays short. A gateway that ran for ten seconds before it
-        // stopped has published a checkpoint too, which nobody has cosigned.
-        let named = wrong.iter().filter(|(check, _)| check != "witness.cosigned");
-        assert!(named.count() <= 5, "{what}: {wrong:?}");
+        // What rests on the broken thing is skipped, so that the list stays short.
+        assert!(wrong.len() <= 5, "{what}: {wrong:?}");
     }
     std::fs::remove_dir_all(&alliance.folder).unwrap();
     copy_all(&pristine, &alliance.folder);
