@@ -122,12 +122,32 @@ impl State {
     pub fn is_dead(self) -> bool {
         matches!(self, State::Rejected | State::Failed | State::Expired)
     }
+}
 
-    /// The state after `event`, and whether the event came late; `None` when the event changes nothing. The first final
-    /// event stands, but a handover always wins over a failure, an expiry or a withdrawal that an earlier holder wrote down: a
+/// Where a message stands, as one gateway knows it, with what decides what can still follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub state: State,
+    /// An attempt may have arrived although nobody said so.
+    pub in_doubt: bool,
+    /// It was handed over after it had been given up.
+    pub late: bool,
+    /// What ended it is the refusal of a next hop, which is not the word of the recipient.
+    pub turned_back: bool,
+}
+
+impl From<State> for Standing {
+    fn from(state: State) -> Standing {
+        Standing { state, in_doubt: false, late: false, turned_back: false }
+    }
+}
+
+impl Standing {
+    /// Where it stands after `event`; `None` when the event changes nothing. The first final event stands, but a handover
+    /// always wins over a failure, an expiry, a withdrawal or a next hop's refusal that an earlier holder wrote down: a
     /// delivery that was under way when the next hop was asked may have arrived behind its answer.
-    pub fn after(self, event: Event) -> Option<(State, bool)> {
-        let next = match event {
+    pub fn after(self, event: Event) -> Option<Standing> {
+        let state = match event {
             Event::RelayAccepted => State::Relayed,
             Event::Consigned => State::Consigned,
             Event::HandedOver => State::Confirmed,
@@ -137,8 +157,14 @@ impl State {
             Event::Cancelled => State::Cancelled,
             Event::SubmissionAccepted | Event::SubmissionRejected | Event::Delayed | Event::Witnessed => return None,
         };
-        let late = next == State::Confirmed && matches!(self, State::Failed | State::Expired | State::Cancelled);
-        (late || (!self.is_final() && next > self)).then_some((next, late))
+        let given_up = self.turned_back || matches!(self.state, State::Failed | State::Expired | State::Cancelled);
+        let late = given_up && state == State::Confirmed;
+        (late || (!self.state.is_final() && state > self.state)).then_some(Standing {
+            state,
+            in_doubt: self.in_doubt && !late,
+            late: self.late || late,
+            turned_back: event == Event::RelayRejected,
+        })
     }
 }
 

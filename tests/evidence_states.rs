@@ -1,7 +1,7 @@
 //! Decides whether a message's state follows from its events as published: the first end stands, and only a handover can
 //! still come after one.
 
-use tongban::evidence::{AssertedBy, Code, Event, State};
+use tongban::evidence::{AssertedBy, Code, Event, Standing, State};
 use tongban::reason::Reason;
 
 /// What each state, in the order of their numbers, becomes by an event; a dot where the event changes nothing, a star where
@@ -25,12 +25,33 @@ const TABLE: [(Event, &str); 13] = [
 #[test]
 fn the_first_end_stands_and_only_a_handover_still_comes_after_one() {
     for (event, becomes) in TABLE {
-        let told = |state: &State| match state.after(event) {
+        let told = |state: &State| match Standing::from(*state).after(event) {
             None => ".".to_owned(),
-            Some((next, late)) => format!("{next}{}", if late { "*" } else { "" }),
+            Some(next) => format!("{}{}", next.state, if next.late { "*" } else { "" }),
         };
         let all: Vec<String> = State::ALL.iter().map(told).collect();
         assert_eq!(all.join(" "), becomes, "{event}");
+    }
+}
+
+#[test]
+fn a_next_hops_refusal_gives_way_to_a_handover_and_the_recipients_refusal_does_not() {
+    let in_doubt = Standing { in_doubt: true, ..State::Accepted.into() };
+    let turned_back = in_doubt.after(Event::RelayRejected).unwrap();
+    let rejected = Standing { state: State::Rejected, in_doubt: true, late: false, turned_back: true };
+    assert_eq!(turned_back, rejected);
+    for (event, _) in TABLE.into_iter().filter(|(event, _)| *event != Event::HandedOver) {
+        assert_eq!(turned_back.after(event), None, "{event}");
+    }
+    let late = Standing { late: true, ..State::Confirmed.into() };
+    assert_eq!(turned_back.after(Event::HandedOver), Some(late), "no longer in doubt");
+    for (event, _) in TABLE {
+        assert_eq!(late.after(event), None, "{event}");
+    }
+    for refused in [Event::ConsignmentFailed, Event::HandoverFailed] {
+        let rejected = in_doubt.after(refused).unwrap();
+        assert_eq!((rejected.state, rejected.turned_back), (State::Rejected, false), "{refused}");
+        assert_eq!(rejected.after(Event::HandedOver), None, "{refused}");
     }
 }
 

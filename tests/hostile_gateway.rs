@@ -357,18 +357,30 @@ async fn a_partner_cannot_make_us_witness_our_own_words_or_its_witnessing() {
 async fn the_first_final_word_stands_but_a_handover_wins_over_a_failure() {
     let mut world = World::new().await;
     let partner = world.partner();
-    let (sent, window) = sent(&world).await;
-    for (event, expected, late) in [
-        (Event::RelayFailed, pbe::State::Failed, false),
-        (Event::HandoverFailed, pbe::State::Failed, false),
-        (Event::HandedOver, pbe::State::Confirmed, true),
-        (Event::HandoverFailed, pbe::State::Confirmed, true),
-        (Event::Expired, pbe::State::Confirmed, true),
-    ] {
-        let receipt = world.foshan.honest(event, &sent);
-        assert_eq!(bring(&partner, batch(vec![receipt])).await.unwrap().len(), 0);
-        let message = window.message("", &sent.message_id).await.unwrap();
-        assert_eq!((message.state(), message.late), (expected, late), "after {event}");
+    let given_up = |by, state| {
+        [
+            (by, state, false),
+            (Event::HandoverFailed, state, false),
+            (Event::HandedOver, pbe::State::Confirmed, true),
+            (Event::HandoverFailed, pbe::State::Confirmed, true),
+            (Event::Expired, pbe::State::Confirmed, true),
+        ]
+    };
+    let the_recipients = |by| [by, Event::HandedOver].map(|event| (event, pbe::State::Rejected, false));
+    let courses = [
+        given_up(Event::RelayFailed, pbe::State::Failed).to_vec(),
+        given_up(Event::RelayRejected, pbe::State::Rejected).to_vec(),
+        the_recipients(Event::HandoverFailed).to_vec(),
+        the_recipients(Event::ConsignmentFailed).to_vec(),
+    ];
+    for course in courses {
+        let (sent, window) = sent(&world).await;
+        for (event, expected, late) in course {
+            let receipt = world.foshan.honest(event, &sent);
+            assert_eq!(bring(&partner, batch(vec![receipt])).await.unwrap().len(), 0);
+            let message = window.message("", &sent.message_id).await.unwrap();
+            assert_eq!((message.state(), message.late), (expected, late), "after {event}");
+        }
     }
     world.gateway.stop().await;
 }

@@ -85,7 +85,7 @@ impl Bench {
     /// State, in doubt, late.
     fn stands(&self, seq: Seq) -> (State, bool, bool) {
         let stored = self.readers.look(|look| look.message(seq)).unwrap().unwrap();
-        (stored.state, stored.in_doubt, stored.late)
+        (stored.standing.state, stored.standing.in_doubt, stored.standing.late)
     }
 
     /// What travels to a lane's owner: the event that the receipt tells, and whether it is another log's.
@@ -140,13 +140,19 @@ fn each_end_has_its_leaf_its_state_and_its_dead_letter() {
 
 #[test]
 fn a_handover_after_all_makes_a_doubtful_end_good_and_takes_the_dead_letter_back() {
+    let fates: [fn(&pb::Envelope) -> Fate; 4] = [
+        |_| Fate::InDoubt,
+        |_| Fate::Expired,
+        |_| Fate::Cancelled,
+        |sent| refused(checked(theirs().honest(Event::RelayRejected, sent))),
+    ];
     for one in [true, false] {
-        for fate in [Fate::InDoubt, Fate::Expired, Fate::Cancelled] {
+        for fate in fates {
             let mut bench = Bench::new();
             let sent = envelope(WINDOW, APPROVAL);
             let (seq, _) = bench.accepted(&sent);
             let handed_over = theirs().honest(Event::HandedOver, &sent);
-            let entries = vec![settle(line(), seq, fate), witness(vec![handed_over.clone()])];
+            let entries = vec![settle(line(), seq, fate(&sent)), witness(vec![handed_over.clone()])];
             in_commits(&mut bench, one, entries);
             assert_eq!(bench.stands(seq), (State::Confirmed, false, true));
             assert_eq!(bench.dead(), [], "in one commit: {one}");

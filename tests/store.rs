@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::Connection;
-use tongban::evidence::State;
+use tongban::evidence::{Standing, State};
 use tongban::id::MessageId;
 use tongban::message::{Address, Attached, Digest};
 use tongban::party::Member;
@@ -170,9 +170,7 @@ fn message(seq: Seq, lane: LaneName, leaf: u64, new: &NewLeaf) -> NewMessage {
             seq,
             key: key_of(seq, "450200"),
             header_digest: Digest([seq as u8; 32]),
-            state: State::Accepted,
-            in_doubt: false,
-            late: false,
+            standing: State::Accepted.into(),
             lane,
             came_by: None,
             stored_at: Time::from_ms(1_000 + seq),
@@ -220,8 +218,8 @@ fn a_commit_reads_back_as_it_was_written_after_a_restart_too() {
     scene.store(&commit).unwrap();
     let scene = scene.again();
     let stored = scene.look(|look| look.message(1)).unwrap();
-    assert_eq!((stored.seq, &stored.key, stored.state), (1, &key_of(1, "450200"), State::Accepted));
-    assert_eq!((stored.in_doubt, stored.late, stored.first_leaf), (false, false, 0));
+    assert_eq!((stored.seq, &stored.key, stored.standing.state), (1, &key_of(1, "450200"), State::Accepted));
+    assert_eq!((stored.standing, stored.first_leaf), (State::Accepted.into(), 0));
     assert_eq!((stored.header, stored.body), (b"header 1".to_vec(), Some(b"body 1".to_vec())));
     assert_eq!((stored.recipient, stored.expires_at), (commit.messages[0].recipient.clone(), Time::from_ms(9_001)));
     assert_eq!(stored.origin_receipt, Some(origin.receipt.clone()));
@@ -269,7 +267,7 @@ fn a_commit_that_fails_leaves_nothing_behind() {
         let (mut commit, _) = scene.signed(filler);
         let accepting = scene.accepting(&[(2, system("archive")), (3, system("window"))]);
         commit.messages = accepting.messages;
-        commit.heads = vec![Head { state: State::Confirmed, ..scene.writer.head_at(1).unwrap().unwrap() }];
+        commit.heads = vec![Head { standing: State::Confirmed.into(), ..scene.writer.head_at(1).unwrap().unwrap() }];
         commit.settled = vec![(gateway(), 1)];
         commit.details = vec![(Digest([1; 32]), 1, "text".to_owned())];
         commit.received = vec![received(1, 5, "one")];
@@ -421,21 +419,15 @@ fn a_head_that_changed_reads_back_changed_and_the_others_do_not() {
     scene.accept(&[(1, gateway()), (2, gateway())]);
     let (mut commit, _) = scene.signed(vec![(Some(1), b"relayed".to_vec())]);
     let last = (2, Digest(leaf_hash(b"relayed").into()));
-    let changed = Head {
-        state: State::Relayed,
-        in_doubt: true,
-        late: true,
-        base: (2, b"relayed".to_vec()),
-        last,
-        ..scene.writer.head_at(1).unwrap().unwrap()
-    };
+    let standing = Standing { state: State::Relayed, in_doubt: true, late: false, turned_back: true };
+    let changed = Head { standing, base: (2, b"relayed".to_vec()), last, ..scene.writer.head_at(1).unwrap().unwrap() };
     commit.heads = vec![changed.clone()];
     let other = format!("{:?}", scene.writer.head_at(2).unwrap());
     scene.store(&commit).unwrap();
     assert_eq!(format!("{:?}", scene.writer.head_at(1).unwrap()), format!("{:?}", Some(changed)));
     assert_eq!(format!("{:?}", scene.writer.head_at(2).unwrap()), other);
     let stored = scene.look(|look| look.message(1)).unwrap();
-    assert_eq!((stored.state, stored.in_doubt, stored.late, stored.first_leaf), (State::Relayed, true, true, 0));
+    assert_eq!((stored.standing, stored.first_leaf), (standing, 0));
 }
 
 #[test]

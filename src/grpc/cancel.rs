@@ -79,7 +79,7 @@ async fn find(ground: &Ground, party: &Party, id: MessageId) -> Result<Found, Re
         }
         Ok(Some(match head.lane {
             // No full leaf follows the one that withdraws a message; a handover that is heard of later wins over it.
-            _ if head.state == State::Cancelled => Found::Cancelled(Box::new(look.receipt(head.base.0)?)),
+            _ if head.standing.state == State::Cancelled => Found::Cancelled(Box::new(look.receipt(head.base.0)?)),
             LaneName::Gateway(_) if head.queued => Found::Waits { seq: head.seq, lane: head.lane },
             LaneName::Gateway(_) | LaneName::System(_) => Found::Taken,
         }))

@@ -265,9 +265,9 @@ fn message(view: view::View, history: &[Entry]) -> pb::GetMessageResponse {
     let stored = &view.stored;
     pb::GetMessageResponse {
         recipient: Some(address_to_wire(&stored.recipient)),
-        state: stored.state as i32,
-        in_doubt: stored.in_doubt,
-        late: stored.late,
+        state: stored.standing.state as i32,
+        in_doubt: stored.standing.in_doubt,
+        late: stored.standing.late,
         expires_at: Some(time_to_wire(stored.expires_at)),
         history: history.iter().map(watch::entry_to_wire).collect(),
         replied_by: stored.replied_by.map(|id| id.to_string()).unwrap_or_default(),

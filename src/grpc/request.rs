@@ -145,10 +145,10 @@ fn standing(look: &Snapshot<'_>, seq: Seq, city: &Division, system: &Name) -> Re
     if stored.recipient.city != *city || stored.recipient.system.as_ref() != Some(system) || stored.body.is_none() {
         return Ok(Reply::Gone);
     }
-    if !stored.state.is_final() {
+    if !stored.standing.state.is_final() {
         return Ok(Reply::Waits(Box::new(stored)));
     }
-    let Some(head) = look.head(&stored.key)?.filter(|head| head.state == State::Confirmed) else {
+    let Some(head) = look.head(&stored.key)?.filter(|head| head.standing.state == State::Confirmed) else {
         return Ok(Reply::Gone);
     };
     let newest = Evidence::from_leaf(&head.base.1).map_err(|error| Error::Damaged(error.to_string()))?;

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::exchange::Exchange;
 use super::view;
 use super::waiters::Place;
-use crate::evidence::{Event, State};
+use crate::evidence::{Event, Standing, State};
 use crate::ledger::Bells;
 use crate::party::Party;
 use crate::reason::Reason;
@@ -22,14 +22,6 @@ use crate::wire::pb::exchange as pb;
 use crate::wire::status::{Refused, to_status};
 
 type Answers = mpsc::Sender<Result<pb::WatchMessageResponse, Status>>;
-
-/// Where a message stands: its state, whether it is in doubt, whether its handover came late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Standing {
-    state: State,
-    in_doubt: bool,
-    late: bool,
-}
 
 /// Tells the history of one message that `party` may see, from the entry after `after` on.
 ///
@@ -106,8 +98,7 @@ async fn follow(door: &Exchange, seq: Seq, mut told: usize, _place: Place, answe
 
 fn known(look: &Snapshot<'_>, seq: Seq) -> Result<Option<(Vec<Entry>, Standing)>, crate::store::Error> {
     let Some(stored) = look.message(seq)? else { return Ok(None) };
-    let now = Standing { state: stored.state, in_doubt: stored.in_doubt, late: stored.late };
-    Ok(Some((look.history(seq)?, now)))
+    Ok(Some((look.history(seq)?, stored.standing)))
 }
 
 /// Where the message stood after each entry. From the last that tells something on it stands where the store says. A
@@ -115,16 +106,14 @@ fn known(look: &Snapshot<'_>, seq: Seq) -> Result<Option<(Vec<Entry>, Standing)>
 fn standings(history: &[Entry], now: Standing) -> Vec<Standing> {
     let tells = |entry: &Entry| entry.evidence.event != Event::Witnessed;
     let last = history.iter().rposition(tells).unwrap_or(0);
-    let mut at = Standing { state: State::Accepted, in_doubt: false, late: false };
+    let mut at = Standing::from(State::Accepted);
     let mut stood = Vec::with_capacity(history.len());
     for (place, entry) in history.iter().enumerate() {
         let evidence = &entry.evidence;
         let next = history[place + 1..].iter().find(|entry| tells(entry)).map(|entry| entry.evidence.event);
         let noted = evidence.event == Event::RelayRejected && next.is_some_and(|next| next != Event::HandedOver);
         at.in_doubt |= evidence.reasons.contains(&Reason::InDoubt.into()) && !at.state.is_final();
-        if let Some((state, late)) = at.state.after(evidence.event).filter(|_| !noted) {
-            at = Standing { state, in_doubt: at.in_doubt && !late, late: at.late || late };
-        }
+        at = at.after(evidence.event).filter(|_| !noted).unwrap_or(at);
         if place >= last {
             at = now;
         }

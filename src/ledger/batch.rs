@@ -283,17 +283,15 @@ impl<'a> Batch<'a> {
 
     /// Where the message stands after an event, its own or one that was witnessed.
     fn advance(&mut self, head: &mut Head, event: Event, reason: Option<&Code>) {
-        let Some((state, late)) = head.state.after(event) else { return };
-        head.state = state;
-        head.late |= late;
-        if late {
-            head.in_doubt = false;
+        let Some(next) = head.standing.after(event) else { return };
+        let was = std::mem::replace(&mut head.standing, next);
+        if next.late && !was.late {
             self.commit.revived.push(head.seq);
         }
-        if state.is_final() {
+        if next.state.is_final() {
             head.closed_at = Some(self.scribe.at);
         }
-        if state.is_dead() {
+        if next.state.is_dead() {
             let reason = reason.map_or(event.as_str(), Code::as_str).to_owned();
             let item = Evidence::from_leaf(&head.base.1).ok().and_then(|base| base.item_code);
             // Nobody has to decide anything about a test message.

@@ -56,7 +56,7 @@ impl Redrive {
         let ended = loop {
             bell.mark_unchanged();
             match self.head_of(id).await {
-                Ok(head) if head.state.is_final() => break Ok((id, head.state)),
+                Ok(head) if head.standing.state.is_final() => break Ok((id, head.standing.state)),
                 Ok(_) if bell.changed().await.is_ok() => {}
                 Ok(_) => break Err(Reason::ShuttingDown),
                 Err(reason) => break Err(reason),

@@ -3,9 +3,9 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::read::{Snapshot, address, parsed, state};
+use super::read::{Snapshot, address, parsed, standing};
 use super::{Error, Key, LaneName, Seq};
-use crate::evidence::State;
+use crate::evidence::Standing;
 use crate::id::MessageId;
 use crate::message::Address;
 use crate::party::Division;
@@ -46,8 +46,7 @@ pub struct DeadGroup {
 pub struct DeadLetter {
     pub seq: Seq,
     pub key: Key,
-    pub state: State,
-    pub in_doubt: bool,
+    pub standing: Standing,
     pub at: Time,
     pub reason: String,
     pub lane: LaneName,
@@ -129,15 +128,13 @@ impl Snapshot<'_> {
 }
 
 fn letter(row: &Row<'_>) -> Result<DeadLetter, Error> {
-    let flags: u8 = row.get(4)?;
     let fate: u8 = row.get(9)?;
     let fates = [DeadFate::Waits, DeadFate::Redriven, DeadFate::Discarded];
     let fate = fates.into_iter().find(|known| *known as u8 == fate);
     Ok(DeadLetter {
         seq: row.get(0)?,
         key: Key { from_city: parsed(row.get(1)?)?, id: MessageId::from_bytes(row.get(2)?) },
-        state: state(row.get(3)?)?,
-        in_doubt: flags & 1 != 0,
+        standing: standing(row.get(3)?, row.get(4)?)?,
         at: Time::from_ms(row.get(5)?),
         reason: row.get(6)?,
         lane: row.get::<_, String>(7)?.parse()?,

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Row, params_from_iter, types::Value};
 
-use super::read::{Snapshot, address, parsed, state};
+use super::read::{Snapshot, address, parsed, standing, state};
 use super::{Error, Key, Seq};
-use crate::evidence::{Event, Evidence, State};
+use crate::evidence::{Event, Evidence, Standing, State};
 use crate::id::MessageId;
 use crate::message::{Address, CaseNo, Digest};
 use crate::party::Division;
@@ -51,9 +51,7 @@ pub struct Reach {
 pub struct Listed {
     pub seq: Seq,
     pub key: Key,
-    pub state: State,
-    pub in_doubt: bool,
-    pub late: bool,
+    pub standing: Standing,
     pub recipient: Address,
     pub stored_at: Time,
     pub expires_at: Time,
@@ -151,13 +149,10 @@ impl Sift {
 }
 
 fn listed(row: &Row<'_>) -> Result<Listed, Error> {
-    let flags: u8 = row.get(4)?;
     Ok(Listed {
         seq: row.get(0)?,
         key: Key { from_city: parsed(row.get(1)?)?, id: MessageId::from_bytes(row.get(2)?) },
-        state: state(row.get(3)?)?,
-        in_doubt: flags & 1 != 0,
-        late: flags & 2 != 0,
+        standing: standing(row.get(3)?, row.get(4)?)?,
         recipient: address(row.get(5)?, row.get(6)?)?,
         stored_at: Time::from_ms(row.get(7)?),
         expires_at: Time::from_ms(row.get(8)?),

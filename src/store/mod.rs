@@ -24,7 +24,7 @@ mod write;
 
 use std::sync::Arc;
 
-use crate::evidence::State;
+use crate::evidence::Standing;
 use crate::id::MessageId;
 use crate::message::{Address, Attached, Digest};
 use crate::party::{Division, Member, Name};
@@ -119,9 +119,7 @@ pub struct Head {
     pub seq: Seq,
     pub key: Key,
     pub header_digest: Digest,
-    pub state: State,
-    pub in_doubt: bool,
-    pub late: bool,
+    pub standing: Standing,
     pub lane: LaneName,
     /// The hub that brought it; none when its city's own gateway or system did.
     pub came_by: Option<Member>,
@@ -388,9 +386,7 @@ pub struct QueueRow {
 pub struct Stored {
     pub seq: Seq,
     pub key: Key,
-    pub state: State,
-    pub in_doubt: bool,
-    pub late: bool,
+    pub standing: Standing,
     pub recipient: Address,
     pub expires_at: Time,
     pub header: Vec<u8>,

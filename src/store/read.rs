@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::recent::Recent;
 use super::{DueRow, Error, Head, Hold, Key, LaneName, LaneState, QueueRow, RouteVersion, Seq, Stored};
-use crate::evidence::State;
+use crate::evidence::{Standing, State};
 use crate::id::MessageId;
 use crate::limits::GENERATION_PLACES;
 use crate::message::{Address, Attached, Digest};
@@ -105,14 +105,11 @@ impl Snapshot<'_> {
         )?;
         let mut rows = statement.query([seq])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let flags: u8 = row.get(3)?;
         let origin: Option<[u8; 32]> = row.get(8)?;
         Ok(Some(Stored {
             seq,
             key: Key { from_city: parsed(row.get(0)?)?, id: MessageId::from_bytes(row.get(1)?) },
-            state: state(row.get(2)?)?,
-            in_doubt: flags & 1 != 0,
-            late: flags & 2 != 0,
+            standing: standing(row.get(2)?, row.get(3)?)?,
             recipient: address(row.get(4)?, row.get(5)?)?,
             expires_at: Time::from_ms(row.get(6)?),
             first_leaf: row.get(7)?,
@@ -413,14 +410,11 @@ pub(super) fn head_at(sql: &Connection, seq: Seq) -> Result<Option<Head>, Error>
 }
 
 fn head_row(row: &Row<'_>) -> Result<Head, Error> {
-    let flags: u8 = row.get(5)?;
     Ok(Head {
         seq: row.get(0)?,
         key: Key { from_city: parsed(row.get(1)?)?, id: MessageId::from_bytes(row.get(2)?) },
         header_digest: Digest(row.get(3)?),
-        state: state(row.get(4)?)?,
-        in_doubt: flags & 1 != 0,
-        late: flags & 2 != 0,
+        standing: standing(row.get(4)?, row.get(5)?)?,
         lane: row.get::<_, String>(6)?.parse()?,
         first_leaf: row.get(7)?,
         base: (row.get(8)?, row.get(9)?),
@@ -439,6 +433,17 @@ pub(super) fn parsed<T: std::str::FromStr>(text: String) -> Result<T, Error> {
 
 pub(super) fn state(number: u8) -> Result<State, Error> {
     State::from_number(number).ok_or_else(|| Error::Damaged(format!("no state {number}")))
+}
+
+/// A standing from its two columns; `flags` is its inverse.
+pub(super) fn standing(number: u8, flags: u8) -> Result<Standing, Error> {
+    let is = |bit: u8| flags & bit != 0;
+    Ok(Standing { state: state(number)?, in_doubt: is(1), late: is(2), turned_back: is(4) })
+}
+
+pub(super) fn flags(standing: Standing) -> u8 {
+    let bits = [standing.in_doubt, standing.late, standing.turned_back];
+    bits.iter().rev().fold(0, |flags, bit| flags << 1 | u8::from(*bit))
 }
 
 pub(super) fn address(city: String, system: Option<String>) -> Result<Address, Error> {

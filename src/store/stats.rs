@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::read::Snapshot;
 use super::{Error, Seq};
-use crate::evidence::{Event, Evidence, State};
+use crate::evidence::{Event, Evidence, Standing, State};
 use crate::message::ItemCode;
 use crate::party::Member;
 use crate::time::Time;
@@ -166,21 +166,18 @@ fn mode_name(mode: crate::message::Mode) -> &'static str {
 
 /// How a message fared: the state that its receipts lead to, whether a handover came late, and when it was.
 fn fared(course: &[Evidence]) -> (State, bool, Option<Time>) {
-    let (mut state, mut late, mut handed_over, mut passed_on) = (State::Accepted, false, None, false);
+    let (mut at, mut handed_over) = (Standing::from(State::Accepted), None);
     for evidence in course {
         // Of several candidates one has refused: what the next one says counts.
-        if passed_on && state == State::Rejected {
-            state = State::Accepted;
+        if at.turned_back && evidence.event != Event::HandedOver {
+            at = State::Accepted.into();
         }
-        if let Some((next, is_late)) = state.after(evidence.event) {
-            (state, late) = (next, late | is_late);
-        }
-        passed_on = evidence.event == Event::RelayRejected;
-        if evidence.event == Event::HandedOver && state == State::Confirmed {
+        at = at.after(evidence.event).unwrap_or(at);
+        if evidence.event == Event::HandedOver && at.state == State::Confirmed {
             handed_over = handed_over.or(evidence.instants.acknowledged).or(Some(evidence.at));
         }
     }
-    (state, late, handed_over)
+    (at.state, at.late, handed_over)
 }
 
 impl Sum {
@@ -252,12 +249,13 @@ mod tests {
             Cancelled, Consigned, Delayed, Expired, HandedOver, HandoverFailed, RelayAccepted, RelayFailed,
             RelayRejected, SubmissionAccepted,
         };
-        let rows: [(&[Event], State, bool); 11] = [
+        let rows: [(&[Event], State, bool); 12] = [
             (&[SubmissionAccepted], State::Accepted, false),
             (&[SubmissionAccepted, Delayed, RelayAccepted], State::Relayed, false),
             (&[SubmissionAccepted, RelayAccepted, Consigned, HandedOver], State::Confirmed, false),
             (&[SubmissionAccepted, RelayAccepted, HandoverFailed], State::Rejected, false),
             (&[SubmissionAccepted, RelayRejected], State::Rejected, false),
+            (&[SubmissionAccepted, RelayRejected, HandedOver], State::Confirmed, true),
             (&[SubmissionAccepted, RelayRejected, RelayAccepted, HandedOver], State::Confirmed, false),
             (&[SubmissionAccepted, RelayRejected, Expired], State::Expired, false),
             (&[SubmissionAccepted, RelayFailed, HandedOver], State::Confirmed, true),

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::backfill::Backfill;
 use super::published;
-use super::read::{self, lane_id};
+use super::read::{self, flags, lane_id};
 use super::recent::Recent;
 use super::retention;
 use super::{Commit, Error, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
@@ -318,8 +318,8 @@ fn write_messages(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, messages: &[NewM
             head.key.from_city.as_str(),
             head.key.id.bytes(),
             head.header_digest.0,
-            head.state as u8,
-            flags(head),
+            head.standing.state as u8,
+            flags(head.standing),
             lane,
             message.order_key,
             head.first_leaf,
@@ -350,13 +350,16 @@ fn write_heads(sql: &Transaction<'_>, heads: &[Head]) -> Result<(), Error> {
     )?;
     for head in heads {
         let closed_at = head.closed_at.map(Time::ms);
-        update.execute(params![head.state as u8, flags(head), head.base.0, head.last.0, closed_at, head.seq])?;
+        update.execute(params![
+            head.standing.state as u8,
+            flags(head.standing),
+            head.base.0,
+            head.last.0,
+            closed_at,
+            head.seq
+        ])?;
     }
     Ok(())
-}
-
-fn flags(head: &Head) -> u8 {
-    u8::from(head.in_doubt) | u8::from(head.late) << 1
 }
 
 fn write_received(sql: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {

@@ -636,7 +636,7 @@ impl World {
     pub fn cancel(&mut self, place: Place, key: Key) {
         let Some(process) = self.process(place) else { return };
         let head = process.readers.look(|look| look.head(&key)).expect("the message is read");
-        let head = head.filter(|head| head.queued && !head.state.is_final());
+        let head = head.filter(|head| head.queued && !head.standing.state.is_final());
         let Some(head) = head else { return self.called_back(place, key, CalledBack::TooLate) };
         let Some(carrier) = process.carriers.get_mut(&head.lane) else { return };
         carrier.cancels.entry(head.seq).or_default().push(key);

@@ -402,7 +402,7 @@ fn is_over(row: &Row) -> bool {
 
 /// The state that follows from the leaves, by the published order of states; a handover wins over what others gave up.
 fn check_state(book: &Book, row: &Row, said: &[(usize, Evidence)]) -> Result<(), String> {
-    let mut state = 0u8;
+    let (mut state, mut turned_back) = (0u8, false);
     for (_, evidence) in said {
         let told = match &evidence.witnessed {
             Some(foreign) => match book.received.get(&foreign.leaf_hash.0) {
@@ -424,9 +424,9 @@ fn check_state(book: &Book, row: &Row, said: &[(usize, Evidence)]) -> Result<(),
             Event::RelayRejected | Event::ConsignmentFailed | Event::HandoverFailed => 5,
             Event::SubmissionRejected | Event::Delayed | Event::Witnessed => continue,
         };
-        let wins = next == CONFIRMED && matches!(state, 6..=8);
+        let wins = next == CONFIRMED && (turned_back || matches!(state, 6..=8));
         if wins || (state < CONFIRMED && next > state) {
-            state = next;
+            (state, turned_back) = (next, told == Event::RelayRejected);
         }
     }
     if state == row.state { Ok(()) } else { Err(format!("is in state {}, its leaves say {state}", row.state)) }

@@ -130,7 +130,7 @@ impl Bench {
     }
 
     pub fn state(&self, seq: Seq) -> State {
-        self.readers.look(|look| look.message(seq)).unwrap().unwrap().state
+        self.readers.look(|look| look.message(seq)).unwrap().unwrap().standing.state
     }
 
     /// Our own receipts about a message, with what they say.

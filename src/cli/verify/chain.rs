@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::evidence::{Event, Evidence, State};
+use crate::evidence::{Event, Evidence, Standing, State};
 use crate::id::MessageId;
 use crate::message::{Address, Digest};
 use crate::receipt::Checked;
@@ -93,8 +93,8 @@ pub fn state<'a>(evidence: impl Iterator<Item = &'a Evidence>) -> Option<State> 
     let mut events: Vec<_> = evidence.map(|evidence| (evidence.at, evidence.event)).collect();
     events.sort();
     let accepted = events.iter().any(|(_, event)| !is_rejection(*event));
-    let step = |state: State, (_, event): (_, Event)| state.after(event).map_or(state, |(next, _)| next);
-    accepted.then(|| events.into_iter().fold(State::Accepted, step))
+    let step = |standing: Standing, (_, event): (_, Event)| standing.after(event).unwrap_or(standing);
+    accepted.then(|| events.into_iter().fold(State::Accepted.into(), step).state)
 }
 
 /// What tests take for checked receipts: leaves, places and logs, without proofs.

@@ -26,8 +26,8 @@ pub fn letter(letter: DeadLetter) -> pb::DeadLetter {
     pb::DeadLetter {
         from_city: letter.key.from_city.as_str().to_owned(),
         message_id: letter.key.id.to_string(),
-        state: letter.state as i32,
-        in_doubt: letter.in_doubt,
+        state: letter.standing.state as i32,
+        in_doubt: letter.standing.in_doubt,
         recipient: Some(address_to_wire(&letter.recipient)),
         item_code: letter.item,
         time: Some(time_to_wire(letter.at)),

@@ -88,10 +88,10 @@ impl Batch<'_> {
             _ => return Ok(None),
         };
         // What has ended by another's word needs no other way.
-        let rows = if head.state.is_final() { vec![] } else { self.rows_of_case(settle)? };
+        let rows = if head.standing.state.is_final() { vec![] } else { self.rows_of_case(settle)? };
         let next = rows.first().filter(|(seq, _)| *seq == settle.seq).and_then(|(_, others)| others.first());
         let Some(to) = next.cloned() else {
-            return Ok((matches!(settle.fate, Fate::Diverted) && !head.state.is_final()).then(Vec::new));
+            return Ok((matches!(settle.fate, Fate::Diverted) && !head.standing.state.is_final()).then(Vec::new));
         };
         if let Some((receipt, text)) = refusal {
             self.witness_leaf(head, receipt.clone(), Some(text.clone()), super::witness::Weight::Noted)?;
@@ -152,7 +152,7 @@ impl Batch<'_> {
         let mut evidence = Evidence { attempts: settle.attempts.into(), ..self.base(head)? };
         let silent = String::new;
         // The first end stands: nobody is told another one of a message that ended by a partner's word.
-        if head.state.is_final() && settle.fate.is_our_own_word() {
+        if head.standing.state.is_final() && settle.fate.is_our_own_word() {
             return Ok(None);
         }
         Ok(match settle.fate {
@@ -192,7 +192,7 @@ impl Batch<'_> {
             }
             Fate::InDoubt => {
                 evidence.reasons = vec![Reason::PartnerSilent.into(), Reason::InDoubt.into()];
-                head.in_doubt = true;
+                head.standing.in_doubt = true;
                 Some(self.negative_leaf(head, evidence, Event::RelayFailed, silent())?)
             }
             Fate::Cancelled => Some(self.next_leaf(head, evidence, Event::Cancelled)?),

@@ -210,9 +210,7 @@ impl Batch<'_> {
             seq,
             key: key.clone(),
             header_digest: take.header_digest,
-            state: if take.origin.is_some() { State::Relayed } else { State::Accepted },
-            in_doubt: false,
-            late: false,
+            standing: if take.origin.is_some() { State::Relayed } else { State::Accepted }.into(),
             lane: if ends_here { homeward(take) } else { route.lane.clone() },
             came_by: take.via.last().cloned(),
             stored_at: self.scribe.at,
@@ -256,7 +254,7 @@ impl Batch<'_> {
         if let Some(id) = envelope.redrive_of {
             let dead = self.head_of(&Key { from_city: envelope.from.city.clone(), id })?;
             if let Some(dead) = dead
-                && dead.state.is_dead()
+                && dead.standing.state.is_dead()
                 && self.base(&dead)?.from == envelope.from
             {
                 self.commit.links.push((dead.seq, Link::RedrivenAs, envelope.id));

@@ -135,7 +135,7 @@ impl Batch<'_> {
     pub(super) fn discard(&mut self, messages: Vec<Seq>, why: String, actor: String) -> Result<Pending, Error> {
         let mut discarded = 0;
         for seq in messages {
-            let Some(head) = self.head_at(seq)?.filter(|head| head.state.is_dead()) else { continue };
+            let Some(head) = self.head_at(seq)?.filter(|head| head.standing.state.is_dead()) else { continue };
             if !self.waits_for_ops(seq)? {
                 continue;
             }

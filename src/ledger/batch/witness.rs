@@ -123,7 +123,7 @@ impl Batch<'_> {
         };
         head.last = (leaf, hash);
         if weight == Weight::Full {
-            head.in_doubt |= told.reasons.contains(&Reason::InDoubt.into()) && !head.state.is_final();
+            head.standing.in_doubt |= told.reasons.contains(&Reason::InDoubt.into()) && !head.standing.state.is_final();
             self.advance(head, told.event, told.reasons.first());
             // A refusal that is not the end would end the message at its origin.
             self.send_home(head, told, leaf, Some(known));
