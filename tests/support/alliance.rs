@@ -1,7 +1,6 @@
 //! Makes a development alliance in a folder of its own and runs its gateways in this process, behind real TLS.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -33,6 +32,8 @@ use tongban::wire::pb::evidence::evidence_service_client::EvidenceServiceClient;
 use tongban::wire::pb::exchange as pb;
 use tongban::wire::pb::exchange::exchange_service_client::ExchangeServiceClient;
 use tonic::transport::{Channel, Uri};
+
+mod port;
 
 /// How long a test waits for a state before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -492,7 +493,7 @@ pub fn reason(status: &tonic::Status) -> String {
 
 /// An address of this machine that is free now.
 pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    port::free_address().to_string()
 }
 
 /// Whether a path exists below the alliance's folder.

@@ -3,12 +3,13 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+mod port;
 
 /// A terminal in a fresh folder.
 pub struct Terminal {
@@ -96,9 +97,7 @@ impl Town {
     /// The same with neither gateway started.
     pub fn asleep(file: &str, name: &str) -> Town {
         let terminal = Terminal::new(file, name);
-        let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [liuzhou, foshan] = [0, 1].map(|place| ports[place].local_addr().unwrap());
-        drop(ports);
+        let (liuzhou, foshan) = (port::free_address(), port::free_address());
         terminal.ends(0, "pki new");
         let add = "--name-zh 柳州 --name-en Liuzhou --system window";
         terminal.ends(0, &format!("pki add-city 450200 {add} --endpoint {liuzhou}"));
