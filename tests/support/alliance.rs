@@ -33,6 +33,8 @@ use tongban::wire::pb::exchange as pb;
 use tongban::wire::pb::exchange::exchange_service_client::ExchangeServiceClient;
 use tonic::transport::{Channel, Uri};
 
+#[allow(clippy::duplicate_mod, reason = "a test may use a terminal and an alliance")]
+#[path = "port.rs"]
 mod port;
 
 /// How long a test waits for a state before it fails.

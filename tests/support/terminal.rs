@@ -9,6 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+#[allow(clippy::duplicate_mod, reason = "a test may use a terminal and an alliance")]
+#[path = "port.rs"]
 mod port;
 
 /// A terminal in a fresh folder.
