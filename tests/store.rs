@@ -419,7 +419,7 @@ fn a_head_that_changed_reads_back_changed_and_the_others_do_not() {
     scene.accept(&[(1, gateway()), (2, gateway())]);
     let (mut commit, _) = scene.signed(vec![(Some(1), b"relayed".to_vec())]);
     let last = (2, Digest(leaf_hash(b"relayed").into()));
-    let standing = Standing { state: State::Relayed, in_doubt: true, late: false, turned_back: true };
+    let standing = Standing { state: State::Relayed, in_doubt: true, late: true, turned_back: true };
     let changed = Head { standing, base: (2, b"relayed".to_vec()), last, ..scene.writer.head_at(1).unwrap().unwrap() };
     commit.heads = vec![changed.clone()];
     let other = format!("{:?}", scene.writer.head_at(2).unwrap());

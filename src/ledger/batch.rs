@@ -284,8 +284,9 @@ impl<'a> Batch<'a> {
     /// Where the message stands after an event, its own or one that was witnessed.
     fn advance(&mut self, head: &mut Head, event: Event, reason: Option<&Code>) {
         let Some(next) = head.standing.after(event) else { return };
-        let was = std::mem::replace(&mut head.standing, next);
-        if next.late && !was.late {
+        head.standing = next;
+        // Nothing follows a late handover, so this is the moment.
+        if next.late {
             self.commit.revived.push(head.seq);
         }
         if next.state.is_final() {

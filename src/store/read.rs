@@ -551,3 +551,25 @@ impl HashSource for Hashes<'_> {
 pub(super) fn tile_place(level: u8, first: u64) -> u64 {
     first.checked_shr(u32::from(level) * TILE_BITS).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standing_is_written_and_read_alike_and_no_two_are_written_alike() {
+        let bits = [false, true];
+        let mut written = std::collections::HashSet::new();
+        for (in_doubt, late, turned_back) in
+            bits.iter().flat_map(|a| bits.iter().flat_map(|b| bits.map(|c| (*a, *b, c))))
+        {
+            let stands = Standing { state: State::Rejected, in_doubt, late, turned_back };
+            assert_eq!(standing(State::Rejected as u8, flags(stands)).unwrap(), stands);
+            assert!(written.insert(flags(stands)));
+        }
+        // As stores have them that were written before the third came.
+        let late = Standing { late: true, ..State::Confirmed.into() };
+        assert_eq!((standing(4, 2).unwrap(), flags(late)), (late, 2));
+        assert!(standing(9, 0).is_err());
+    }
+}

@@ -14,11 +14,10 @@ pub fn free_address() -> SocketAddr {
     let mut first = DefaultHasher::new();
     (std::process::id(), module_path!()).hash(&mut first);
     let first = first.finish() >> 1;
-    loop {
-        let place = (first + COUNT.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, (PORTS.start + place) as u16));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
+    let count = PORTS.end - PORTS.start;
+    let mut addresses = (0..count).map(|_| {
+        let place = (first + COUNT.fetch_add(1, Ordering::Relaxed)) % count;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, (PORTS.start + place) as u16))
+    });
+    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
