@@ -1,5 +1,5 @@
 //! Every parser that reads what a stranger wrote, a function each: what it must never do, and what must hold of what it
-//! takes. `cargo fuzz` looks for bytes that break one; `tests/corpus.rs` replays what was found on every run.
+//! takes. `cargo fuzz` looks for bytes that break one; `tests/parts/corpus.rs` replays what was found on every run.
 //!
 //! A function says whether the bytes were taken, so that a corpus can be shown to hold both kinds.
 

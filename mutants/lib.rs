@@ -53,7 +53,24 @@ pub mod admission;
 extern crate self as tongban;
 
 #[cfg(test)]
-#[path = "../tests"]
+#[path = "../tests/support"]
+mod support {
+    #[cfg(feature = "lanes")]
+    pub mod desk;
+    #[cfg(feature = "tlog")]
+    pub mod receipts;
+    #[cfg(feature = "routing")]
+    pub mod routing_oracle;
+}
+#[cfg(all(test, feature = "lanes"))]
+use support::desk;
+#[cfg(all(test, feature = "tlog"))]
+use support::receipts;
+#[cfg(all(test, feature = "routing"))]
+use support::routing_oracle as oracle;
+
+#[cfg(test)]
+#[path = "../tests/parts"]
 mod whole {
     #[cfg(feature = "lanes")]
     mod doors_claim;

@@ -1,6 +1,6 @@
 //! Tongban (通办): a message gateway between cities, one floor above the other.
 //!
-//! A module uses what stands on its own floor or below it, never what stands above; `tests/tidy.rs` holds the floors as
+//! A module uses what stands on its own floor or below it, never what stands above; `tests/project/tidy.rs` holds the floors as
 //! data and fails on an import that looks up. Read from the bottom: each floor needs only the ones before it.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods))]

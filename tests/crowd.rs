@@ -5,6 +5,8 @@
 
 #[path = "support/alliance.rs"]
 mod alliance;
+#[path = "support/port.rs"]
+mod port;
 #[path = "support/process.rs"]
 mod process;
 

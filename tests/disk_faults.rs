@@ -7,6 +7,8 @@ mod alliance;
 mod book;
 #[path = "support/mount.rs"]
 mod mount;
+#[path = "support/port.rs"]
+mod port;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/strace.rs"]

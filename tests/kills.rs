@@ -5,6 +5,8 @@
 mod alliance;
 #[path = "support/book.rs"]
 mod book;
+#[path = "support/port.rs"]
+mod port;
 #[path = "support/process.rs"]
 mod process;
 

@@ -14,6 +14,8 @@ mod people;
 mod plain;
 #[path = "../support/planted.rs"]
 mod planted;
+#[path = "../support/port.rs"]
+mod port;
 mod weather;
 mod world;
 

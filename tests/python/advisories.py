@@ -1,4 +1,4 @@
-"""Makes data/advisories.tsv, what tests/supply_chain.rs reads, from a folder that holds the RustSec advisory database.
+"""Makes data/advisories.tsv, what tests/project/supply_chain.rs reads, from a folder that holds the RustSec advisory database.
 
     python3 tests/python/advisories.py FOLDER YYYY-MM-DD
 

@@ -1,6 +1,6 @@
 //! Ring 1a: the pure cores alone, without a store, at a million steps a second: batches over the tree with commits whose
-//! outcome is unknown, and admission under clocks that jump. The lanes' own world is tests/lanes_world.rs, routing's oracle
-//! tests/routing_oracle.rs.
+//! outcome is unknown, and admission under clocks that jump. The lanes' own world is tests/parts/lanes_world.rs, routing's oracle
+//! tests/parts/routing_oracle.rs.
 
 use std::collections::BTreeMap;
 

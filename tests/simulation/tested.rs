@@ -9,7 +9,7 @@ const WORLDS_MAX: u64 = 400;
 
 #[test]
 fn every_planted_bug_is_caught() {
-    // That one has no place in these worlds: tests/reload.rs catches it.
+    // That one has no place in these worlds: tests/gateways/reload.rs catches it.
     let bugs = Bug::ALL.into_iter().filter(|(bug, _)| *bug != Bug::CrlNotReRead);
     for (_, name) in bugs {
         let worlds = [("SIMULATION_WORLDS", WORLDS_MAX.to_string())];

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::port;
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -32,10 +33,6 @@ use tongban::wire::pb::evidence::evidence_service_client::EvidenceServiceClient;
 use tongban::wire::pb::exchange as pb;
 use tongban::wire::pb::exchange::exchange_service_client::ExchangeServiceClient;
 use tonic::transport::{Channel, Uri};
-
-#[allow(clippy::duplicate_mod, reason = "a test may use a terminal and an alliance")]
-#[path = "port.rs"]
-mod port;
 
 /// How long a test waits for a state before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);

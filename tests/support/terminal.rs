@@ -6,12 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::port::free_address;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-#[allow(clippy::duplicate_mod, reason = "a test may use a terminal and an alliance")]
-#[path = "port.rs"]
-mod port;
 
 /// A terminal in a fresh folder.
 pub struct Terminal {
@@ -99,7 +96,7 @@ impl Town {
     /// The same with neither gateway started.
     pub fn asleep(file: &str, name: &str) -> Town {
         let terminal = Terminal::new(file, name);
-        let (liuzhou, foshan) = (port::free_address(), port::free_address());
+        let (liuzhou, foshan) = (free_address(), free_address());
         terminal.ends(0, "pki new");
         let add = "--name-zh 柳州 --name-en Liuzhou --system window";
         terminal.ends(0, &format!("pki add-city 450200 {add} --endpoint {liuzhou}"));

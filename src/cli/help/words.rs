@@ -1,4 +1,4 @@
-//! Decides the Chinese of every text in the help. Never holds an English text that nobody says: `tests/words.rs` names
+//! Decides the Chinese of every text in the help. Never holds an English text that nobody says: `tests/commands/words.rs` names
 //! what is missing here, and what is too many.
 //!
 //! The key is the English text itself, so that shared arguments stand once, and whoever changes an English text is told

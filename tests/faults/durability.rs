@@ -1,0 +1,163 @@
+//! Every answer comes after the disk has what it answers: system calls of a real gateway, read from outside. The same
+//! reading of a gateway that syncs less must find that out, or it would prove nothing.
+
+use std::path::Path;
+
+use crate::alliance::{Alliance, envelope};
+use crate::process::{self, Process, until};
+use crate::strace::can_trace;
+
+const LIUZHOU: (&str, &str) = ("450200", "window");
+/// Answers that are audited.
+const ANSWERS: usize = 1_000;
+/// Bytes of the smallest record that carries a receipt; acknowledgements and window updates are far below it.
+const RECEIPT_BYTES: i64 = 300;
+
+/// What the audit of one run found.
+#[derive(Debug, Default)]
+struct Audit {
+    /// Answers that left the gateway.
+    answers: usize,
+    /// Of them, those before which the write-ahead log was written and then synced, and not written again.
+    synced: usize,
+    /// Syncs of the write-ahead log.
+    syncs: usize,
+}
+
+/// One line of the trace that matters.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    LogWritten,
+    LogSynced,
+    Answered,
+}
+
+/// Reads a trace, one system call after the other. A write counts from its beginning, a sync only when it has returned.
+fn steps(trace: &str) -> Vec<Step> {
+    let mut syncing: Vec<&str> = vec![];
+    let mut steps = vec![];
+    for line in trace.lines() {
+        let Some((thread, call)) = line.split_once(' ') else { continue };
+        let call = call.trim_start();
+        let log = call.contains("store.db-wal>");
+        if call.starts_with("pwrite64(") && log {
+            steps.push(Step::LogWritten);
+        } else if (call.starts_with("fdatasync(") || call.starts_with("fsync(")) && log {
+            match call.contains("<unfinished") {
+                true => syncing.push(thread),
+                false => steps.extend(call.ends_with("= 0").then_some(Step::LogSynced)),
+            }
+        } else if call.starts_with("<... fdatasync resumed") || call.starts_with("<... fsync resumed") {
+            if let Some(place) = syncing.iter().position(|waiting| *waiting == thread) {
+                syncing.swap_remove(place);
+                steps.extend(call.ends_with("= 0").then_some(Step::LogSynced));
+            }
+        } else if is_answer(call) {
+            steps.push(Step::Answered);
+        }
+    }
+    steps
+}
+
+/// A write of a receipt's size to a connection. One that was interrupted in the trace shows its size when it resumes.
+fn is_answer(call: &str) -> bool {
+    let words = ["sendto", "writev", "sendmsg", "write"];
+    let to_peer = words.iter().any(|word| call.starts_with(&format!("{word}(")) && call.contains("TCP:["));
+    let resumed = words.iter().any(|word| call.starts_with(&format!("<... {word} resumed")));
+    let written = call.rsplit("= ").next().and_then(|size| size.split(' ').next()?.parse::<i64>().ok());
+    (to_peer || resumed) && written.is_some_and(|written| written >= RECEIPT_BYTES)
+}
+
+fn audit(steps: &[Step]) -> Audit {
+    let mut audit = Audit::default();
+    let (mut written, mut synced) = (false, false);
+    for step in steps {
+        match step {
+            Step::LogWritten => (written, synced) = (true, false),
+            Step::LogSynced => {
+                audit.syncs += 1;
+                synced = written;
+            }
+            Step::Answered => {
+                audit.answers += 1;
+                audit.synced += usize::from(written && synced);
+                (written, synced) = (false, false);
+            }
+        }
+    }
+    audit
+}
+
+/// Submits one message after the other to a gateway under strace and reads what it did for each answer.
+async fn run(alliance: &Alliance) -> Audit {
+    let trace = alliance.folder.join("trace");
+    let calls = "trace=pwrite64,write,writev,sendto,sendmsg,fdatasync,fsync";
+    let file = trace.display().to_string();
+    let wrapper = ["strace", "-D", "-f", "-yy", "-s", "0", "-e", calls, "-o", &file].map(str::to_owned);
+    let gateway = Process::start_under(alliance, LIUZHOU.0, &wrapper).await;
+    let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+    // The handshake's certificates are as large as a receipt: they are behind us before the audit begins.
+    window.submit(envelope(LIUZHOU, ("450200", "archive"))).await.unwrap();
+    let begun = read(&trace).len();
+    for _ in 0..ANSWERS {
+        window.submit(envelope(LIUZHOU, ("450200", "archive"))).await.unwrap();
+    }
+    let audited = || audit(&steps(&read(&trace)[begun..]));
+    until("the trace holds every answer", async || audited().answers >= ANSWERS).await;
+    let found = audited();
+    gateway.stop().await;
+    found
+}
+
+fn read(trace: &Path) -> String {
+    std::fs::read_to_string(trace).unwrap_or_default()
+}
+
+fn one_city() -> Alliance {
+    process::alliance(&[("450200", &["window", "archive"])])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_follows_a_sync_of_what_it_answers() {
+    if !can_trace() {
+        return println!("SKIPPED: the audit of syncs: strace cannot follow a process here");
+    }
+    let found = run(&one_city()).await;
+    println!("synced before the answer: {} of {} answers, {} syncs", found.synced, found.answers, found.syncs);
+    assert_eq!((found.answers, found.synced), (ANSWERS, ANSWERS), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_finds_out_a_gateway_that_syncs_less() {
+    if !can_trace() {
+        return println!("SKIPPED: the control of the audit of syncs: strace cannot follow a process here");
+    }
+    let alliance = one_city();
+    let path = alliance.config_path("450200");
+    let config = std::fs::read_to_string(&path).unwrap() + "\n[store]\nsynchronous = \"normal\"\n";
+    std::fs::write(&path, config).unwrap();
+    let found = run(&alliance).await;
+    println!("control, synced before the answer: {} of {} answers", found.synced, found.answers);
+    assert!(found.synced < ANSWERS / 10, "{found:?}");
+}
+
+#[test]
+fn the_audit_reads_a_trace_as_it_was_written() {
+    let wal = "7</x/store.db-wal>";
+    let peer = "9<TCP:[127.0.0.1:7501->127.0.0.1:5]>";
+    let line = |call: String| format!("100 {call}\n");
+    let good = line(format!("pwrite64({wal}, \"\"..., 4096, 0) = 4096"))
+        + &line(format!("fdatasync({wal}) = 0"))
+        + &line(format!("sendto({peer}, \"\"..., 700, MSG_NOSIGNAL, NULL, 0) = 700"));
+    let whole = audit(&steps(&good));
+    assert_eq!((whole.answers, whole.synced), (1, 1));
+    let early = line(format!("pwrite64({wal}, \"\"..., 4096, 0) = 4096"))
+        + &line(format!("fdatasync({wal} <unfinished ...>"))
+        + &line(format!("sendto({peer}, \"\"..., 700, MSG_NOSIGNAL, NULL, 0) = 700"))
+        + &line("<... fdatasync resumed>) = 0".to_owned());
+    assert_eq!(audit(&steps(&early)).synced, 0, "a sync that has not returned is none");
+    let failed = good.replace("= 0", "= -1 EIO (Input/output error)");
+    assert_eq!(audit(&steps(&failed)).synced, 0, "nor is one that failed");
+    let small = good.replace("700", "35");
+    assert_eq!(audit(&steps(&small)).answers, 0, "a window update is no answer");
+}
