@@ -198,9 +198,10 @@ pub const FORGET_AT_ONCE_MAX: usize = 256;
 pub const RETENTION_DAYS: (u64, u64, u64, u64) = (30, 400, 3_653, 1_096);
 /// Store readers open beside the one writer.
 pub const READERS: usize = 4;
-/// Pages (4 KiB) of the write-ahead log from which it is copied into the database beside the ledger, 64 MiB, and from which
-/// the ledger waits for that, 192 MiB.
-pub const WAL_PAGES: u32 = 16_384;
+/// Pages (4 KiB) of the write-ahead log after which more of it is copied into the database beside the ledger, 4 MiB; from
+/// which it begins anew, 64 MiB; and from which the ledger waits for that, 192 MiB.
+pub const WAL_PAGES_STEP: u32 = 1_024;
+pub const WAL_PAGES: u32 = 16 * WAL_PAGES_STEP;
 pub const WAL_PAGES_MAX: u32 = 3 * WAL_PAGES;
 /// Leaves of the newest commits whose proofs are held in memory, at about 64 bytes each: 4 MiB.
 pub const RECENT_LEAVES_MAX: u64 = 1 << 16;

@@ -93,16 +93,17 @@ impl Index {
     }
 }
 
-struct Build {
+struct Build<'a> {
     index: Index,
     /// The slot of each compiled row.
     slot_of: Vec<u32>,
-    outcomes: HashMap<(u32, Target), u32>,
+    /// What rows of the table at hand have said.
+    outcomes: HashMap<&'a Target, u32>,
     objections: Vec<Objection>,
 }
 
-impl Build {
-    fn new(tables: &Tables, rows: usize) -> Build {
+impl<'a> Build<'a> {
+    fn new(tables: &Tables, rows: usize) -> Build<'a> {
         let index = Index {
             ground: Tables {
                 own: tables.own.clone(),
@@ -131,7 +132,8 @@ impl Build {
         Build { index, slot_of: Vec::with_capacity(rows), outcomes: HashMap::new(), objections: vec![] }
     }
 
-    fn table(&mut self, tables: &Tables, table: &Table) {
+    fn table(&mut self, tables: &Tables, table: &'a Table) {
+        self.outcomes.clear();
         let place = self.index.owners.len() as u32;
         let reach = DivisionPrefix::from(&table.owner);
         let at_home = tables.own == Member::City(table.owner.clone());
@@ -153,7 +155,7 @@ impl Build {
         }
     }
 
-    fn row(&mut self, tables: &Tables, owner: u32, number: u32, row: &Row) {
+    fn row(&mut self, tables: &Tables, owner: u32, number: u32, row: &'a Row) {
         let node = self.node(&row.key.division);
         let entry = self.entry(node, &row.key.item);
         let slot = self.slot(entry, &row.key);
@@ -208,15 +210,23 @@ impl Build {
         let step = key.step.as_ref().map_or(0, |step| self.step(step));
         let mode = key.mode.map_or(0, |mode| mode as u8);
         let index = &mut self.index;
-        if let Some(place) = index.slot(entry, step, mode) {
-            return place as u32;
+        // The one without step and mode stands with its pattern already: most rows have neither.
+        let is_plain = step == 0 && mode == 0;
+        let known = match &index.entries[entry as usize].rows {
+            Held::Slots { plain, .. } if is_plain => *plain,
+            _ => index.slot(entry, step, mode).map(|place| place as u32),
+        };
+        if let Some(place) = known {
+            return place;
         }
         let place = index.slots.len() as u32;
         index.slots.push(Slot { entry, step, mode, rows: (0, 0) });
-        index.slot_places.insert(index.slot_hash(entry, step, mode), place as usize);
+        if !is_plain {
+            index.slot_places.insert(index.slot_hash(entry, step, mode), place as usize);
+        }
         if let Held::Slots { shapes, plain } = &mut index.entries[entry as usize].rows {
             *shapes |= 1 << (2 * u8::from(step != 0) + u8::from(mode != 0));
-            if step == 0 && mode == 0 {
+            if is_plain {
                 *plain = Some(place);
             }
         }
@@ -236,8 +246,8 @@ impl Build {
         index.steps.len() as u32
     }
 
-    fn outcome(&mut self, tables: &Tables, owner: u32, target: &Target) -> u32 {
-        if let Some(place) = self.outcomes.get(&(owner, target.clone())) {
+    fn outcome(&mut self, tables: &Tables, owner: u32, target: &'a Target) -> u32 {
+        if let Some(place) = self.outcomes.get(target) {
             return *place;
         }
         let city = &self.index.owners[owner as usize].division;
@@ -258,7 +268,7 @@ impl Build {
         };
         self.index.outcomes.push(Outcome { owner, says });
         let place = self.index.outcomes.len() as u32 - 1;
-        self.outcomes.insert((owner, target.clone()), place);
+        self.outcomes.insert(target, place);
         place
     }
 

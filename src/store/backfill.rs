@@ -1,21 +1,22 @@
-//! Decides when the write-ahead log is copied into the database: by a thread beside the ledger, which itself waits only for the
-//! little that came meanwhile, and at the end. What is in the log is durable before and after. Never lets the log grow beyond
-//! its bound, and never copies once a commit has failed.
+//! Decides when the write-ahead log is copied into the database: as it grows, in steps that the disk takes beside the commits,
+//! by a thread beside the ledger, which itself copies only the last of it, and at the end. What is in the log is durable before and after. Never lets the log grow beyond
+//! its bound, and never copies once a commit, or the copying itself, has failed.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::open::connect;
-use crate::limits::{WAL_PAGES, WAL_PAGES_MAX};
+use crate::limits::{WAL_PAGES, WAL_PAGES_MAX, WAL_PAGES_STEP};
 
-/// Nothing to copy; the thread copies; it has copied all that was there when it began; nothing is copied any more.
+/// Little to copy; the thread copies; the log is long and little of it is left to copy; nothing is copied any more.
 const IDLE: u8 = 0;
 const COPYING: u8 = 1;
 const COPIED: u8 = 2;
@@ -26,40 +27,67 @@ const OVER: u8 = 3;
 pub(super) struct Backfill {
     thread: Option<JoinHandle<()>>,
     stage: Arc<AtomicU8>,
+    _database: Arc<File>,
 }
 
 impl Backfill {
-    /// Sets a thread beside the connection that writes.
-    pub fn beside(writer: &mut Connection, path: &Path) -> rusqlite::Result<Backfill> {
+    /// Sets a thread beside the connection that writes. The file is the database's own, open until the last connection has
+    /// closed: with any descriptor of a file its locks of the whole process go.
+    pub fn beside(writer: &mut Connection, path: &Path, database: Arc<File>) -> rusqlite::Result<Backfill> {
         let copier = connect(path, OpenFlags::default())?;
         let (bell, rung) = sync_channel::<()>(1);
         let stage = Arc::new(AtomicU8::new(IDLE));
-        let seen = stage.clone();
+        // Pages of the log as the last commit left it, and as the last copying did.
+        let (written, copied) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (seen, log, done, file) = (stage.clone(), written.clone(), copied.clone(), database.clone());
         let work = move || {
             while rung.recv().is_ok() && seen.load(Ordering::Acquire) == COPYING {
-                copy(&copier);
-                let _ = seen.compare_exchange(COPYING, COPIED, Ordering::AcqRel, Ordering::Acquire);
+                let pages = copy(&copier);
+                // SQLite itself syncs the database only when all is copied, and the ledger would wait for all of it.
+                if file.sync_data().is_err() {
+                    return seen.store(OVER, Ordering::Release);
+                }
+                let log = log.load(Ordering::Acquire);
+                let ripe = log >= WAL_PAGES && log.saturating_sub(pages) <= WAL_PAGES_STEP;
+                // Where a reader still needs what is there, the next step is as far away as after any other.
+                let before = done.load(Ordering::Acquire);
+                done.store(if pages > before { pages } else { log }, Ordering::Release);
+                let next = if ripe { COPIED } else { IDLE };
+                let _ = seen.compare_exchange(COPYING, next, Ordering::AcqRel, Ordering::Acquire);
             }
         };
         let thread = std::thread::Builder::new().name("backfill".to_owned()).spawn(work).ok();
-        let alone = thread.is_none();
-        let told = stage.clone();
-        // A fault here must not look like a fault of the commit, which is on disk.
+        let (alone, told) = (thread.is_none(), stage.clone());
+        // A fault here must not look like a fault of the commit, which is on disk; the next commit hears of it.
         writer.wal_hook(Some(move |log: &mut Wal, pages: std::ffi::c_int| {
             let pages = u32::try_from(pages).unwrap_or(0);
-            if pages < WAL_PAGES || told.load(Ordering::Acquire) == OVER {
-                return Ok(());
-            }
-            if alone || pages >= WAL_PAGES_MAX || told.load(Ordering::Acquire) == COPIED {
-                // The rest, after which the log begins anew.
-                let _ = log.checkpoint();
-                let _ = told.compare_exchange(COPIED, IDLE, Ordering::AcqRel, Ordering::Acquire);
-            } else if told.compare_exchange(IDLE, COPYING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            written.store(pages, Ordering::Release);
+            let rest = match told.load(Ordering::Acquire) {
+                OVER => return Ok(()),
+                COPIED => true,
+                _ => pages >= if alone { WAL_PAGES } else { WAL_PAGES_MAX },
+            };
+            if rest {
+                // After it the log begins anew.
+                match log.checkpoint() {
+                    Err(fault) if fault.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
+                        told.store(OVER, Ordering::Release);
+                    }
+                    _ => drop(told.compare_exchange(COPIED, IDLE, Ordering::AcqRel, Ordering::Acquire)),
+                }
+            } else if pages.checked_sub(copied.load(Ordering::Acquire)).unwrap_or(pages) >= WAL_PAGES_STEP
+                && told.compare_exchange(IDLE, COPYING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            {
                 let _ = bell.try_send(());
             }
             Ok(())
         }))?;
-        Ok(Backfill { thread, stage })
+        Ok(Backfill { thread, stage, _database: database })
+    }
+
+    /// Whether something that was copied may not have reached the disk. The log holds all of it, for the next opening.
+    pub fn has_failed(&self) -> bool {
+        self.stage.load(Ordering::Acquire) == OVER
     }
 
     /// A commit has failed, and what the disk holds of it is unknown: after a sync that failed, pages may count as written that
@@ -77,12 +105,13 @@ impl Backfill {
         let _ = writer.wal_hook(None::<fn(&mut Wal, std::ffi::c_int) -> rusqlite::Result<()>>);
         let _ = self.thread.take().map(JoinHandle::join);
         if self.stage.load(Ordering::Acquire) != OVER {
-            copy(writer);
+            let _ = copy(writer);
         }
     }
 }
 
-/// Copies what no reader needs in the log. What cannot be copied now is copied later: the log holds everything.
-fn copy(connection: &Connection) {
-    let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+/// Copies what no reader needs in the log: how many of its pages are copied now. What cannot be copied now is copied later:
+/// the log holds everything.
+fn copy(connection: &Connection) -> u32 {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2)).unwrap_or(0)
 }

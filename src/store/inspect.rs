@@ -55,7 +55,7 @@ pub fn inspect(folder: &Path) -> Result<Readers, OpenError> {
     if found < known {
         return Err(OpenError::Older { found, known });
     }
-    Ok(Readers::new(vec![connection], Arc::default()))
+    Ok(Readers::new(vec![connection], Arc::default(), None))
 }
 
 /// Writes a small file beside the store, syncs it and takes it away again: what a commit needs of the disk.

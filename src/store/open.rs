@@ -14,7 +14,7 @@ use super::backfill::Backfill;
 use super::read::Readers;
 use super::recent::Recent;
 use super::write::Writer;
-use crate::limits::{READERS, STATEMENTS_KEPT, WAL_PAGES};
+use crate::limits::{READERS, STATEMENTS_KEPT, WAL_PAGES, WAL_PAGES_MAX};
 
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -83,9 +83,10 @@ pub fn open(folder: &Path, synchronous: Synchronous) -> Result<(Writer, Readers)
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("cannot sync", folder))?;
     let reader = || connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX);
     let readers = (0..READERS).map(|_| reader()).collect::<Result<Vec<_>, _>>().map_err(sql)?;
-    let backfill = Backfill::beside(&mut connection, &path).map_err(sql)?;
+    let database = Arc::new(File::open(&path).map_err(io("cannot open", &path))?);
+    let backfill = Backfill::beside(&mut connection, &path, database.clone()).map_err(sql)?;
     let recent = Arc::new(Recent::default());
-    Ok((Writer::new(connection, backfill, lock, recent.clone()), Readers::new(readers, recent)))
+    Ok((Writer::new(connection, backfill, lock, recent.clone()), Readers::new(readers, recent, Some(database))))
 }
 
 /// Holds `lock` in the folder until the file is dropped: two processes on one log would sign two roots for one size.
@@ -111,7 +112,8 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connect
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
-        connection.pragma_update(None, "journal_size_limit", 128 << 20)?;
+        // The file is not cut and grown anew each time that it begins anew: its size would be synced too.
+        connection.pragma_update(None, "journal_size_limit", WAL_PAGES_MAX * 4_096)?;
     }
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)

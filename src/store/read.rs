@@ -1,6 +1,7 @@
 //! Decides how what is committed is read back, a receipt byte for byte as it was shown. Never sees what is not
 //! committed and never writes.
 
+use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -26,11 +27,14 @@ pub struct Readers {
     connections: Vec<Mutex<Connection>>,
     next: AtomicUsize,
     recent: Arc<Recent>,
+    /// Closed after the connections: see [`super::backfill::Backfill`].
+    _database: Option<Arc<File>>,
 }
 
 impl Readers {
-    pub(super) fn new(connections: Vec<Connection>, recent: Arc<Recent>) -> Readers {
-        Readers { connections: connections.into_iter().map(Mutex::new).collect(), next: AtomicUsize::new(0), recent }
+    pub(super) fn new(connections: Vec<Connection>, recent: Arc<Recent>, database: Option<Arc<File>>) -> Readers {
+        let connections = connections.into_iter().map(Mutex::new).collect();
+        Readers { connections, next: AtomicUsize::new(0), recent, _database: database }
     }
 
     /// Runs `look` on what is committed now, where blocking is allowed.

@@ -206,6 +206,9 @@ impl Writer {
     }
 
     fn store(&mut self, commit: &Commit) -> Result<(), Error> {
+        if self.backfill.has_failed() {
+            return Err(Error::Failed("what was copied into the database may not have reached the disk".to_owned()));
+        }
         if planted::is(planted::Bug::AnswerBeforeCommit) && !self.connection.is_autocommit() {
             self.connection.execute_batch("COMMIT")?;
         }

@@ -119,6 +119,9 @@ fn what_arrives_while_its_answers_are_lost_has_one_effect() {
         post.gets_under_way(&mut world);
         world.sim.partition_oneway(dumb, deaf);
         let before = to_dumb.effects();
+        // It waits for no answer of its case, as all others may.
+        let one = to_dumb.clone();
+        world.system(one.from, move |client| one.write_one(client, LOAD.cases));
         world.run_for(seconds(90));
         // What was sent on the open stream went on arriving; of its answers none did.
         assert!(to_dumb.effects() > before, "requests arrive at {dumb}");

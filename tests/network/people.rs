@@ -121,6 +121,11 @@ impl Letters {
         self.note(|books| books.ended = true);
     }
 
+    /// Writes one message more, of a case of its own; it belongs to what [`Letters::write`] asks after, if that still writes.
+    pub async fn write_one(self: Arc<Letters>, client: Client, case: usize) {
+        self.write_case(&client, case, Load { cases: 1, each: 1, every: ANSWER }).await;
+    }
+
     /// One message after the other; the next when the last was answered.
     async fn write_case(&self, client: &Client, case: usize, load: Load) {
         let mut pace = interval(load.every);
