@@ -88,6 +88,39 @@ async fn a_sync_that_fails_is_the_last_one_and_what_was_answered_is_there() {
     println!("{ended} gateways ended by a failed sync: {answered} answers before, all there; none after");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_of_the_database_that_fails_stops_the_gateway_and_what_was_answered_is_there() {
+    let _alone = ALONE.lock().await;
+    if !strace::can_trace() {
+        return println!("SKIPPED: syncs of the database that fail: strace cannot follow a process here");
+    }
+    let alliance = two_cities();
+    let (database, told) = (alliance.config(LIUZHOU.0).data.join("store.db"), alliance.folder.join("told"));
+    let mut book = Book::default();
+    let first = Process::start(&alliance, LIUZHOU.0).await;
+    book.write_one(&alliance.client(LIUZHOU.0, LIUZHOU.1)).await;
+    first.stop().await;
+    // The log is copied beside the ledger, whose own syncs are all of the log.
+    let wrapper = strace::inject_told(strace::SYNC, "error=EIO:when=1", &[&database], &told);
+    let mut gateway = Process::start_under(&alliance, LIUZHOU.0, &wrapper).await;
+    let window = alliance.client(LIUZHOU.0, LIUZHOU.1);
+    until("nothing is answered any more", async || {
+        let envelope = envelope(LIUZHOU, (LIUZHOU.0, "archive"));
+        let receipt = window.submit(envelope.clone()).await.ok();
+        let failed = receipt.is_none();
+        book.0.push(Sent { envelope, receipt });
+        failed
+    })
+    .await;
+    let (status, took) = gateway.ended().await;
+    assert_eq!(status.code(), Some(74), "{}", gateway.said());
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    nothing_follows_the_failed_sync(&told).await;
+    let _again = Process::start(&alliance, LIUZHOU.0).await;
+    book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
+    println!("{} answers before the log was copied, all there", book.0.len() - 1);
+}
+
 /// After a sync that failed, pages may count as written that are not: neither the log nor the database is touched again.
 async fn nothing_follows_the_failed_sync(told: &Path) {
     let mut text = String::new();

@@ -16,11 +16,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::open::connect;
 use crate::limits::{WAL_PAGES, WAL_PAGES_MAX, WAL_PAGES_STEP};
 
-/// Little to copy; the thread copies; the log is long and little of it is left to copy; nothing is copied any more.
+/// Little to copy; the thread copies; the log is long and little of it is left to copy; nothing is copied any more;
+/// nor stored, since what was copied may not have reached the disk.
 const IDLE: u8 = 0;
 const COPYING: u8 = 1;
 const COPIED: u8 = 2;
 const OVER: u8 = 3;
+const LOST: u8 = 4;
 
 /// The thread beside a writer. It ends when the writer's hook is taken away.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Backfill {
                 let pages = copy(&copier);
                 // SQLite itself syncs the database only when all is copied, and the ledger would wait for all of it.
                 if file.sync_data().is_err() {
-                    return seen.store(OVER, Ordering::Release);
+                    return seen.store(LOST, Ordering::Release);
                 }
                 let log = log.load(Ordering::Acquire);
                 let ripe = log >= WAL_PAGES && log.saturating_sub(pages) <= WAL_PAGES_STEP;
@@ -63,7 +65,7 @@ impl Backfill {
             let pages = u32::try_from(pages).unwrap_or(0);
             written.store(pages, Ordering::Release);
             let rest = match told.load(Ordering::Acquire) {
-                OVER => return Ok(()),
+                OVER | LOST => return Ok(()),
                 COPIED => true,
                 _ => pages >= if alone { WAL_PAGES } else { WAL_PAGES_MAX },
             };
@@ -71,7 +73,7 @@ impl Backfill {
                 // After it the log begins anew.
                 match log.checkpoint() {
                     Err(fault) if fault.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
-                        told.store(OVER, Ordering::Release);
+                        told.store(LOST, Ordering::Release);
                     }
                     _ => drop(told.compare_exchange(COPIED, IDLE, Ordering::AcqRel, Ordering::Acquire)),
                 }
@@ -87,13 +89,13 @@ impl Backfill {
 
     /// Whether something that was copied may not have reached the disk. The log holds all of it, for the next opening.
     pub fn has_failed(&self) -> bool {
-        self.stage.load(Ordering::Acquire) == OVER
+        self.stage.load(Ordering::Acquire) == LOST
     }
 
     /// A commit has failed, and what the disk holds of it is unknown: after a sync that failed, pages may count as written that
     /// are not. From now on the log stays as it is, for the next opening to read; closing the writer copies nothing either.
     pub fn give_up(&self, writer: &Connection) {
-        self.stage.store(OVER, Ordering::Release);
+        self.stage.fetch_max(OVER, Ordering::AcqRel);
         // It only sets a flag of the connection.
         let _ = writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
@@ -104,7 +106,7 @@ impl Backfill {
         // With its hook goes the way to the thread.
         let _ = writer.wal_hook(None::<fn(&mut Wal, std::ffi::c_int) -> rusqlite::Result<()>>);
         let _ = self.thread.take().map(JoinHandle::join);
-        if self.stage.load(Ordering::Acquire) != OVER {
+        if self.stage.load(Ordering::Acquire) < OVER {
             let _ = copy(writer);
         }
     }
