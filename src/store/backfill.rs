@@ -1,6 +1,6 @@
 //! Decides when the write-ahead log is copied into the database: as it grows, in steps that the disk takes beside the commits,
-//! by a thread beside the ledger, which itself copies only the last of it, and at the end. What is in the log is durable before and after. Never lets the log grow beyond
-//! its bound, and never copies once a commit, or the copying itself, has failed.
+//! by a thread beside the ledger, which itself copies only the last of it, and at the end. What is in the log is durable
+//! before and after. Never lets the log grow beyond its bound, and never copies once a sync or a commit has failed.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::open::connect;
 use crate::limits::{WAL_PAGES, WAL_PAGES_MAX, WAL_PAGES_STEP};
@@ -71,12 +71,10 @@ impl Backfill {
             };
             if rest {
                 // After it the log begins anew.
-                match log.checkpoint() {
-                    Err(fault) if fault.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
-                        told.store(LOST, Ordering::Release);
-                    }
-                    _ => drop(told.compare_exchange(COPIED, IDLE, Ordering::AcqRel, Ordering::Acquire)),
+                if log.checkpoint().is_err_and(|fault| is_of_a_sync(&fault)) {
+                    told.store(LOST, Ordering::Release);
                 }
+                let _ = told.compare_exchange(COPIED, IDLE, Ordering::AcqRel, Ordering::Acquire);
             } else if pages.checked_sub(copied.load(Ordering::Acquire)).unwrap_or(pages) >= WAL_PAGES_STEP
                 && told.compare_exchange(IDLE, COPYING, Ordering::AcqRel, Ordering::Acquire).is_ok()
             {
@@ -106,14 +104,36 @@ impl Backfill {
         // With its hook goes the way to the thread.
         let _ = writer.wal_hook(None::<fn(&mut Wal, std::ffi::c_int) -> rusqlite::Result<()>>);
         let _ = self.thread.take().map(JoinHandle::join);
-        if self.stage.load(Ordering::Acquire) < OVER {
-            let _ = copy(writer);
+        match self.stage.load(Ordering::Acquire) {
+            OVER | LOST => self.give_up(writer),
+            _ => drop(copy(writer)),
         }
     }
+}
+
+/// Whether a sync has failed, so that what was copied before may be lost as well. Whatever else a disk refuses, a full one
+/// above all, is not copied and stays in the log.
+fn is_of_a_sync(fault: &rusqlite::Error) -> bool {
+    fault.sqlite_error().is_some_and(|fault| fault.extended_code == ffi::SQLITE_IOERR_FSYNC)
 }
 
 /// Copies what no reader needs in the log: how many of its pages are copied now. What cannot be copied now is copied later:
 /// the log holds everything.
 fn copy(connection: &Connection) -> u32 {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sync_that_fails_loses_what_was_copied() {
+        let fault = |code| is_of_a_sync(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert!(fault(ffi::SQLITE_IOERR_FSYNC));
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_BUSY, ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_LOCKED]
+        {
+            assert!(!fault(code), "{code}");
+        }
+    }
 }
