@@ -177,6 +177,7 @@ async fn an_origin_killed_before_it_knows_that_custody_has_passed_relays_once() 
     let killed = begun.elapsed();
     book.send_again(&alliance.client(LIUZHOU.0, LIUZHOU.1), 0).await;
     receiver.settles(&book).await;
+    end_the_rest(&alliance, FOSHAN.0, LIUZHOU.0).await;
     all_is_whole(&alliance, &book).await;
     println!(
         "{} kills of the origin in {killed:.1?}, each before it knew that custody had passed: {} messages, {in_doubt} in \

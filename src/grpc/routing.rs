@@ -8,7 +8,7 @@ mod told;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -22,7 +22,7 @@ use crate::courier::Ground;
 use crate::message::Mode;
 use crate::party::{Alliance, Member, Party, Role};
 use crate::reason::Reason;
-use crate::routing::{Entered, Query, Table};
+use crate::routing::{self, Entered, Query, Table};
 use crate::tls::accept::Peer;
 use crate::wire::envelope::{Fault, Faults, address, sent};
 use crate::wire::pb::routing as pb;
@@ -194,15 +194,17 @@ impl Routing {
 
 /// Reads the texts of tables, aside.
 async fn wanted(texts: Vec<String>, complete: bool) -> Result<Wanted, Refused> {
-    aside(move || read(&texts, complete)).await
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let read = stream::iter(texts).map(|text| aside(move || Table::from_toml(&text))).buffered(at_once);
+    assembled(read.collect().await, complete)
 }
 
-/// Reads the texts of tables; each fault with the place of its text in the request, its line and column.
-fn read(texts: &[String], complete: bool) -> Result<Wanted, Refused> {
+/// Puts together what was read of each text; each fault with the place of its text in the request, its line and column.
+fn assembled(read: Vec<Result<Table, Vec<routing::Fault>>>, complete: bool) -> Result<Wanted, Refused> {
     let (mut tables, mut faults) = (Vec::<Table>::new(), Vec::new());
-    for (place, text) in texts.iter().enumerate() {
+    for (place, read) in read.into_iter().enumerate() {
         let field = format!("tables[{place}]");
-        match Table::from_toml(text) {
+        match read {
             Ok(table) if tables.iter().any(|other| other.owner == table.owner) => {
                 faults.push(Fault { field, must: format!("{} has two tables", table.owner.as_str()) });
             }

@@ -71,7 +71,15 @@ impl Issued {
     /// # Errors
     /// A text that is not canonical, or the first field or row that is faulty.
     pub fn from_json(text: &str) -> Result<Issued, TableError> {
-        let written: Written = canonical::read(text, KIND)?;
+        // What is written again as it stands is canonical, and needs no second look.
+        let read = serde_json::from_str(text).ok().and_then(|written| Issued::read(written).ok());
+        match read.filter(|issued| issued.to_json().as_deref() == Ok(text)) {
+            Some(issued) => Ok(issued),
+            None => Issued::read(canonical::read(text, KIND)?),
+        }
+    }
+
+    fn read(written: Written) -> Result<Issued, TableError> {
         let at = |field| move |fault: Fault| TableError::Field { field, fault };
         if written.routes.len() > ROWS_MAX {
             return Err(at("routes")(Fault::TooMany { max: ROWS_MAX }));
@@ -100,47 +108,49 @@ impl Issued {
     /// A version beyond what JSON carries.
     pub fn to_json(&self) -> Result<String, TableError> {
         let version = within(self.table.version, 1..=VERSION_MAX);
-        Ok(canonical::write(&Written {
-            kind: KIND.to_owned(),
+        let written = Written {
             alliance: self.alliance.as_str().to_owned(),
-            owner: self.table.owner.as_str().to_owned(),
-            version: version.map_err(|fault| TableError::Field { field: "version", fault })?,
             issued_at: self.issued_at.to_string(),
+            kind: KIND.to_owned(),
+            owner: self.table.owner.as_str().to_owned(),
             routes: self.table.rows.iter().map(WrittenRow::from).collect(),
-        })?)
+            version: version.map_err(|fault| TableError::Field { field: "version", fault })?,
+        };
+        Ok(canonical::write_ordered(&written)?)
     }
 }
 
-/// A table as its text spells it.
+/// A table as its text spells it: the fields in the order of their names, as canonical JSON has them.
 #[derive(Serialize, Deserialize)]
 struct Written {
-    kind: String,
     alliance: String,
-    owner: String,
-    version: u64,
     issued_at: String,
+    kind: String,
+    owner: String,
     routes: Vec<WrittenRow>,
+    version: u64,
 }
 
+/// One row of it, in the same order.
 #[derive(Serialize, Deserialize, PartialEq, Default)]
 #[serde(deny_unknown_fields)]
 struct WrittenRow {
     division: String,
     item: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refuse: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     step: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    mode: Option<String>,
+    system: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     valid_from: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     valid_until: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     via: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refuse: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    system: Option<String>,
 }
 
 impl TryFrom<&WrittenRow> for Row {

@@ -2,13 +2,14 @@
 //! force. A crash in between is healed by the next start, which compiles what was committed. Never holds a lock over a
 //! wait: of two changes at once the ledger takes one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
-use super::shelf::{Shelf, Standing};
+use super::shelf::{Shelf, Standing, Wrote};
 use crate::blobs::aside;
 use crate::clock::Clock;
 use crate::intake::Rules;
@@ -39,7 +40,7 @@ pub struct Board {
 
 /// A change that was prepared: what to commit, and the index that follows.
 struct Prepared {
-    changed: Vec<(Division, Option<String>)>,
+    changed: BTreeMap<Division, Option<Wrote>>,
     set: Set,
     index: Arc<Index>,
 }
@@ -105,7 +106,7 @@ impl Board {
             Err(newer) => return Err(changed(newer)),
         }
         self.swap(prepared.index);
-        // What was committed is read back, so that nothing is answered that is not kept.
+        // As the store has it, so that nothing is answered that is not kept.
         let kept = self.standing(Some(standing.version + 1)).await?;
         let named = (kept.version, kept.etag);
         self.told.send_modify(|told| *told = told.clone().max(named.clone()));
@@ -156,7 +157,7 @@ impl Prepared {
         in_force: &Index,
     ) -> Result<Prepared, Refused> {
         let mut set = Set { version: standing.version + 1, tables: standing.set.tables.clone() };
-        let mut changed = Vec::new();
+        let mut changed = BTreeMap::new();
         if wanted.complete {
             let stays = |owner: &Division| wanted.tables.iter().any(|table| table.owner == *owner);
             changed.extend(set.tables.keys().filter(|owner| !stays(owner)).map(|owner| (owner.clone(), None)));
@@ -171,8 +172,9 @@ impl Prepared {
             let issued = Issued { alliance: alliance.clone(), issued_at: now, table };
             let text =
                 issued.to_json().map_err(|fault| Refused::new(Reason::InvalidTables).with_detail(fault.to_string()))?;
-            changed.push((issued.table.owner.clone(), Some(text)));
-            set.tables.insert(issued.table.owner.clone(), Arc::new(issued.table));
+            let (owner, table) = (issued.table.owner.clone(), Arc::new(issued.table));
+            changed.insert(owner.clone(), Some(Wrote { text, table: table.clone() }));
+            set.tables.insert(owner, table);
         }
         let index = in_force.with(set.version, set.tables.values().cloned().collect()).map_err(objected)?;
         Ok(Prepared { changed, set, index: Arc::new(index) })

@@ -36,6 +36,19 @@ struct Parsed {
     table: Arc<Table>,
 }
 
+impl Parsed {
+    fn new(since: u64, text: &str, table: Arc<Table>) -> Parsed {
+        Parsed { since, digest: Sha256::digest(text).into(), table }
+    }
+}
+
+/// A table that is to be kept: its canonical text, and what was written there.
+#[derive(Debug)]
+pub struct Wrote {
+    pub text: String,
+    pub table: Arc<Table>,
+}
+
 /// A set's tables by their owners.
 type Tables = BTreeMap<Division, Parsed>;
 
@@ -87,20 +100,36 @@ impl Shelf {
         Ok(self.read(Some(version), |look, owner, since| look.route_text(owner, since)).await?.1)
     }
 
-    /// Commits a change: the new version, or the one that was there first.
+    /// Commits a change: the new version, or the one that was there first. Its tables are kept as they are, and not read again.
     ///
     /// # Errors
     /// The ledger has no room, or has stopped.
     pub async fn put(
         &self,
         expected_version: u64,
-        tables: Vec<(Division, Option<String>)>,
+        changed: BTreeMap<Division, Option<Wrote>>,
         actor: &str,
         action: &str,
     ) -> Result<Result<u64, u64>, Refused> {
+        let digested = move || {
+            let since = expected_version + 1;
+            let parsed = |wrote: &Wrote| Parsed::new(since, &wrote.text, wrote.table.clone());
+            let of = |(owner, wrote): (&Division, &Option<Wrote>)| Some((owner.clone(), parsed(wrote.as_ref()?)));
+            let parsed: Tables = changed.iter().filter_map(of).collect();
+            let texts = changed.into_iter().map(|(owner, wrote)| (owner, wrote.map(|wrote| wrote.text)));
+            (parsed, texts.collect())
+        };
+        let (parsed, tables) = aside(digested).await;
         let change = RouteChange { expected_version, tables, actor: actor.to_owned(), action: action.to_owned() };
         match self.ledger.try_enter(Entry::Routes(Box::new(change))).await {
-            Ok(Answer::Routes(put)) => Ok(put),
+            Ok(Answer::Routes(put)) => {
+                if put.is_ok() {
+                    let mut tables = Tables::clone(&self.kept.tables());
+                    tables.extend(parsed);
+                    self.kept.keep(Arc::new(tables));
+                }
+                Ok(put)
+            }
             Ok(_) => Err(Refused::new(Reason::Internal)),
             Err(trouble) => Err(trouble.into()),
         }
@@ -142,7 +171,7 @@ impl Found {
             Found::Kept(parsed) => Ok(parsed),
             Found::Text(since, text) => {
                 let table = Arc::new(Issued::from_json(&text)?.table);
-                Ok(Parsed { since, digest: Sha256::digest(text).into(), table })
+                Ok(Parsed::new(since, &text, table))
             }
         }
     }
