@@ -166,6 +166,16 @@ impl Standing {
             turned_back: event == Event::RelayRejected,
         })
     }
+
+    /// Where it stands after `event`, as receipts alone tell it: they do not say whether a next hop that refused was the last
+    /// candidate, so what follows tells that it was not. A handover alone may come behind the last one's refusal.
+    pub fn told(self, event: Event) -> Standing {
+        let anew = Standing { in_doubt: self.in_doubt, ..State::Accepted.into() };
+        match anew.after(event) {
+            Some(next) if self.turned_back && event != Event::HandedOver => next,
+            _ => self.after(event).unwrap_or(self),
+        }
+    }
 }
 
 /// A code in a leaf: a reason of the catalogue, or the one free token beside it: `[A-Z0-9_.-]{1,32}`. A newer gateway

@@ -168,11 +168,7 @@ fn mode_name(mode: crate::message::Mode) -> &'static str {
 fn fared(course: &[Evidence]) -> (State, bool, Option<Time>) {
     let (mut at, mut handed_over) = (Standing::from(State::Accepted), None);
     for evidence in course {
-        // Of several candidates one has refused: what the next one says counts.
-        if at.turned_back && evidence.event != Event::HandedOver {
-            at = State::Accepted.into();
-        }
-        at = at.after(evidence.event).unwrap_or(at);
+        at = at.told(evidence.event);
         if evidence.event == Event::HandedOver && at.state == State::Confirmed {
             handed_over = handed_over.or(evidence.instants.acknowledged).or(Some(evidence.at));
         }

@@ -93,8 +93,8 @@ pub fn state<'a>(evidence: impl Iterator<Item = &'a Evidence>) -> Option<State> 
     let mut events: Vec<_> = evidence.map(|evidence| (evidence.at, evidence.event)).collect();
     events.sort();
     let accepted = events.iter().any(|(_, event)| !is_rejection(*event));
-    let step = |standing: Standing, (_, event): (_, Event)| standing.after(event).unwrap_or(standing);
-    accepted.then(|| events.into_iter().fold(State::Accepted.into(), step).state)
+    let first: Standing = State::Accepted.into();
+    accepted.then(|| events.into_iter().fold(first, |standing, (_, event)| standing.told(event)).state)
 }
 
 /// What tests take for checked receipts: leaves, places and logs, without proofs.
@@ -171,6 +171,25 @@ mod tests {
     fn a_chain_across_two_logs_is_whole() {
         let chain = judged(&handed_over());
         assert_eq!((chain.receipts, chain.link, chain.state), (4, Link::Whole, Some(State::Confirmed)));
+    }
+
+    #[test]
+    fn a_next_hops_refusal_is_the_end_unless_more_follows() {
+        let accepted = receipt("450200", 0, Event::SubmissionAccepted, None);
+        let refused = receipt("440600", 1, Event::RelayRejected, Some(&accepted));
+        let mut all = vec![accepted, refused];
+        assert_eq!(judged(&all).state, Some(State::Rejected));
+        for (event, expected) in [
+            (Event::RelayAccepted, State::Relayed),
+            (Event::Delayed, State::Rejected),
+            (Event::RelayFailed, State::Failed),
+            (Event::Expired, State::Expired),
+            (Event::HandedOver, State::Confirmed),
+        ] {
+            all.push(receipt("330100", 2, event, Some(&all[0])));
+            assert_eq!(judged(&all).state, Some(expected), "{event}");
+            all.pop();
+        }
     }
 
     #[test]
