@@ -56,6 +56,23 @@ fn a_next_hops_refusal_gives_way_to_a_handover_and_the_recipients_refusal_does_n
 }
 
 #[test]
+fn receipts_alone_tell_by_what_follows_a_next_hops_refusal_whether_it_was_the_end() {
+    let in_doubt = Standing { in_doubt: true, ..State::Accepted.into() };
+    let turned_back = in_doubt.told(Event::RelayRejected);
+    assert_eq!(Some(turned_back), in_doubt.after(Event::RelayRejected));
+    for (event, _) in TABLE {
+        // What says nothing leaves it as it is; what says something, says it of the next candidate; a handover came late.
+        let expected = match (event, in_doubt.after(event)) {
+            (Event::HandedOver, _) => turned_back.after(event).unwrap(),
+            (_, next) => next.unwrap_or(turned_back),
+        };
+        assert_eq!(turned_back.told(event), expected, "{event}");
+        let consigned = Standing::from(State::Consigned);
+        assert_eq!(consigned.told(event), consigned.after(event).unwrap_or(consigned), "{event}");
+    }
+}
+
+#[test]
 fn a_state_says_whether_it_is_the_end_and_whether_a_bad_one() {
     let such = |is: fn(State) -> bool| State::ALL.iter().filter(move |state| is(**state)).map(|state| state.as_str());
     let ends = ["CONFIRMED", "REJECTED", "FAILED", "EXPIRED", "CANCELLED"];
