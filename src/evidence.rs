@@ -168,10 +168,12 @@ impl Standing {
     }
 
     /// Where it stands after `event`, as receipts alone tell it: they do not say whether a next hop that refused was the last
-    /// candidate, so what follows tells that it was not. A handover alone may come behind the last one's refusal.
+    /// candidate, so what follows tells that it was not, a notice of delay too. A handover alone may come behind the last one's
+    /// refusal.
     pub fn told(self, event: Event) -> Standing {
         let anew = Standing { in_doubt: self.in_doubt, ..State::Accepted.into() };
-        match anew.after(event) {
+        let of_next = anew.after(event).or((event == Event::Delayed).then_some(anew));
+        match of_next {
             Some(next) if self.turned_back && event != Event::HandedOver => next,
             _ => self.after(event).unwrap_or(self),
         }

@@ -245,7 +245,7 @@ mod tests {
             Cancelled, Consigned, Delayed, Expired, HandedOver, HandoverFailed, RelayAccepted, RelayFailed,
             RelayRejected, SubmissionAccepted,
         };
-        let rows: [(&[Event], State, bool); 12] = [
+        let rows: [(&[Event], State, bool); 13] = [
             (&[SubmissionAccepted], State::Accepted, false),
             (&[SubmissionAccepted, Delayed, RelayAccepted], State::Relayed, false),
             (&[SubmissionAccepted, RelayAccepted, Consigned, HandedOver], State::Confirmed, false),
@@ -254,6 +254,7 @@ mod tests {
             (&[SubmissionAccepted, RelayRejected, HandedOver], State::Confirmed, true),
             (&[SubmissionAccepted, RelayRejected, RelayAccepted, HandedOver], State::Confirmed, false),
             (&[SubmissionAccepted, RelayRejected, Expired], State::Expired, false),
+            (&[SubmissionAccepted, RelayRejected, Delayed], State::Accepted, false),
             (&[SubmissionAccepted, RelayFailed, HandedOver], State::Confirmed, true),
             (&[SubmissionAccepted, Expired, HandedOver, HandedOver], State::Confirmed, true),
             (&[SubmissionAccepted, Expired, RelayAccepted], State::Expired, false),

@@ -64,6 +64,7 @@ fn receipts_alone_tell_by_what_follows_a_next_hops_refusal_whether_it_was_the_en
         // What says nothing leaves it as it is; what says something, says it of the next candidate; a handover came late.
         let expected = match (event, in_doubt.after(event)) {
             (Event::HandedOver, _) => turned_back.after(event).unwrap(),
+            (Event::Delayed, _) => in_doubt,
             (_, next) => next.unwrap_or(turned_back),
         };
         assert_eq!(turned_back.told(event), expected, "{event}");

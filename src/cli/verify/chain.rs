@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(judged(&all).state, Some(State::Rejected));
         for (event, expected) in [
             (Event::RelayAccepted, State::Relayed),
-            (Event::Delayed, State::Rejected),
+            (Event::Delayed, State::Accepted),
             (Event::RelayFailed, State::Failed),
             (Event::Expired, State::Expired),
             (Event::HandedOver, State::Confirmed),
