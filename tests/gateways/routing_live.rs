@@ -153,6 +153,8 @@ async fn a_change_is_planned_published_explained_and_survives_a_restart() {
     let _gateway = alliance.start("450200").await;
     let window = alliance.client(WINDOW.0, WINDOW.1);
     assert_eq!(reason(&window.submit(suspended()).await.unwrap_err()), "ROUTE_REFUSED", "after a restart");
+    let again = etag(&mut routing(&alliance, "450200/ops/li", "450200")).await;
+    assert_eq!(again, told.etag, "the store has what was published, as it was read then");
     let mut auditor = routing(&alliance, "450200/auditors/wu", "450200");
     let explain = pb::ExplainRouteRequest {
         item_code: "1145".to_owned(),
