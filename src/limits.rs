@@ -138,6 +138,8 @@ pub const WINDOW_BYTES: (u32, u32) = (1 << 20, 4 << 20);
 pub const HTTP2_FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes that one stream holds for a peer that does not read.
 pub const SEND_BUFFER_BYTES_MAX: usize = 256 << 10;
+/// Bytes of small writes of one HTTP/2 connection that go out together.
+pub const GATHERED_BYTES_MAX: usize = 64 << 10;
 /// HTTP/2 frames without content (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, RST_STREAM …) that a connection may send in a
 /// minute, and may have saved up, beyond those its own traffic explains.
 pub const CHEAP_FRAMES_PER_MINUTE: u64 = 10_000;

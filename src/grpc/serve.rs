@@ -28,6 +28,7 @@ use crate::limits::{
 };
 use crate::tls::accept::{Accepted, Gate, Listener, Peer, accept};
 use crate::tls::connections::{Connections, Entered, Order};
+use crate::tls::gather::Gathered;
 use crate::tls::guard::{Guarded, Pace};
 use crate::tls::refusal::Refusal;
 
@@ -110,7 +111,7 @@ impl Shared {
         {
             return self.gate.refuse(&refused, peer.address);
         }
-        let guarded = Guarded::new(io, self.lifetime.pace);
+        let guarded = Guarded::new(Gathered::new(io), self.lifetime.pace);
         let breach = guarded.breach();
         let known = Known { front: self.front.clone(), peer: peer.clone() };
         let connection = http2_builder().serve_connection(TokioIo::new(guarded), known);
@@ -143,7 +144,7 @@ impl Shared {
     }
 }
 
-type Connection<I> = http2::Connection<TokioIo<Guarded<I>>, Known, TokioExecutor>;
+type Connection<I> = http2::Connection<TokioIo<Guarded<Gathered<I>>>, Known, TokioExecutor>;
 
 /// The routes as one peer sees them: every request carries who sent it.
 struct Known {

@@ -20,6 +20,7 @@ use tower::Service;
 
 use crate::limits::{DIAL_KEEPALIVE_S, DIAL_MS, HEADER_LIST_BYTES_MAX, LOCAL_RESETS_MAX};
 use crate::tls::config::ALPN;
+use crate::tls::gather::Gathered;
 use crate::tls::refusal::{Refusal, Refused};
 
 /// At which stage a dial ended, and why.
@@ -141,7 +142,7 @@ impl Dialler {
 }
 
 impl Service<Uri> for Dialler {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<Gathered<TlsStream<TcpStream>>>;
     type Error = DialError;
     type Future = BoxFuture<'static, Result<Self::Response, DialError>>;
 
@@ -151,7 +152,7 @@ impl Service<Uri> for Dialler {
 
     fn call(&mut self, endpoint: Uri) -> Self::Future {
         let dialler = self.clone();
-        Box::pin(async move { dialler.dial(endpoint).await.map(TokioIo::new) })
+        Box::pin(async move { dialler.dial(endpoint).await.map(Gathered::new).map(TokioIo::new) })
     }
 }
 

@@ -13,6 +13,7 @@ pub mod config;
 
 pub mod accept;
 pub mod connections;
+pub mod gather;
 pub mod guard;
 
 pub mod dial;

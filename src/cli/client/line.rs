@@ -11,6 +11,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::limits::HEADER_LIST_BYTES_MAX;
 use crate::tls::dial::{DialError, Dialler};
+use crate::tls::gather::Gathered;
 
 /// How often a port on which nobody listens is tried.
 const TRY_EVERY: Duration = Duration::from_millis(20);
@@ -20,7 +21,7 @@ pub fn channel(dialler: Dialler, gateway: Uri, patience: Duration) -> Channel {
     let until = Instant::now() + patience;
     let connector = tower::service_fn(move |uri| {
         let dialler = dialler.clone();
-        async move { dial(&dialler, uri, until).await.map(TokioIo::new) }
+        async move { dial(&dialler, uri, until).await.map(Gathered::new).map(TokioIo::new) }
     });
     Endpoint::from(gateway)
         .http2_adaptive_window(true)
