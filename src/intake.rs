@@ -7,10 +7,12 @@ mod opening;
 mod resubmit;
 mod rules;
 
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use futures_util::future::Either;
 
 use crate::admission::{self, Ration};
 use crate::blobs::{Blobs, Claim, Owner, aside};
@@ -56,6 +58,9 @@ pub struct Incoming {
     pub uploads: Option<Owner>,
 }
 
+/// The receipt of a message that was taken into custody, or why it was not.
+pub type Taken = Result<Receipt, Refused>;
+
 /// Where the attachments of a message are before it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -74,15 +79,31 @@ pub fn log_keys(directory: &Directory) -> Vec<LogKey> {
 }
 
 impl Intake {
-    /// Takes a message into custody. On return it is durable, and the receipt says so; or it is refused and nothing of
-    /// it is kept. The same message again gets the same receipt.
-    pub async fn submit(&self, party: &Party, incoming: Incoming) -> Result<Receipt, Refused> {
-        self.bring(party, incoming, Source::Uploads).await
+    /// Takes a message into custody. Once the future ends it is durable, and the receipt says so; or it is refused and
+    /// nothing of it is kept. The same message again gets the same receipt.
+    ///
+    /// It is judged within this call, so that what waits for the ledger is small: thousands wait at once.
+    pub fn submit<'a>(&'a self, party: &'a Party, incoming: Incoming) -> impl Future<Output = Taken> + use<'a> {
+        self.bring(party, incoming, Source::Uploads)
     }
 
-    async fn bring(&self, party: &Party, incoming: Incoming, source: Source) -> Result<Receipt, Refused> {
-        let rules = self.rules.load_full();
-        let Incoming { envelope, origin, via, uploads } = incoming;
+    fn bring<'a>(
+        &'a self,
+        party: &'a Party,
+        incoming: Incoming,
+        source: Source,
+    ) -> impl Future<Output = Taken> + use<'a> {
+        let uploads = incoming.uploads.clone();
+        match self.judge(party, incoming) {
+            Ok(take) => Either::Left(self.hand_over(party, take, (source, uploads))),
+            Err(refused) => Either::Right(ready(Err(refused))),
+        }
+    }
+
+    /// What the rules say of a message. Where it has contents elsewhere, they are still to be fetched.
+    fn judge(&self, party: &Party, incoming: Incoming) -> Result<Box<Take>, Refused> {
+        let rules = self.rules.load();
+        let Incoming { envelope, origin, via, uploads: _ } = incoming;
         self.may_bring(&rules, party, &envelope, &via)?;
         let header_digest = envelope.header_digest();
         let origin = match party.role {
@@ -93,40 +114,41 @@ impl Intake {
         self.is_granted(&rules, party, &envelope, now)?;
         let told = origin.as_ref().map(|origin| &origin.evidence);
         // It counts for a message that is new: what the ledger knows has its receipt, whatever clocks and rules say now.
-        let (mut verdict, token) = match verdict(&rules, party, &envelope, told, now) {
+        let (verdict, token) = match verdict(&rules, party, &envelope, told, now) {
             Ok(route) => (Ok(route), None),
             Err((reason, token)) => (Err(reason), token),
         };
-        let mut withheld = None;
-        let (envelope, claim) = match &verdict {
-            // All of it is here.
-            Ok(_) if envelope.attachments().is_empty() && envelope.sealed.is_none() => (envelope, None),
-            Ok(_) => {
-                match self.with_contents(&rules, envelope.clone(), header_digest, (source, uploads, party)).await {
-                    Ok(contents) => contents,
-                    // The message may be known, its uploads have become its own and its key may be gone: the ledger looks first.
-                    Err(refused) if matches!(refused.reason, Reason::AttachmentMissing | Reason::SealInvalid) => {
-                        verdict = Err(refused.reason);
-                        withheld = Some(refused);
-                        (envelope, None)
-                    }
-                    Err(refused) => return Err(refused),
-                }
-            }
-            Err(_) => (envelope, None),
-        };
-        let (header, body) = split(&envelope);
-        let (id, trace) = (envelope.id, envelope.trace().map(str::to_owned));
         let rejections = self.rejections_of(party);
-        let take = Take { envelope, header_digest, header, body, origin, via, verdict, token, rejections };
-        match enter(self.ledger.clone(), take, claim).await {
+        // How it is kept shows once all of it is here.
+        let (header, body) = (vec![], vec![]);
+        Ok(Box::new(Take { envelope, header_digest, header, body, origin, via, verdict, token, rejections }))
+    }
+
+    /// Fetches what the message has elsewhere, and lets the ledger take it.
+    async fn hand_over(&self, party: &Party, mut take: Box<Take>, from: (Source, Option<Owner>)) -> Taken {
+        let elsewhere = !take.envelope.attachments().is_empty() || take.envelope.sealed.is_some();
+        let (mut claim, mut withheld) = (None, None);
+        if elsewhere && take.verdict.is_ok() {
+            match Box::pin(self.with_contents(take.envelope.clone(), take.header_digest, from, party)).await {
+                Ok(contents) => (take.envelope, claim) = contents,
+                // The message may be known, its uploads have become its own and its key may be gone: the ledger looks first.
+                Err(refused) if matches!(refused.reason, Reason::AttachmentMissing | Reason::SealInvalid) => {
+                    take.verdict = Err(refused.reason);
+                    withheld = Some(Box::new(refused));
+                }
+                Err(refused) => return Err(refused),
+            }
+        }
+        (take.header, take.body) = split(&take.envelope);
+        let (id, trace) = (take.envelope.id, take.envelope.trace().map(str::to_owned));
+        match enter(&self.ledger, take, claim).await {
             Ok(Answer::Taken(Ok(receipt))) => {
                 tracing::debug!(party = %party, %id, trace, "message accepted");
                 Ok(receipt)
             }
             Ok(Answer::Taken(Err(refusal))) => {
                 if let Some(refused) = withheld.filter(|refused| refused.reason == refusal.reason) {
-                    return Err(refused);
+                    return Err(*refused);
                 }
                 tracing::info!(party = %party, %id, trace, reason = refusal.reason.code(), "message refused");
                 Err(Refused { receipt: refusal.receipt, ..Refused::new(refusal.reason) })
@@ -195,11 +217,12 @@ impl Intake {
     /// answered.
     async fn with_contents(
         &self,
-        rules: &Rules,
         envelope: Envelope,
         header_digest: Digest,
-        (source, uploads, party): (Source, Option<Owner>, &Party),
+        (source, uploads): (Source, Option<Owner>),
+        party: &Party,
     ) -> Result<(Envelope, Option<Claim>), Refused> {
+        let rules = self.rules.load_full();
         let claim = match source {
             Source::Uploads => {
                 let owner = uploads.unwrap_or_else(|| Owner::identity(&party.to_string()));
@@ -269,9 +292,10 @@ impl Intake {
 
 /// Hands a message to the ledger. What it claimed is held until the ledger has answered, also when the caller no longer
 /// waits for it: a commit that is on its way refers to it.
-async fn enter(ledger: Ledger, take: Take, claim: Option<Claim>) -> Result<Answer, Trouble> {
-    let entry = Entry::Take(Box::new(take));
+async fn enter(ledger: &Ledger, take: Box<Take>, claim: Option<Claim>) -> Result<Answer, Trouble> {
+    let entry = Entry::Take(take);
     let Some(claim) = claim else { return ledger.try_enter(entry).await };
+    let ledger = ledger.clone();
     let held = tokio::spawn(async move {
         let answer = ledger.try_enter(entry).await;
         if matches!(answer, Ok(Answer::Taken(Ok(_)))) {

@@ -1,11 +1,13 @@
 //! Decides how the exchange's calls are answered: parse, hand over, wait, answer. A handler never commits inside its own
 //! future: the server drops it at the deadline, and what was handed over goes on.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, Either};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,11 +19,10 @@ use super::front::Deadline;
 use super::waiters::Waiters;
 use super::{cancel, list, peer, receive, request, view, watch};
 use crate::courier::{Ground, Mailboxes};
-use crate::intake::{Incoming, Intake};
+use crate::intake::{Incoming, Intake, Taken};
 use crate::limits::{BATCH_ID_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
 use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
-use crate::receipt::Receipt;
 use crate::store::{Entry, LaneName};
 use crate::wire::envelope::{address_to_wire, parse, time_to_wire};
 use crate::wire::exchange::{receipts_of, refused_receipts, via};
@@ -159,18 +160,16 @@ impl ExchangeService for Exchange {
 }
 
 impl Exchange {
-    pub(super) async fn submit_one(&self, party: &Party, request: pb::SubmitRequest) -> Result<Receipt, Refused> {
-        let envelope = request.envelope.unwrap_or_default();
-        let envelope = parse(envelope).map_err(Refused::faults)?;
-        let origin = match request.origin_receipt.map(receipt::from_wire) {
-            None => None,
-            Some(Some(origin)) => Some(origin),
-            Some(None) => {
-                return Err(Refused::new(Reason::OriginReceiptInvalid).with_detail("proof: a hash has not 32 bytes"));
-            }
-        };
-        let via = via(&request.via).map_err(Refused::faults)?;
-        self.intake.submit(party, Incoming { envelope, origin, via, uploads: None }).await
+    /// Takes one message into custody; it is read and judged within this call.
+    pub(super) fn submit_one<'a>(
+        &'a self,
+        party: &'a Party,
+        request: pb::SubmitRequest,
+    ) -> impl Future<Output = Taken> + use<'a> {
+        match incoming(request) {
+            Ok(incoming) => Either::Left(self.intake.submit(party, incoming)),
+            Err(refused) => Either::Right(ready(Err(refused))),
+        }
     }
 
     /// Answers the steps of one stream as they become true, at most `STREAM_OPEN_MAX` at once.
@@ -210,27 +209,38 @@ impl Exchange {
         }
     }
 
-    async fn answer(&self, party: &Party, step: pb::SubmitStreamRequest) -> pb::SubmitStreamResponse {
+    fn answer<'a>(
+        &'a self,
+        party: &'a Party,
+        step: pb::SubmitStreamRequest,
+    ) -> BoxFuture<'a, pb::SubmitStreamResponse> {
         match step.request {
             Some(Step::Submit(submit)) => {
                 let (id, from_city) = named(submit.envelope.as_ref());
-                let response = match self.submit_one(party, submit).await {
-                    Ok(receipt) => StepAnswer::Receipt(receipt::to_wire(receipt)),
-                    Err(refused) => StepAnswer::Status(to_wire(&refused)),
-                };
-                pb::SubmitStreamResponse { id: short(id), response: Some(response), from_city: short(from_city) }
+                let submitted = self.submit_one(party, submit).map(move |submitted| {
+                    let response = match submitted {
+                        Ok(receipt) => StepAnswer::Receipt(receipt::to_wire(receipt)),
+                        Err(refused) => StepAnswer::Status(to_wire(&refused)),
+                    };
+                    pb::SubmitStreamResponse { id: short(id), response: Some(response), from_city: short(from_city) }
+                });
+                submitted.boxed()
             }
             Some(Step::Receipts(batch)) => {
                 let id = short(batch.batch_id.clone());
-                let response = match self.witness(party, batch).await {
-                    Ok(accepted) => StepAnswer::Receipts(accepted),
-                    Err(refused) => StepAnswer::Status(to_wire(&refused)),
-                };
-                pb::SubmitStreamResponse { id, response: Some(response), from_city: String::new() }
+                let witnessed = self.witness(party, batch).map(|witnessed| {
+                    let response = match witnessed {
+                        Ok(accepted) => StepAnswer::Receipts(accepted),
+                        Err(refused) => StepAnswer::Status(to_wire(&refused)),
+                    };
+                    pb::SubmitStreamResponse { id, response: Some(response), from_city: String::new() }
+                });
+                witnessed.boxed()
             }
             None => {
                 let refused = Refused::new(Reason::StreamProtocol).with_detail("a step without a request");
-                pb::SubmitStreamResponse { response: Some(StepAnswer::Status(to_wire(&refused))), ..Default::default() }
+                let response = Some(StepAnswer::Status(to_wire(&refused)));
+                ready(pb::SubmitStreamResponse { response, ..Default::default() }).boxed()
             }
         }
     }
@@ -247,6 +257,20 @@ impl Exchange {
         let refused = self.intake.witness(receipts_of(batch)).await?;
         Ok(pb::ReceiptBatchAccepted { refused: refused_receipts(refused) })
     }
+}
+
+fn incoming(request: pb::SubmitRequest) -> Result<Incoming, Refused> {
+    let envelope = request.envelope.unwrap_or_default();
+    let envelope = parse(envelope).map_err(Refused::faults)?;
+    let origin = match request.origin_receipt.map(receipt::from_wire) {
+        None => None,
+        Some(Some(origin)) => Some(origin),
+        Some(None) => {
+            return Err(Refused::new(Reason::OriginReceiptInvalid).with_detail("proof: a hash has not 32 bytes"));
+        }
+    };
+    let via = via(&request.via).map_err(Refused::faults)?;
+    Ok(Incoming { envelope, origin, via, uploads: None })
 }
 
 /// The id and the sending city that a request names, whether they parse or not.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -233,13 +233,15 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 /// An answer's body that ends with DEADLINE_EXCEEDED when the call's time is over.
 struct Timed {
     body: Body,
-    timer: Pin<Box<Sleep>>,
+    until: Instant,
+    /// Only a body that is waited for needs one.
+    timer: Option<Pin<Box<Sleep>>>,
     over: bool,
 }
 
 impl Timed {
     fn new(body: Body, until: Instant) -> Timed {
-        Timed { body, timer: Box::pin(sleep_until(until)), over: false }
+        Timed { body, until, timer: None, over: false }
     }
 }
 
@@ -254,9 +256,9 @@ impl http_body::Body for Timed {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        if self.timer.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
+        let until = self.until;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        ready!(timer.as_mut().poll(cx));
         self.over = true;
         let mut trailers = HeaderMap::new();
         overdue().add_header(&mut trailers)?;

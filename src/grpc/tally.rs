@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ pub type CallLabels = [(&'static str, String); 3];
 /// The counts of all calls; clones share them.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    known: Arc<HashMap<String, (String, String)>>,
+    known: Arc<HashMap<String, Arc<Method>>>,
     /// Calls by how long they took; a stream's time is its whole life.
     pub durations: Family<CallLabels, Histogram, fn() -> Histogram>,
     /// Calls that ended with a reason of the catalogue, by its code.
@@ -56,8 +56,23 @@ impl Default for Tally {
     }
 }
 
-/// Every path that can be called, with the names of its service and method.
-fn known() -> HashMap<String, (String, String)> {
+/// A method of a service.
+#[derive(Debug)]
+struct Method {
+    service: String,
+    method: String,
+    /// The times of its calls that ended well, once there was one.
+    well: OnceLock<Histogram>,
+}
+
+impl Method {
+    fn new(service: &str, method: &str) -> Arc<Method> {
+        Arc::new(Method { service: service.to_owned(), method: method.to_owned(), well: OnceLock::new() })
+    }
+}
+
+/// Every path that can be called.
+fn known() -> HashMap<String, Arc<Method>> {
     let sets = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
     let files = sets.iter().flat_map(|set| FileDescriptorSet::decode(*set).unwrap_or_default().file);
     let methods = files.flat_map(|file| {
@@ -67,7 +82,7 @@ fn known() -> HashMap<String, (String, String)> {
             service.method.into_iter().map(move |method| (name.clone(), method.name().to_owned()))
         })
     });
-    methods.map(|(service, method)| (format!("/{service}/{method}"), (service, method))).collect()
+    methods.map(|(service, method)| (format!("/{service}/{method}"), Method::new(&service, &method))).collect()
 }
 
 impl Tally {
@@ -77,9 +92,8 @@ impl Tally {
     }
 
     fn begin(&self, path: &str) -> UnderWay {
-        let other = || (OTHER.to_owned(), OTHER.to_owned());
-        let (service, method) = self.known.get(path).cloned().unwrap_or_else(other);
-        UnderWay { tally: self.clone(), service, method, begun: Instant::now(), ended: false }
+        let method = self.known.get(path).cloned().unwrap_or_else(|| Method::new(OTHER, OTHER));
+        UnderWay { tally: self.clone(), method, begun: Instant::now(), ended: false }
     }
 }
 
@@ -132,8 +146,7 @@ fn seen_as(status: StatusCode) -> Code {
 /// A call that is counted when it ends; one that nobody waits for any more was cancelled.
 struct UnderWay {
     tally: Tally,
-    service: String,
-    method: String,
+    method: Arc<Method>,
     begun: Instant,
     ended: bool,
 }
@@ -141,9 +154,12 @@ struct UnderWay {
 impl UnderWay {
     /// Ends the call if these headers, or trailers, say how.
     fn told(&mut self, headers: &HeaderMap) -> bool {
+        if headers.get(Status::GRPC_STATUS).is_some_and(|code| code == "0") {
+            self.end(Code::Ok, None);
+            return true;
+        }
         let Some(status) = Status::from_header_map(headers) else { return false };
-        let reason = if status.code() == Code::Ok { None } else { from_status(&status).reason };
-        self.end(status.code(), reason);
+        self.end(status.code(), from_status(&status).reason);
         true
     }
 
@@ -151,14 +167,22 @@ impl UnderWay {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let (service, method) = (std::mem::take(&mut self.service), std::mem::take(&mut self.method));
-        let code = (code as i32).to_string();
-        let labels = [("rpc_service", service), ("rpc_method", method), ("rpc_grpc_status_code", code)];
-        self.tally.durations.get_or_create(&labels).observe(self.begun.elapsed().as_secs_f64());
+        let seconds = self.begun.elapsed().as_secs_f64();
+        match code {
+            Code::Ok => self.method.well.get_or_init(|| self.durations(code)).observe(seconds),
+            _ => self.durations(code).observe(seconds),
+        }
         if let Some(reason) = reason {
             let code = Reason::from_code(&reason).map_or(OTHER, Reason::code);
             self.tally.refusals.get_or_create(&[("reason", code)]).inc();
         }
+    }
+
+    fn durations(&self, code: Code) -> Histogram {
+        let (service, method) = (self.method.service.clone(), self.method.method.clone());
+        let code = (code as i32).to_string();
+        let labels = [("rpc_service", service), ("rpc_method", method), ("rpc_grpc_status_code", code)];
+        self.tally.durations.get_or_create(&labels).clone()
     }
 }
 
@@ -211,10 +235,11 @@ mod tests {
         for path in super::super::STREAMING {
             assert!(known.contains_key(path), "{path}");
         }
-        assert_eq!(known["/grpc.health.v1.Health/Check"], ("grpc.health.v1.Health".to_owned(), "Check".to_owned()));
+        let check = &known["/grpc.health.v1.Health/Check"];
+        assert_eq!((check.service.as_str(), check.method.as_str()), ("grpc.health.v1.Health", "Check"));
         let tally = Tally::default();
         for path in ["/", "", "/a.B/C", "/grpc.health.v1.Health/Check/", "/grpc.health.v1.Health/check"] {
-            assert_eq!(tally.begin(path).service, OTHER, "{path}");
+            assert_eq!(tally.begin(path).method.service, OTHER, "{path}");
         }
     }
 

@@ -38,7 +38,7 @@ impl Intake {
             token: None,
             rejections: Ration::default(),
         };
-        match enter(self.ledger.clone(), take, None).await? {
+        match enter(&self.ledger, Box::new(take), None).await? {
             Answer::Taken(Ok(receipt)) => Ok(receipt),
             Answer::Taken(Err(refusal)) => Err(Refused::new(refusal.reason)),
             _ => Err(Refused::new(Reason::Internal)),
