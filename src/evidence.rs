@@ -360,14 +360,16 @@ impl Evidence {
     /// What [`Evidence::from_leaf`] would refuse is never written: a log cannot take a leaf back.
     pub fn to_leaf(&self) -> Result<Vec<u8>, LeafError> {
         self.rules()?;
-        let mut leaf = Writer(PROLOGUE.to_vec());
+        // Most leaves fit, and need memory only once.
+        let mut leaf = Writer(Vec::with_capacity(256));
+        leaf.0.extend_from_slice(&PROLOGUE);
         leaf.bytes(tag::ID, self.id.bytes());
         leaf.bytes(tag::EVENT, &[self.event as u8]);
         self.reasons.iter().for_each(|reason| leaf.text(tag::REASON, reason.as_str()));
         leaf.text(tag::TOKEN, self.token.as_ref().map_or("", Code::as_str));
         leaf.time(tag::AT, Some(self.at));
         leaf.number(tag::CLOCK_UNCERTAINTY, self.clock_uncertainty_ms.into());
-        leaf.text(tag::ISSUER, &self.issuer.to_string());
+        leaf.member(tag::ISSUER, &self.issuer);
         leaf.bytes(tag::KEY_ID, &self.key_id.to_be_bytes());
         leaf.text(tag::AGREEMENT, self.agreement.as_deref().unwrap_or_default());
         leaf.number(tag::TABLE_VERSION, self.table_version);
@@ -393,7 +395,7 @@ impl Evidence {
         leaf.digest(tag::PREVIOUS, self.previous.as_ref());
         if let Some(witnessed) = &self.witnessed {
             leaf.digest(tag::WITNESSED_LEAF, Some(&witnessed.leaf_hash));
-            leaf.text(tag::WITNESSED_ISSUER, &witnessed.issuer.to_string());
+            leaf.member(tag::WITNESSED_ISSUER, &witnessed.issuer);
             leaf.text(tag::WITNESSED_LOG, &witnessed.log_origin);
         }
         leaf.number(tag::MODE, self.mode.map_or(0, |mode| mode as u64));
@@ -468,7 +470,16 @@ impl Writer {
 
     fn digest(&mut self, tag: u8, digest: Option<&Digest>) {
         if let Some(digest) = digest {
-            self.bytes(tag, &[[SHA256].as_slice(), &digest.0].concat());
+            let mut value = [SHA256; 33];
+            value[1..].copy_from_slice(&digest.0);
+            self.bytes(tag, &value);
+        }
+    }
+
+    fn member(&mut self, tag: u8, member: &Member) {
+        match member {
+            Member::City(city) => self.text(tag, city.as_str()),
+            Member::Hub(_) => self.text(tag, &member.to_string()),
         }
     }
 

@@ -207,6 +207,8 @@ pub const WAL_PAGES: u32 = 16 * WAL_PAGES_STEP;
 pub const WAL_PAGES_MAX: u32 = 3 * WAL_PAGES;
 /// Leaves of the newest commits whose proofs are held in memory, at about 64 bytes each: 4 MiB.
 pub const RECENT_LEAVES_MAX: u64 = 1 << 16;
+/// Rows that one statement inserts.
+pub const ROWS_PER_INSERT: usize = 16;
 /// Statements that one connection to the store keeps prepared: more than it has.
 pub const STATEMENTS_KEPT: usize = 128;
 

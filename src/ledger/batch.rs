@@ -64,11 +64,11 @@ pub enum Pending {
 
 impl Pending {
     /// The answer, once the batch is on disk; `receipt` gives that of a leaf.
-    pub fn answer(self, receipt: impl Fn(u64) -> Result<Receipt, Error>) -> Result<Answer, Error> {
+    pub fn answer(self, mut receipt: impl FnMut(u64) -> Result<Receipt, Error>) -> Result<Answer, Error> {
         Ok(match self {
             Pending::Taken(leaf) => Answer::Taken(Ok(receipt(leaf)?)),
             Pending::Refused(reason, leaf) => {
-                Answer::Taken(Err(Box::new(Refusal { reason, receipt: leaf.map(&receipt).transpose()? })))
+                Answer::Taken(Err(Box::new(Refusal { reason, receipt: leaf.map(&mut receipt).transpose()? })))
             }
             Pending::Settled(leaf) => Answer::Settled(leaf.map(receipt).transpose()?),
             Pending::Other(answer) => answer,
@@ -84,7 +84,9 @@ pub struct Batch<'a> {
     next_seq: Seq,
     commit: Commit,
     rung: Rung,
-    /// Heads that this batch changed or looked at.
+    /// Messages from here on are this batch's own, one after the other; their heads stand with them.
+    first_seq: Seq,
+    /// Heads of messages known before that this batch changed.
     heads: HashMap<Seq, Head>,
     /// Messages that this batch adds.
     fresh: HashMap<Key, Seq>,
@@ -107,6 +109,7 @@ impl<'a> Batch<'a> {
             scribe,
             first_leaf,
             next_seq,
+            first_seq: next_seq,
             commit: Commit::default(),
             rung: Rung::default(),
             heads: HashMap::new(),
@@ -122,12 +125,8 @@ impl<'a> Batch<'a> {
     /// Everything decided: what to store, what to announce, the next message's place, and how many messages more or
     /// fewer wait in each lane.
     pub fn finish(mut self) -> (Commit, Rung, Seq, HashMap<LaneName, i64>) {
+        // Nobody can watch a message that nobody could know.
         self.rung.messages = self.heads.keys().copied().collect();
-        for message in &mut self.commit.messages {
-            if let Some(head) = self.heads.remove(&message.head.seq) {
-                message.head = head;
-            }
-        }
         self.commit.heads = self.heads.into_values().collect();
         (self.commit, self.rung, self.next_seq, self.joined)
     }
@@ -184,20 +183,36 @@ impl<'a> Batch<'a> {
 
     /// The head of a message known before or in this batch.
     fn head_of(&self, key: &Key) -> Result<Option<Head>, Error> {
-        if let Some(head) = self.fresh.get(key).and_then(|seq| self.heads.get(seq)) {
+        if let Some(head) = self.fresh.get(key).and_then(|seq| self.decided(*seq)) {
             return Ok(Some(head.clone()));
         }
         match self.ground.writer.head(key)? {
             // It may have changed in this batch.
-            Some(head) => Ok(Some(self.heads.get(&head.seq).cloned().unwrap_or(head))),
+            Some(head) => Ok(Some(self.decided(head.seq).cloned().unwrap_or(head))),
             None => Ok(None),
         }
     }
 
     fn head_at(&self, seq: Seq) -> Result<Option<Head>, Error> {
-        match self.heads.get(&seq) {
+        match self.decided(seq) {
             Some(head) => Ok(Some(head.clone())),
             None => self.ground.writer.head_at(seq),
+        }
+    }
+
+    /// The head of a message that this batch adds or changes.
+    fn decided(&self, seq: Seq) -> Option<&Head> {
+        match seq.checked_sub(self.first_seq) {
+            Some(place) => self.commit.messages.get(place as usize).map(|message| &message.head),
+            None => self.heads.get(&seq),
+        }
+    }
+
+    /// Lets a head stand as it was decided.
+    fn decide(&mut self, head: Head) {
+        match head.seq.checked_sub(self.first_seq) {
+            Some(place) => self.commit.messages[place as usize].head = head,
+            None => drop(self.heads.insert(head.seq, head)),
         }
     }
 
@@ -255,7 +270,7 @@ impl<'a> Batch<'a> {
 
     /// The newest full evidence about a message, ready to become the next one.
     fn base(&self, head: &Head) -> Result<Evidence, Error> {
-        let base = Evidence::from_leaf(&head.base.1).map_err(|error| Error::Damaged(error.to_string()))?;
+        let base = Evidence::from_leaf(self.base_leaf(head)).map_err(|error| Error::Damaged(error.to_string()))?;
         Ok(Evidence {
             id: self.receipt_id()?,
             reasons: vec![],
@@ -274,7 +289,7 @@ impl<'a> Batch<'a> {
         let evidence =
             Evidence { id: self.receipt_id()?, event, at: self.scribe.at, previous: Some(head.last.1), ..evidence };
         let (leaf, hash) = self.leaf(Some(head.seq), &evidence)?;
-        head.base = (leaf, self.leaf_bytes(leaf));
+        head.base = (leaf, vec![]);
         head.last = (leaf, hash);
         self.advance(head, event, evidence.reasons.first());
         self.send_home(head, &evidence, leaf, None);
@@ -294,7 +309,7 @@ impl<'a> Batch<'a> {
         }
         if next.state.is_dead() {
             let reason = reason.map_or(event.as_str(), Code::as_str).to_owned();
-            let item = Evidence::from_leaf(&head.base.1).ok().and_then(|base| base.item_code);
+            let item = Evidence::from_leaf(self.base_leaf(head)).ok().and_then(|base| base.item_code);
             // Nobody has to decide anything about a test message.
             if item.as_ref().is_some_and(ItemCode::is_test) {
                 return;
@@ -364,8 +379,11 @@ impl<'a> Batch<'a> {
         (index, Digest(hash.into()))
     }
 
-    fn leaf_bytes(&self, index: u64) -> Vec<u8> {
-        self.commit.leaves[(index - self.first_leaf) as usize].bytes.clone()
+    /// The newest full leaf about a message: of this batch, or as the store had it.
+    fn base_leaf<'b>(&'b self, head: &'b Head) -> &'b [u8] {
+        let (index, stored) = &head.base;
+        let fresh = index.checked_sub(self.first_leaf).and_then(|place| self.commit.leaves.get(place as usize));
+        fresh.map_or(stored, |leaf| &leaf.bytes)
     }
 
     fn keep(&mut self, message: Seq, receipt: Checked) {
@@ -409,7 +427,7 @@ fn key_between(from: &Address, to: &Address, case: Option<&CaseNo>, item: Option
         Some(item) if item.is_test() => "",
         _ => case?.as_str(),
     };
-    Some(format!("{}>{}/{case_no}", from.city.as_str(), to.city.as_str()))
+    Some([from.city.as_str(), ">", to.city.as_str(), "/", case_no].concat())
 }
 
 /// When somebody must look at a waiting message although nothing happens: the next notice of delay, or the deadline.

@@ -247,15 +247,16 @@ impl Core {
         }
         self.last_at = at;
         self.next_seq = next_seq;
-        // What this commit wrote is in memory; only what came before must be read.
-        let receipt = |leaf: u64| {
-            let fresh = leaf.checked_sub(first_leaf).and_then(|place| commit.leaves.get(place as usize));
-            match fresh.zip(self.writer.proof(leaf)) {
-                Some((fresh, proof)) => Ok(Receipt { leaf: fresh.bytes.clone(), proof }),
+        // What this commit wrote is in memory; only what came before must be read, or what is asked for a second time.
+        let leaves = &mut commit.leaves;
+        let mut receipt = |leaf: u64| {
+            let fresh = leaf.checked_sub(first_leaf).and_then(|place| leaves.get_mut(place as usize));
+            match fresh.filter(|fresh| !fresh.bytes.is_empty()).zip(self.writer.proof(leaf)) {
+                Some((fresh, proof)) => Ok(Receipt { leaf: std::mem::take(&mut fresh.bytes), proof }),
                 None => self.writer.receipt(leaf),
             }
         };
-        let answers = pending.into_iter().map(|pending| pending.answer(receipt));
+        let answers = pending.into_iter().map(|pending| pending.answer(&mut receipt));
         let mut answers = answers.collect::<Result<Vec<_>, _>>()?;
         if planted::is(planted::Bug::NeighboursReceipt)
             && let [Answer::Taken(_), Answer::Taken(_), ..] = answers[..]

@@ -129,7 +129,8 @@ pub struct Head {
     pub closed_at: Option<Time>,
     /// Index of the receipt that answered the sender.
     pub first_leaf: u64,
-    /// The newest full leaf, of which the next is made.
+    /// Index of the newest full leaf, of which the next is made, and its bytes as they were read; none of one that is about
+    /// to be stored.
     pub base: (u64, Vec<u8>),
     /// Index and hash of the newest leaf.
     pub last: (u64, Digest),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, Transaction, TransactionBehavior, params};
 
 use super::backfill::Backfill;
 use super::published;
@@ -13,7 +13,7 @@ use super::read::{self, flags, lane_id};
 use super::recent::Recent;
 use super::retention;
 use super::{Commit, Error, Head, Hold, Key, LaneName, LaneState, Link, NewMessage, Seq};
-use crate::limits::GENERATION_PLACES;
+use crate::limits::{GENERATION_PLACES, ROWS_PER_INSERT};
 use crate::message::{Attached, Digest};
 use crate::planted;
 use crate::receipt::Receipt;
@@ -260,6 +260,45 @@ impl Lanes<'_> {
     }
 }
 
+/// The parameters of a statement, in their order.
+struct Parameters<'a, 'b> {
+    statement: &'a mut CachedStatement<'b>,
+    put: usize,
+}
+
+impl Parameters<'_, '_> {
+    fn put(&mut self, value: impl ToSql) -> Result<&mut Self, rusqlite::Error> {
+        self.put += 1;
+        self.statement.raw_bind_parameter(self.put, value)?;
+        Ok(self)
+    }
+}
+
+/// Inserts rows into `table (column, column …)`, many with one statement: to begin and end one costs as much as a row.
+/// A row that is refused fails the whole commit, so that no statement has to keep what it would take back alone.
+fn insert<R>(
+    sql: &Connection,
+    columns: &str,
+    rows: &[R],
+    bind: impl Fn(&R, &mut Parameters<'_, '_>) -> Result<(), rusqlite::Error>,
+) -> Result<(), rusqlite::Error> {
+    let row = vec!["?"; columns.split(',').count()].join(", ");
+    let (many, few) = rows.as_chunks::<ROWS_PER_INSERT>();
+    for (rows, together) in [(many.as_flattened(), ROWS_PER_INSERT), (few, 1)] {
+        if rows.is_empty() {
+            continue;
+        }
+        let values = vec![format!("({row})"); together].join(", ");
+        let mut statement = sql.prepare_cached(&format!("INSERT OR FAIL INTO {columns} VALUES {values}"))?;
+        for rows in rows.chunks(together) {
+            let mut parameters = Parameters { statement: &mut statement, put: 0 };
+            rows.iter().try_for_each(|row| bind(row, &mut parameters))?;
+            statement.raw_execute()?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes all of it; the place of the first leaf of the log, where the log grew.
 fn write(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<u64, Error> {
     let log = write_log(sql, commit)?;
@@ -290,10 +329,11 @@ fn write_log(sql: &Transaction<'_>, commit: &Commit) -> Result<u64, Error> {
     let mut update = sql.prepare_cached("UPDATE tree SET size = ?, edge = ? RETURNING first")?;
     let log: u64 = update.query_row(params![tree.size(), edge], |row| row.get(0))?;
     let first = log + tree.size() - commit.leaves.len() as u64;
-    let mut insert = sql.prepare_cached("INSERT INTO leaf (idx, hash, message, bytes) VALUES (?, ?, ?, ?)")?;
-    for (index, leaf) in (first..).zip(&commit.leaves) {
-        insert.execute(params![index, leaf.hash.as_ref(), leaf.message, leaf.bytes])?;
-    }
+    let leaves: Vec<_> = (first..).zip(&commit.leaves).collect();
+    insert(sql, "leaf (idx, hash, message, bytes)", &leaves, |(index, leaf), row| {
+        row.put(index)?.put(leaf.hash.as_ref())?.put(leaf.message)?.put(&leaf.bytes)?;
+        Ok(())
+    })?;
     let mut insert = sql.prepare_cached("INSERT INTO tile (level, idx, hash) VALUES (?, ?, ?)")?;
     for tile in &commit.tiles {
         let place = read::tile_place(tile.level, log) + tile.index;
@@ -305,44 +345,31 @@ fn write_log(sql: &Transaction<'_>, commit: &Commit) -> Result<u64, Error> {
 }
 
 fn write_messages(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, messages: &[NewMessage]) -> Result<(), Error> {
-    let mut insert = sql.prepare_cached(
-        "INSERT INTO message (seq, from_city, message_id, header_digest, state, flags, lane, order_key, first_leaf, \
-         base_leaf, last_leaf, to_city, to_system, stored_at, expires_at, origin_receipt, via, closed_at, header, body) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    let mut queue = sql.prepare_cached(
-        "INSERT INTO queue (lane, seq, deliveries, parked_until, due_at, others) VALUES (?, ?, 0, 0, ?, ?)",
-    )?;
-    for message in messages {
+    let ids = messages.iter().map(|message| Ok((lanes.id(sql, &message.head.lane)?, message)));
+    let rows = ids.collect::<Result<Vec<_>, Error>>()?;
+    let columns = "message (seq, from_city, message_id, header_digest, state, flags, lane, order_key, first_leaf, \
+         base_leaf, last_leaf, to_city, to_system, stored_at, expires_at, origin_receipt, via, closed_at, header, body)";
+    insert(sql, columns, &rows, |(lane, message), row| {
         let head = &message.head;
-        let lane = lanes.id(sql, &head.lane)?;
-        insert.execute(params![
-            head.seq,
-            head.key.from_city.as_str(),
-            head.key.id.bytes(),
-            head.header_digest.0,
-            head.standing.state as u8,
-            flags(head.standing),
-            lane,
-            message.order_key,
-            head.first_leaf,
-            head.base.0,
-            head.last.0,
-            message.recipient.city.as_str(),
-            message.recipient.system.as_ref().map(|system| system.as_str()),
-            head.stored_at.ms(),
-            head.expires_at.ms(),
-            message.origin_receipt.map(|leaf_hash| leaf_hash.0),
-            listed(&message.via),
-            head.closed_at.map(Time::ms),
-            message.header,
-            message.body,
-        ])?;
-        if head.queued {
-            queue.execute(params![lane, head.seq, message.due_at.ms(), listed(&message.others)])?;
-        }
+        row.put(head.seq)?.put(head.key.from_city.as_str())?.put(head.key.id.bytes())?.put(head.header_digest.0)?;
+        row.put(head.standing.state as u8)?.put(flags(head.standing))?.put(lane)?;
+        row.put(&message.order_key)?.put(head.first_leaf)?.put(head.base.0)?.put(head.last.0)?;
+        let system = message.recipient.system.as_ref().map(|system| system.as_str());
+        row.put(message.recipient.city.as_str())?.put(system)?;
+        row.put(head.stored_at.ms())?.put(head.expires_at.ms())?;
+        row.put(message.origin_receipt.map(|leaf_hash| leaf_hash.0))?.put(listed(&message.via))?;
+        row.put(head.closed_at.map(Time::ms))?.put(&message.header)?.put(&message.body)?;
+        Ok(())
+    })?;
+    let queued: Vec<_> = rows.into_iter().filter(|(_, message)| message.head.queued).collect();
+    insert(sql, "queue (lane, seq, deliveries, parked_until, due_at, others)", &queued, |(lane, message), row| {
+        row.put(lane)?.put(message.head.seq)?.put(0)?.put(0)?;
+        row.put(message.due_at.ms())?.put(listed(&message.others))?;
+        Ok(())
+    })?;
+    for message in messages {
         let attachments = (0..).zip(message.attachments.iter().copied());
-        write_attachments(sql, head.seq, attachments, Form::AsSent)?;
+        write_attachments(sql, message.head.seq, attachments, Form::AsSent)?;
     }
     Ok(())
 }
@@ -444,11 +471,12 @@ fn listed<T: ToString>(names: &[T]) -> String {
 }
 
 fn write_outbox(sql: &Transaction<'_>, lanes: &mut Lanes<'_>, commit: &Commit) -> Result<(), Error> {
-    let mut insert = sql.prepare_cached("INSERT INTO outbox (lane, leaf, received) VALUES (?, ?, ?)")?;
-    for outgoing in &commit.outgoing {
-        let received = outgoing.received.map(|leaf_hash| leaf_hash.0);
-        insert.execute(params![lanes.id(sql, &outgoing.lane)?, outgoing.leaf, received])?;
-    }
+    let ids = commit.outgoing.iter().map(|outgoing| Ok((lanes.id(sql, &outgoing.lane)?, outgoing)));
+    let outgoing = ids.collect::<Result<Vec<_>, Error>>()?;
+    insert(sql, "outbox (lane, leaf, received)", &outgoing, |(lane, outgoing), row| {
+        row.put(lane)?.put(outgoing.leaf)?.put(outgoing.received.map(|leaf_hash| leaf_hash.0))?;
+        Ok(())
+    })?;
     let mut delete = sql.prepare_cached("DELETE FROM outbox WHERE lane = ? AND leaf = ?")?;
     for (lane, leaf) in &commit.sent {
         delete.execute(params![lanes.id(sql, lane)?, leaf])?;

@@ -74,7 +74,7 @@ impl Batch<'_> {
         self.count(&settle.lane, -1);
         self.commit.settled.push((settle.lane.clone(), settle.seq));
         let leaf = self.end(&mut head, settle)?;
-        self.heads.insert(head.seq, head);
+        self.decide(head);
         Ok(Pending::Settled(leaf))
     }
 
@@ -96,14 +96,14 @@ impl Batch<'_> {
         if let Some((receipt, text)) = refusal {
             self.witness_leaf(head, receipt.clone(), Some(text.clone()), super::witness::Weight::Noted)?;
         }
-        self.heads.insert(head.seq, head.clone());
+        self.decide(head.clone());
         self.redirect_fresh(head, &settle.lane, &to)?;
         let mut moved = Vec::with_capacity(rows.len());
         for (seq, others) in rows {
             let Some(others) = behind(&others, &to) else { continue };
             let Some(mut follower) = self.head_at(seq)? else { continue };
             follower.lane = to.clone();
-            self.heads.insert(seq, follower);
+            self.decide(follower);
             self.change_lane(&settle.lane, &to, seq);
             self.rung.moved.push((to.clone(), seq));
             self.commit.moved.push(Moved { seq, from: settle.lane.clone(), to: to.clone(), others });
@@ -118,7 +118,7 @@ impl Batch<'_> {
     /// batch is not in the store yet; what ended or moved in it still is.
     fn rows_of_case(&self, settle: &Settle) -> Result<Vec<(Seq, Vec<LaneName>)>, Error> {
         let mut rows = self.ground.writer.case_rows(&settle.lane, settle.seq)?;
-        rows.retain(|(seq, _)| self.heads.get(seq).is_none_or(|head| head.queued && head.lane == settle.lane));
+        rows.retain(|(seq, _)| self.decided(*seq).is_none_or(|head| head.queued && head.lane == settle.lane));
         Ok(rows)
     }
 
@@ -127,9 +127,10 @@ impl Batch<'_> {
         let Some(case) = order_key_of(&self.base(head)?) else { return Ok(()) };
         let mut followers = vec![];
         for message in self.commit.messages.iter_mut().filter(|message| message.order_key.as_ref() == Some(&case)) {
-            let follower = self.heads.get_mut(&message.head.seq).filter(|follower| follower.lane == *from);
-            if let (Some(follower), Some(others)) = (follower, behind(&message.others, to)) {
-                follower.lane = to.clone();
+            if message.head.lane == *from
+                && let Some(others) = behind(&message.others, to)
+            {
+                message.head.lane = to.clone();
                 message.others = others;
                 followers.push(message.head.seq);
             }

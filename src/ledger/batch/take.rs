@@ -186,7 +186,7 @@ impl Batch<'_> {
             self.rung.due_at = Some(self.rung.due_at.map_or(due_at, |earlier| earlier.min(due_at)));
         }
         self.commit.messages.push(NewMessage {
-            head: head.clone(),
+            head,
             order_key,
             recipient: route.recipient,
             others: route.others,
@@ -197,7 +197,6 @@ impl Batch<'_> {
             header: take.header,
             body: take.body,
         });
-        self.heads.insert(seq, head);
         self.fresh.insert(key, seq);
         Ok(Pending::Taken(first))
     }
@@ -217,7 +216,7 @@ impl Batch<'_> {
             expires_at: route.expires_at,
             closed_at: None,
             first_leaf: first.0,
-            base: (first.0, self.leaf_bytes(first.0)),
+            base: (first.0, vec![]),
             last: first,
             queued: !ends_here,
         }

@@ -76,7 +76,7 @@ impl Batch<'_> {
         }
         let evidence = Evidence { next_attempt_at, ..self.base(&head)? };
         let leaf = self.next_leaf(&mut head, evidence, Event::Delayed)?;
-        self.heads.insert(seq, head);
+        self.decide(head);
         Ok(Pending::Settled(Some(leaf)))
     }
 

@@ -68,7 +68,7 @@ impl Batch<'_> {
             return Ok(Err(refusal));
         }
         self.witness_leaf(&mut head, checked, text, Weight::Full)?;
-        self.heads.insert(head.seq, head);
+        self.decide(head);
         Ok(Ok(()))
     }
 
