@@ -102,7 +102,12 @@ async fn run(alliance: &Alliance) -> Audit {
     for _ in 0..ANSWERS {
         window.submit(envelope(LIUZHOU, ("450200", "archive"))).await.unwrap();
     }
-    let audited = || audit(&steps(&read(&trace)[begun..]));
+    // An answer may be read before strace has written it down: what stands before the next message's log is of the first.
+    let audited = || {
+        let steps = steps(&read(&trace)[begun..]);
+        let first = steps.iter().position(|step| *step == Step::LogWritten).unwrap_or(steps.len());
+        audit(&steps[first..])
+    };
     until("the trace holds every answer", async || audited().answers >= ANSWERS).await;
     let found = audited();
     gateway.stop().await;
