@@ -377,9 +377,9 @@ impl Evidence {
         leaf.address(tag::TO_CITY, self.to.as_ref());
         leaf.bytes(tag::MESSAGE_ID, self.message_id.bytes());
         leaf.bytes(tag::IN_REPLY_TO, self.in_reply_to.as_ref().map_or(&[], |id| id.bytes().as_slice()));
-        leaf.text(tag::CASE_NO, self.case_no.as_ref().map_or("", CaseNo::as_str));
-        leaf.text(tag::ITEM_CODE, self.item_code.as_ref().map_or("", ItemCode::as_str));
-        leaf.text(tag::STEP, self.step.as_ref().map_or("", Step::as_str));
+        leaf.bytes(tag::CASE_NO, self.case_no.as_ref().map_or(&[], CaseNo::as_bytes));
+        leaf.bytes(tag::ITEM_CODE, self.item_code.as_ref().map_or(&[], ItemCode::as_bytes));
+        leaf.bytes(tag::STEP, self.step.as_ref().map_or(&[], Step::as_bytes));
         leaf.digest(tag::HEADER_DIGEST, Some(&self.header_digest));
         leaf.number(tag::PARTS, self.parts);
         leaf.number(tag::TOTAL_SIZE, self.total_size);
@@ -478,14 +478,14 @@ impl Writer {
 
     fn member(&mut self, tag: u8, member: &Member) {
         match member {
-            Member::City(city) => self.text(tag, city.as_str()),
+            Member::City(city) => self.bytes(tag, city.as_bytes()),
             Member::Hub(_) => self.text(tag, &member.to_string()),
         }
     }
 
     fn address(&mut self, city_tag: u8, address: Option<&Address>) {
         if let Some(address) = address {
-            self.text(city_tag, address.city.as_str());
+            self.bytes(city_tag, address.city.as_bytes());
             self.text(city_tag + 1, address.system.as_ref().map_or("", Name::as_str));
         }
     }

@@ -111,5 +111,5 @@ async fn end_alone(ground: &Ground, row: DueRow) {
     let lane = row.lane.clone();
     let Ok(state) = ground.readers.seek(move |look| look.lane_state(&lane)).await else { return };
     let fate = if state.open || row.seq < state.sent_below { Fate::InDoubt } else { Fate::Expired };
-    ground.settle(Settle { lane: row.lane, seq: row.seq, attempts: 0, fate }).await;
+    ground.settle(Box::new(Settle { lane: row.lane, seq: row.seq, attempts: 0, fate })).await;
 }

@@ -42,6 +42,11 @@ macro_rules! text_type {
             pub fn as_str(&self) -> &str {
                 self.0.as_ref()
             }
+
+            /// The text's bytes.
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_ref()
+            }
         }
 
         impl FromStr for $name {

@@ -34,6 +34,11 @@ impl Division {
     pub fn as_str(&self) -> &str {
         self.0.as_ref()
     }
+
+    /// The digits of the code.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
 }
 
 impl FromStr for Division {

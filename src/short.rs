@@ -41,10 +41,19 @@ impl<const N: usize> AsRef<str> for Short<N> {
     }
 }
 
+/// The text's bytes, which need no check.
+impl<const N: usize> AsRef<[u8]> for Short<N> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
 /// As its text, so that two orders never disagree.
 impl<const N: usize> Ord for Short<N> {
     fn cmp(&self, other: &Short<N>) -> std::cmp::Ordering {
-        self.as_ref().cmp(other.as_ref())
+        // The order of texts is that of their bytes.
+        let bytes: &[u8] = self.as_ref();
+        bytes.cmp(other.as_ref())
     }
 }
 
@@ -54,17 +63,19 @@ impl<const N: usize> PartialOrd for Short<N> {
     }
 }
 
-/// As its text: what stands behind it is not worth hashing.
+/// What stands behind it is not worth hashing.
 impl<const N: usize> Hash for Short<N> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_ref().hash(state);
+        let bytes: &[u8] = self.as_ref();
+        bytes.hash(state);
     }
 }
 
 /// As its text.
 impl<const N: usize> fmt::Debug for Short<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_ref().fmt(f)
+        let text: &str = self.as_ref();
+        text.fmt(f)
     }
 }
 
@@ -79,7 +90,8 @@ mod tests {
             let held = Short::<16>::try_from(text.as_str());
             prop_assert_eq!(held.is_ok(), text.len() <= 16);
             let (Ok(held), Ok(others)) = (held, Short::<16>::try_from(other.as_str())) else { return Ok(()) };
-            prop_assert_eq!(held.as_ref(), text.as_str());
+            prop_assert_eq!(AsRef::<str>::as_ref(&held), text.as_str());
+            prop_assert_eq!(AsRef::<[u8]>::as_ref(&held), text.as_bytes());
             prop_assert_eq!(held.cmp(&others), text.cmp(&other));
             prop_assert_eq!(held == others, text == other);
         }

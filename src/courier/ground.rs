@@ -100,8 +100,8 @@ impl Ground {
     }
 
     /// Settles a lane's message; none when that was not written.
-    pub async fn settle(&self, settle: Settle) -> Option<Settlement> {
-        match self.ledger.enter(Entry::Settle(Box::new(settle))).await {
+    pub async fn settle(&self, settle: Box<Settle>) -> Option<Settlement> {
+        match self.ledger.enter(Entry::Settle(settle)).await {
             Ok(Answer::Settled(receipt)) => Some(Settlement::Ended(receipt)),
             Ok(Answer::Moved(messages)) => Some(Settlement::Moved(messages)),
             _ => None,

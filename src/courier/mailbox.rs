@@ -448,8 +448,9 @@ impl Keeper {
         };
         let Some(fate) = fate else { return };
         let (ground, lane) = (self.ground.clone(), self.name.clone());
+        let settle = Box::new(Settle { lane, seq, attempts, fate });
         self.beside(async move {
-            let settlement = ground.settle(Settle { lane, seq, attempts, fate }).await;
+            let settlement = ground.settle(settle).await;
             Done::Settled { seq, fate: lane_fate, settlement }
         });
     }

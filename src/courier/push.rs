@@ -458,8 +458,9 @@ impl Push {
             return tracing::error!(partner = %self.member, seq, "a fate came without its cause");
         };
         let (ground, lane) = (self.ground.clone(), self.name.clone());
+        let settle = Box::new(Settle { lane, seq, attempts, fate });
         self.beside(async move {
-            let settlement = ground.settle(Settle { lane, seq, attempts, fate }).await;
+            let settlement = ground.settle(settle).await;
             Done::Settled { seq, fate: lane_fate, settlement }
         });
     }

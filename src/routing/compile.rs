@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use super::hash::{Key, Places};
+use super::hash::{Key, Places, Spread};
 use super::index::{Compiled, Entry, FOR_EVER, Held, Index, Node, Outcome, Owner, Says, Slot};
 use super::pattern::{DivisionPrefix, ItemPattern};
 use super::table::{Candidate, Row, RowKey, Table, Target, Validity};
@@ -95,6 +95,8 @@ impl Index {
 
 struct Build<'a> {
     index: Index,
+    /// Entries by their order, until they are spread.
+    entry_places: Places,
     /// The slot of each compiled row.
     slot_of: Vec<u32>,
     /// What rows of the table at hand have said.
@@ -121,7 +123,7 @@ impl<'a> Build<'a> {
             nodes: Vec::new(),
             node_places: Places::for_keys(rows),
             entries: Vec::with_capacity(rows),
-            entry_places: Places::for_keys(rows),
+            entry_spread: Spread::of(&[]).0,
             steps: Vec::new(),
             step_places: Places::for_keys(rows),
             slots: Vec::with_capacity(rows),
@@ -129,7 +131,8 @@ impl<'a> Build<'a> {
             rows: Vec::with_capacity(rows),
             outcomes: Vec::new(),
         };
-        Build { index, slot_of: Vec::with_capacity(rows), outcomes: HashMap::new(), objections: vec![] }
+        let entry_places = Places::for_keys(rows);
+        Build { index, entry_places, slot_of: Vec::with_capacity(rows), outcomes: HashMap::new(), objections: vec![] }
     }
 
     fn table(&mut self, tables: &Tables, table: &'a Table) {
@@ -140,7 +143,7 @@ impl<'a> Build<'a> {
         match self.index.owner(&table.owner) {
             Some(_) => self.objections.push(Objection::TwoTables { owner: table.owner.clone() }),
             None => {
-                let hash = self.index.key.text(0, table.owner.as_str().as_bytes());
+                let hash = self.index.key.text(0, table.owner.as_bytes());
                 self.index.owner_places.insert(hash, place as usize);
             }
         }
@@ -190,9 +193,10 @@ impl<'a> Build<'a> {
                 return *any.get_or_insert(place);
             }
             ItemPattern::Prefix(prefix) => (false, prefix.as_bytes()),
-            ItemPattern::Exact(item) => (true, item.as_str().as_bytes()),
+            ItemPattern::Exact(item) => (true, item.as_bytes()),
         };
-        if let Some(place) = index.entry(node, exact, text) {
+        let hash = index.entry_hash(node, exact, text);
+        if let Some(place) = self.entry_places.find(hash, |place| index.entries[place].is(node, exact, text)) {
             return place as u32;
         }
         let at = &mut index.nodes[node as usize];
@@ -202,7 +206,7 @@ impl<'a> Build<'a> {
             at.prefixes |= 1 << text.len();
         }
         index.entries.push(Entry::new(node, exact, text));
-        index.entry_places.insert(index.entry_hash(node, exact, text), place as usize);
+        self.entry_places.insert(hash, place as usize);
         place
     }
 
@@ -240,7 +244,7 @@ impl<'a> Build<'a> {
         if known != 0 {
             return known;
         }
-        let hash = index.key.text(0, step.as_str().as_bytes());
+        let hash = index.key.text(0, step.as_bytes());
         index.step_places.insert(hash, index.steps.len());
         index.steps.push(step.clone());
         index.steps.len() as u32
@@ -297,6 +301,7 @@ impl<'a> Build<'a> {
         }
         self.index.rows = order.iter().map(|row| rows[*row as usize]).collect();
         self.inline();
+        self.index.spread();
         self.index.tighten();
     }
 
@@ -376,7 +381,10 @@ mod tests {
             tables: vec![Arc::new(Table::from_toml(&format!("owner = \"450200\"\n{rows}")).unwrap())],
         };
         let entries = Index::compile(&tables).unwrap().entries;
-        let beside: Vec<bool> = entries.iter().map(|entry| matches!(entry.rows, Held::Only { .. })).collect();
-        assert_eq!(beside, [true, true, false]);
+        let beside = |item| {
+            let of = entries.iter().find(|entry| entry.is(0, true, item));
+            of.map(|entry| matches!(entry.rows, Held::Only { .. }))
+        };
+        assert_eq!([b"1", b"2", b"3"].map(|item| beside(item)), [Some(true), Some(true), Some(false)]);
     }
 }

@@ -89,6 +89,60 @@ impl Places {
     }
 }
 
+/// Where values stand that are put in the order of their hashes, with free places between them: a byte for each place,
+/// in which a lookup goes along until one of these bytes is that of its hash. So few bytes stay near the processor, and
+/// only the value itself is fetched from afar.
+#[derive(Clone, Debug)]
+pub(super) struct Spread(Vec<u8>);
+
+impl Spread {
+    /// Gives each of these keys a place of its own; at least one more stays free.
+    pub(super) fn of(hashes: &[u64]) -> (Spread, Vec<u32>) {
+        let mut spread = Spread(vec![0; hashes.len() + hashes.len() / 4 + 1]);
+        let places = hashes.iter().map(|hash| {
+            let mut place = spread.own(*hash);
+            while spread.0[place] != 0 {
+                place = spread.next(place);
+            }
+            spread.0[place] = byte(*hash);
+            place as u32
+        });
+        let places = places.collect();
+        (spread, places)
+    }
+
+    /// How many places there are, free ones among them.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The place that has this hash and is the one sought.
+    pub(super) fn find(&self, hash: u64, sought: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut place = self.own(hash);
+        while self.0[place] != 0 {
+            if self.0[place] == byte(hash) && sought(place) {
+                return Some(place);
+            }
+            place = self.next(place);
+        }
+        None
+    }
+
+    /// Where a hash leads.
+    fn own(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.0.len() as u128) >> 64) as usize
+    }
+
+    fn next(&self, place: usize) -> usize {
+        if place + 1 == self.0.len() { 0 } else { place + 1 }
+    }
+}
+
+/// What stands in the place of a hash: never 0, which is free. Its place says nothing of these bits.
+fn byte(hash: u64) -> u8 {
+    (hash as u8).max(1)
+}
+
 fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32 & !PLACE
 }
@@ -138,6 +192,32 @@ mod tests {
         let mut places = Places::for_keys(1);
         places.insert(u64::MAX, ROWS_MAX - 1);
         assert_eq!(places.find(u64::MAX, |_| true), Some(ROWS_MAX - 1));
+    }
+
+    #[test]
+    fn what_is_spread_is_found_in_its_place_and_nothing_else_is() {
+        let key = Key([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7345]);
+        for keys in [0, 1, 2, 3, 4, 5, 100, 10_000] {
+            let mut hashes: Vec<u64> = (0..keys).map(|n| key.numbers(n, 0)).collect();
+            // Some at the very end, which go on at the beginning, and some alike.
+            hashes.extend([u64::MAX, u64::MAX, u64::MAX - 1].iter().take(keys as usize));
+            let (spread, places) = Spread::of(&hashes);
+            let apart: std::collections::BTreeSet<_> = places.iter().collect();
+            assert_eq!((apart.len(), places.len()), (hashes.len(), hashes.len()), "each has a place of its own");
+            assert!(hashes.len() < spread.len() && spread.len() <= hashes.len() * 5 / 4 + 1);
+            for (hash, place) in hashes.iter().zip(&places) {
+                assert_eq!(spread.find(*hash, |found| found == *place as usize), Some(*place as usize));
+            }
+            let looks = std::cell::Cell::new(0);
+            let unknown = (0..1_000).map(|n| key.numbers(n, 1));
+            let found = unknown.filter_map(|hash| {
+                spread.find(hash, |_| {
+                    looks.set(looks.get() + 1);
+                    false
+                })
+            });
+            assert_eq!((found.count(), looks.get() < 100), (0, true), "{} looks for {keys} keys", looks.get());
+        }
     }
 
     #[test]

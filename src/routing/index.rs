@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::hash::{Key, Places};
+use super::hash::{Key, Places, Spread};
 use super::notes::{Note, Notes};
 use super::pattern::{Day, reach};
 use super::{Destination, Entered, Objection, Query, Refusal, Resolved, RowRef, Table, Tables};
@@ -30,7 +30,7 @@ pub struct Index {
     pub(super) nodes: Vec<Node>,
     pub(super) node_places: Places,
     pub(super) entries: Vec<Entry>,
-    pub(super) entry_places: Places,
+    pub(super) entry_spread: Spread,
     /// Steps that rows name; their numbers count from 1, 0 is any.
     pub(super) steps: Vec<Step>,
     pub(super) step_places: Places,
@@ -59,7 +59,7 @@ pub(super) struct Node {
 }
 
 /// An item pattern under a division prefix, in one line of the processor's cache. Most have one row: that row stands right
-/// here, so that a message is resolved with two looks into a large memory.
+/// here.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(super) struct Entry {
@@ -85,6 +85,15 @@ impl Entry {
         held[..text.len()].copy_from_slice(text);
         let rows = Held::Slots { shapes: 0, plain: None };
         Entry { node, exact, length: text.len() as u8, text: held, rows }
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.text[..usize::from(self.length)]
+    }
+
+    /// Whether it is this pattern under this node.
+    pub fn is(&self, node: u32, exact: bool, text: &[u8]) -> bool {
+        self.node == node && self.exact == exact && self.text() == text
     }
 }
 
@@ -215,7 +224,7 @@ impl Index {
                 _ => self.follow(&row, &owner.division, None, notes),
             };
         }
-        if division.as_str().starts_with(reach(own)) { self.configured(own, query, notes) } else { Err(nobody) }
+        if division.as_bytes().starts_with(reach(own)) { self.configured(own, query, notes) } else { Err(nobody) }
     }
 
     /// A recipient in the own city: its table, then the configuration's lists.
@@ -371,7 +380,7 @@ impl Index {
 
     /// The jurisdiction where it lies under the city, else the city itself, and only this owner's rows.
     fn under<'a>(&self, query: &'a Query<'a>, city: &'a Division, owner: u32) -> Sought<'a> {
-        let jurisdiction = query.jurisdiction.filter(|division| division.as_str().starts_with(reach(city)));
+        let jurisdiction = query.jurisdiction.filter(|division| division.as_bytes().starts_with(reach(city)));
         let division = jurisdiction.unwrap_or(city);
         Sought { query, division, owner: Some(owner), day: Day::of(query.now).number() }
     }
@@ -380,8 +389,8 @@ impl Index {
 // The search, in the published order.
 impl Index {
     fn find(&self, sought: &Sought<'_>, notes: &mut impl Notes) -> Option<Compiled> {
-        let mut digits = sought.division.as_str();
-        let mut number = digits.bytes().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+        let mut digits = sought.division.as_bytes();
+        let mut number = digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
         let step = sought.query.step.map_or(0, |step| self.step(step));
         let mode = sought.query.mode.map_or(0, |mode| mode as u8);
         loop {
@@ -390,7 +399,7 @@ impl Index {
                 && let Some(node) = self.node(length, number)
             {
                 let prefix = digits;
-                notes.note(|| Note::Division(prefix.to_owned()));
+                notes.note(|| Note::Division(String::from_utf8_lossy(prefix).into_owned()));
                 if let Some(row) = self.under_node(node as u32, sought, (step, mode), notes) {
                     return Some(row);
                 }
@@ -408,7 +417,7 @@ impl Index {
         notes: &mut impl Notes,
     ) -> Option<Compiled> {
         let node = &self.nodes[place as usize];
-        let item = sought.query.item.as_str().as_bytes();
+        let item = sought.query.item.as_bytes();
         if node.exact
             && let Some(entry) = self.entry(place, true, item)
             && let Some(row) = self.under_entry(entry, sought, given, notes)
@@ -483,14 +492,29 @@ impl Index {
 
     /// The place of the owner whose table it is.
     pub(super) fn owner(&self, division: &Division) -> Option<u32> {
-        let hash = self.key.text(0, division.as_str().as_bytes());
+        let hash = self.key.text(0, division.as_bytes());
         self.owner_places.find(hash, |place| self.owners[place].division == *division).map(|place| place as u32)
     }
 
     /// The number of a step, from 1; 0 for one that no row names.
     pub(super) fn step(&self, step: &Step) -> u32 {
-        let hash = self.key.text(0, step.as_str().as_bytes());
+        let hash = self.key.text(0, step.as_bytes());
         self.step_places.find(hash, |place| self.steps[place] == *step).map_or(0, |place| place as u32 + 1)
+    }
+
+    /// Puts the entries where their hashes lead, so that a message is resolved with one look into a large memory.
+    pub(super) fn spread(&mut self) {
+        let hashes = self.entries.iter().map(|entry| self.entry_hash(entry.node, entry.exact, entry.text()));
+        let (spread, places) = Spread::of(&hashes.collect::<Vec<_>>());
+        let mut entries = vec![Entry::new(u32::MAX, false, &[]); spread.len()];
+        for (entry, place) in self.entries.drain(..).zip(&places) {
+            entries[*place as usize] = entry;
+        }
+        self.slots.iter_mut().for_each(|slot| slot.entry = places[slot.entry as usize]);
+        for any in self.nodes.iter_mut().filter_map(|node| node.any.as_mut()) {
+            *any = places[*any as usize];
+        }
+        (self.entry_spread, self.entries) = (spread, entries);
     }
 
     /// Makes the places of what is few as small as they can be, so that they stay in the processor's cache. A slot without
@@ -498,7 +522,7 @@ impl Index {
     pub(super) fn tighten(&mut self) {
         let key = self.key;
         let nodes = self.nodes.iter().map(|node| key.numbers(node.length.into(), node.number));
-        let steps = self.steps.iter().map(|step| key.text(0, step.as_str().as_bytes()));
+        let steps = self.steps.iter().map(|step| key.text(0, step.as_bytes()));
         let narrow = self.slots.iter().enumerate().filter(|(_, slot)| slot.step != 0 || slot.mode != 0);
         let slots = narrow.map(|(place, slot)| (self.slot_hash(slot.entry, slot.step, slot.mode), place));
         let slots: Vec<_> = slots.collect();
@@ -514,11 +538,8 @@ impl Index {
         self.node_places.find(hash, |place| self.nodes[place].number == number && self.nodes[place].length == length)
     }
 
-    pub(super) fn entry(&self, node: u32, exact: bool, text: &[u8]) -> Option<usize> {
-        self.entry_places.find(self.entry_hash(node, exact, text), |place| {
-            let entry = &self.entries[place];
-            entry.node == node && entry.exact == exact && entry.text[..usize::from(entry.length)] == *text
-        })
+    fn entry(&self, node: u32, exact: bool, text: &[u8]) -> Option<usize> {
+        self.entry_spread.find(self.entry_hash(node, exact, text), |place| self.entries[place].is(node, exact, text))
     }
 
     pub(super) fn entry_hash(&self, node: u32, exact: bool, text: &[u8]) -> u64 {

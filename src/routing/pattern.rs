@@ -87,7 +87,7 @@ impl FromStr for DivisionPrefix {
         let digits = text.bytes().all(|b| b.is_ascii_digit()) && DIVISION_PREFIX_DIGITS.contains(&text.len());
         match text {
             "*" => Ok(DivisionPrefix(String::new())),
-            _ if digits => Ok(DivisionPrefix(significant(text).to_owned())),
+            _ if digits => Ok(DivisionPrefix(text[..significant(text.as_bytes())].to_owned())),
             _ => Err(DivisionPrefixError),
         }
     }
@@ -95,7 +95,7 @@ impl FromStr for DivisionPrefix {
 
 impl From<&Division> for DivisionPrefix {
     fn from(division: &Division) -> DivisionPrefix {
-        DivisionPrefix(reach(division).to_owned())
+        DivisionPrefix(division.as_str()[..significant(division.as_bytes())].to_owned())
     }
 }
 
@@ -125,20 +125,20 @@ impl DivisionPrefix {
 }
 
 /// The beginning that all codes at and under the division share.
-pub(super) fn reach(division: &Division) -> &str {
-    significant(division.as_str())
+pub(super) fn reach(division: &Division) -> &[u8] {
+    &division.as_bytes()[..significant(division.as_bytes())]
 }
 
-/// The code without the zeros that fill whole levels at its end.
-fn significant(code: &str) -> &str {
-    let mut code = code;
+/// Digits of a code without the zeros that fill whole levels at its end.
+fn significant(code: &[u8]) -> usize {
+    let mut digits = code.len();
     for level in LEVELS.windows(2).rev() {
         let (above, end) = (level[0], level[1]);
-        if code.len() == end && code[above..].bytes().all(|b| b == b'0') {
-            code = &code[..above];
+        if digits == end && code[above..digits].iter().all(|digit| *digit == b'0') {
+            digits = above;
         }
     }
-    code
+    digits
 }
 
 /// A calendar day in China standard time (UTC+8, no summer time), counted from 1970-01-01.

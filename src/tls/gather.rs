@@ -9,6 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits::GATHERED_BYTES_MAX;
 
+/// What has this size has a record of TLS for itself, and goes out by itself when nothing waits.
+const ALONE_BYTES: usize = 16 << 10;
+
 /// A connection whose small writes go out together. HTTP/2 writes and flushes each frame of content by itself: to answer
 /// many calls at once cost each of them a record of TLS and a system call, or two.
 ///
@@ -76,8 +79,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         let this = self.get_mut();
         let length = slices.iter().map(|slice| slice.len()).sum();
         ready!(this.poll_room(length, cx))?;
-        if length > GATHERED_BYTES_MAX {
+        if this.bytes.is_empty() && length >= ALONE_BYTES {
             return Pin::new(&mut this.inner).poll_write_vectored(cx, slices);
+        }
+        if this.bytes.is_empty() {
+            this.bytes.reserve(ALONE_BYTES);
         }
         slices.iter().for_each(|slice| this.bytes.extend_from_slice(slice));
         Poll::Ready(Ok(length))
@@ -176,7 +182,8 @@ mod tests {
             far.read_to_end(&mut heard).await.unwrap();
             heard
         });
-        let mut sizes = [1, 9, 70_000, 300, GATHERED_BYTES_MAX, 16_384, GATHERED_BYTES_MAX + 1].into_iter().cycle();
+        let sizes = [1, 9, 70_000, 300, GATHERED_BYTES_MAX, ALONE_BYTES, 5, ALONE_BYTES, GATHERED_BYTES_MAX + 1];
+        let mut sizes = sizes.into_iter().cycle();
         let mut left = &told[..];
         while !left.is_empty() {
             let (piece, rest) = left.split_at(sizes.next().unwrap().min(left.len()));
