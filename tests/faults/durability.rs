@@ -34,7 +34,12 @@ enum Step {
 
 /// Reads a trace, one system call after the other. A write counts from its beginning, a sync only when it has returned.
 fn steps(trace: &str) -> Vec<Step> {
-    let mut syncing: Vec<&str> = vec![];
+    // Threads that are within such a call: others' calls stand between its two lines.
+    let (mut syncing, mut answering): (Vec<&str>, Vec<&str>) = (vec![], vec![]);
+    let ended = |within: &mut Vec<&str>, thread: &str| {
+        let place = within.iter().position(|waiting| *waiting == thread);
+        place.map(|place| within.swap_remove(place)).is_some()
+    };
     let mut steps = vec![];
     for line in trace.lines() {
         let Some((thread, call)) = line.split_once(' ') else { continue };
@@ -48,24 +53,28 @@ fn steps(trace: &str) -> Vec<Step> {
                 false => steps.extend(call.ends_with("= 0").then_some(Step::LogSynced)),
             }
         } else if call.starts_with("<... fdatasync resumed") || call.starts_with("<... fsync resumed") {
-            if let Some(place) = syncing.iter().position(|waiting| *waiting == thread) {
-                syncing.swap_remove(place);
+            if ended(&mut syncing, thread) {
                 steps.extend(call.ends_with("= 0").then_some(Step::LogSynced));
             }
-        } else if is_answer(call) {
-            steps.push(Step::Answered);
+        } else if WRITES.iter().any(|word| call.starts_with(&format!("{word}("))) && call.contains("TCP:[") {
+            match call.contains("<unfinished") {
+                true => answering.push(thread),
+                false => steps.extend(has_receipts_size(call).then_some(Step::Answered)),
+            }
+        } else if WRITES.iter().any(|word| call.starts_with(&format!("<... {word} resumed")))
+            && ended(&mut answering, thread)
+        {
+            steps.extend(has_receipts_size(call).then_some(Step::Answered));
         }
     }
     steps
 }
 
-/// A write of a receipt's size to a connection. One that was interrupted in the trace shows its size when it resumes.
-fn is_answer(call: &str) -> bool {
-    let words = ["sendto", "writev", "sendmsg", "write"];
-    let to_peer = words.iter().any(|word| call.starts_with(&format!("{word}(")) && call.contains("TCP:["));
-    let resumed = words.iter().any(|word| call.starts_with(&format!("<... {word} resumed")));
+const WRITES: [&str; 4] = ["sendto", "writev", "sendmsg", "write"];
+
+fn has_receipts_size(call: &str) -> bool {
     let written = call.rsplit("= ").next().and_then(|size| size.split(' ').next()?.parse::<i64>().ok());
-    (to_peer || resumed) && written.is_some_and(|written| written >= RECEIPT_BYTES)
+    written.is_some_and(|written| written >= RECEIPT_BYTES)
 }
 
 fn audit(steps: &[Step]) -> Audit {
@@ -163,6 +172,11 @@ fn the_audit_reads_a_trace_as_it_was_written() {
     assert_eq!(audit(&steps(&early)).synced, 0, "a sync that has not returned is none");
     let failed = good.replace("= 0", "= -1 EIO (Input/output error)");
     assert_eq!(audit(&steps(&failed)).synced, 0, "nor is one that failed");
+    let between = good.replace(" = 700\n", " <unfinished ...>\n")
+        + "101 write(8</x/.probe>, \"\"..., 4096 <unfinished ...>\n"
+        + "100 <... sendto resumed>) = 700\n101 <... write resumed>) = 4096\n";
+    let read = audit(&steps(&between));
+    assert_eq!((read.answers, read.synced), (1, 1), "what another thread writes elsewhere meanwhile is no answer");
     let small = good.replace("700", "35");
     assert_eq!(audit(&steps(&small)).answers, 0, "a window update is no answer");
 }
