@@ -59,7 +59,7 @@ pub struct Incoming {
 }
 
 /// The receipt of a message that was taken into custody, or why it was not.
-pub type Taken = Result<Receipt, Refused>;
+pub type Submitted = Result<Receipt, Refused>;
 
 /// Where the attachments of a message are before it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Intake {
     /// nothing of it is kept. The same message again gets the same receipt.
     ///
     /// It is judged within this call, so that what waits for the ledger is small: thousands wait at once.
-    pub fn submit<'a>(&'a self, party: &'a Party, incoming: Incoming) -> impl Future<Output = Taken> + use<'a> {
+    pub fn submit<'a>(&'a self, party: &'a Party, incoming: Incoming) -> impl Future<Output = Submitted> + use<'a> {
         self.bring(party, incoming, Source::Uploads)
     }
 
@@ -92,7 +92,7 @@ impl Intake {
         party: &'a Party,
         incoming: Incoming,
         source: Source,
-    ) -> impl Future<Output = Taken> + use<'a> {
+    ) -> impl Future<Output = Submitted> + use<'a> {
         let uploads = incoming.uploads.clone();
         match self.judge(party, incoming) {
             Ok(take) => Either::Left(self.hand_over(party, take, (source, uploads))),
@@ -125,7 +125,7 @@ impl Intake {
     }
 
     /// Fetches what the message has elsewhere, and lets the ledger take it.
-    async fn hand_over(&self, party: &Party, mut take: Box<Take>, from: (Source, Option<Owner>)) -> Taken {
+    async fn hand_over(&self, party: &Party, mut take: Box<Take>, from: (Source, Option<Owner>)) -> Submitted {
         let elsewhere = !take.envelope.attachments().is_empty() || take.envelope.sealed.is_some();
         let (mut claim, mut withheld) = (None, None);
         if elsewhere && take.verdict.is_ok() {

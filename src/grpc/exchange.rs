@@ -19,7 +19,7 @@ use super::front::Deadline;
 use super::waiters::Waiters;
 use super::{cancel, list, peer, receive, request, view, watch};
 use crate::courier::{Ground, Mailboxes};
-use crate::intake::{Incoming, Intake, Taken};
+use crate::intake::{Incoming, Intake, Submitted};
 use crate::limits::{BATCH_ID_BYTES_MAX, RECEIPT_BATCH_MAX, STREAM_OPEN_MAX};
 use crate::party::{Member, Party, Role};
 use crate::reason::Reason;
@@ -165,7 +165,7 @@ impl Exchange {
         &'a self,
         party: &'a Party,
         request: pb::SubmitRequest,
-    ) -> impl Future<Output = Taken> + use<'a> {
+    ) -> impl Future<Output = Submitted> + use<'a> {
         match incoming(request) {
             Ok(incoming) => Either::Left(self.intake.submit(party, incoming)),
             Err(refused) => Either::Right(ready(Err(refused))),
